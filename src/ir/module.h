@@ -1,0 +1,85 @@
+// A whole program in IR: the main graph, the init graph that computes constants from weights, the
+// weights by handle, the symbols and the signature.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ir/graph.h"
+
+namespace kiln {
+
+// Bytes of one weight: contiguous, borrowed from a tensor of the user or from a mapped file.
+struct WeightData {
+  const void* data = nullptr;
+  size_t bytes = 0;
+  std::shared_ptr<const void> owner;  // keeps `data` alive
+};
+
+enum class WeightKind : uint8_t { kParameter, kBuffer, kConstant };
+
+struct Weight {
+  std::string name;  // the user's name ("layer1.0.conv1.weight")
+  TensorType type;   // concrete shape
+  WeightKind kind = WeightKind::kParameter;
+  WeightData data;   // may be absent in text tests
+  std::string content_hash;  // hex; empty until somebody asks for it
+};
+
+// What an input is for.
+struct InputSpec {
+  std::string name;
+  enum class Kind : uint8_t { kUser, kState } kind = Kind::kUser;
+  // Memory order seen at capture, outermost first; empty: contiguous. Inputs with any strides are
+  // taken at run time; this one costs no copy.
+  std::vector<int> order;
+};
+
+// What an output is: design section 4, "explicit at the border".
+struct OutputSpec {
+  enum class Kind : uint8_t {
+    kResult,      // a fresh tensor
+    kWriteInput,  // its value is written into input `target`
+    kViewOfInput  // an alias of input `target` (returned as is)
+  } kind = Kind::kResult;
+  int target = -1;
+  std::string name;
+  std::vector<int> order;  // memory order of the fresh tensor, as seen at capture; empty: contiguous
+  bool operator==(const OutputSpec&) const = default;
+};
+
+class Module {
+ public:
+  Graph main;
+  // Inputs: weights, in order. Outputs: main.constants(), in order.
+  Graph init;
+  std::vector<Weight> weights;      // parallel to init.inputs()
+  SymbolRanges symbols;
+  std::vector<InputSpec> inputs;    // parallel to main.inputs()
+  std::vector<OutputSpec> outputs;  // parallel to main.outputs()
+
+  // Adds a weight and its argument in the init graph.
+  Value* add_weight(Weight weight);
+  // The constant of the main graph that equals `init_value`; made on first use.
+  Value* constant_for(Value* init_value);
+  // Inverse: the init value behind a constant of main.
+  Value* init_value(Value* constant);
+  // Drops constants without uses, then dead init nodes and unused weights.
+  void prune();
+  std::unique_ptr<Module> clone();
+};
+
+// Text form (docs/ir.md): print(parse(t)) == t for printed text; numbering is by position.
+std::string print(Module& module);
+std::string print(Graph& graph);  // body only, arguments named
+Result<std::unique_ptr<Module>> parse_module(std::string_view text);
+
+// Structure, types, dominance, signature consistency, every node by its op. First problem found.
+Status verify(Module& module);
+
+// Content hash of a graph (ops, attrs, types, structure; not names or origins), hex.
+std::string fingerprint(Graph& graph);
+std::string fingerprint(Module& module);
+
+}  // namespace kiln
