@@ -4,7 +4,9 @@
 // reaches the dispatcher with exactly what the user wrote.
 #pragma once
 
+#include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
