@@ -1,0 +1,119 @@
+// Times of Kiln's own CPU kernels, one line each: `kernels_bench [FILTER]`
+// prints the median of repeated runs in microseconds and what it means in
+// GFLOP/s or GB/s. Threads as everywhere: OMP_NUM_THREADS. Only ratios between
+// lines of one run on an idle machine say anything.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "backends/cpu/kernels/attention.h"
+#include "base/parallel_for.h"
+
+namespace {
+
+using namespace kiln;
+using namespace kiln::cpu;
+
+std::string filter;
+
+class Buffer { // 64-byte aligned floats with some values
+public:
+  explicit Buffer(size_t bytes)
+      : data_(::operator new(bytes + 64, std::align_val_t(64))) {
+    float *f = static_cast<float *>(data_);
+    for (size_t i = 0; i < bytes / 4; ++i)
+      f[i] = static_cast<float>(i % 251) / 251.0f - 0.5f;
+  }
+  ~Buffer() { ::operator delete(data_, std::align_val_t(64)); }
+  Buffer(const Buffer &) = delete;
+  Buffer &operator=(const Buffer &) = delete;
+  float *f32() { return static_cast<float *>(data_); }
+  void *data() { return data_; }
+
+private:
+  void *data_;
+};
+
+void report(const std::string &name, double work, const char *unit,
+            const std::function<void()> &run) {
+  if (name.find(filter) == std::string::npos)
+    return;
+  using Clock = std::chrono::steady_clock;
+  auto seconds = [](Clock::duration d) {
+    return std::chrono::duration<double>(d).count();
+  };
+  const auto start = Clock::now();
+  std::vector<double> times;
+  while (times.size() < 11 ||
+         (seconds(Clock::now() - start) < 0.4 && times.size() < 5000)) {
+    const auto begin = Clock::now();
+    run();
+    times.push_back(seconds(Clock::now() - begin));
+  }
+  std::nth_element(times.begin(), times.begin() + times.size() / 2,
+                   times.end());
+  const double median = times[times.size() / 2];
+  std::printf("%-48s %10.1f us %9.1f %s\n", name.c_str(), median * 1e6,
+              work / median * 1e-9, unit);
+}
+
+void attention_lines() {
+  struct Shape {
+    const char *name;
+    int64_t batch, heads, kv_heads, q_len, kv_len, dim;
+    bool causal;
+  };
+  const Shape shapes[] = {
+      {"attention bert L128", 1, 12, 12, 128, 128, 64, false},
+      {"attention vit L197", 1, 12, 12, 197, 197, 64, false},
+      {"attention gpt2 L128 causal", 1, 12, 12, 128, 128, 64, true},
+      {"attention L1024", 1, 12, 12, 1024, 1024, 64, false},
+      {"attention one head L512 D80", 1, 1, 1, 512, 512, 80, false},
+      {"attention decode L4096", 1, 12, 12, 1, 4096, 64, false},
+      {"attention decode grouped L4096 D128", 1, 32, 8, 1, 4096, 128, false},
+  };
+  for (const Shape &s : shapes) {
+    AttentionParams p;
+    p.batch = s.batch, p.heads = s.heads, p.kv_heads = s.kv_heads;
+    p.q_len = s.q_len, p.kv_len = s.kv_len, p.head_dim = p.value_dim = s.dim;
+    p.causal = s.causal;
+    p.scale = 1.0 / std::sqrt(static_cast<double>(s.dim));
+    auto blhd = [](int64_t h, int64_t l, int64_t d) {
+      return std::array<int64_t, 4>{h * l * d, d, h * d, 1};
+    };
+    p.q_strides = p.out_strides = blhd(s.heads, s.q_len, s.dim);
+    // A cache of keys and values lies head by head, projections lie token by
+    // token.
+    p.k_strides = s.q_len > 1
+                      ? blhd(s.kv_heads, s.kv_len, s.dim)
+                      : std::array<int64_t, 4>{s.kv_heads * s.kv_len * s.dim,
+                                               s.kv_len * s.dim, s.dim, 1};
+    p.v_strides = p.k_strides;
+    const int64_t q_size = s.batch * s.heads * s.q_len * s.dim;
+    const int64_t k_size = s.batch * s.kv_heads * s.kv_len * s.dim;
+    Buffer q(q_size * 4), k(k_size * 4), v(k_size * 4), out(q_size * 4);
+    Buffer scratch(attention_scratch_bytes(p, num_threads()));
+    const double flops =
+        4.0 * static_cast<double>(q_size) * static_cast<double>(s.kv_len);
+    report(s.name, s.causal ? flops / 2 : flops, "GFLOP/s", [&] {
+      attention(p, {q.data(), k.data(), v.data(), nullptr, out.data()},
+                scratch.data(), num_threads());
+    });
+  }
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+  if (argc > 1)
+    filter = argv[1];
+  std::printf("threads: %d\n", kiln::num_threads());
+  attention_lines();
+  return 0;
+}
