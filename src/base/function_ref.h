@@ -1,5 +1,6 @@
 // FunctionRef: a non-owning reference to a callable, for parameters that are called before the
-// function returns. Unlike std::function it never allocates, which run-time code must not.
+// function returns. Unlike std::function it never allocates, which run-time code must not. Plain
+// functions are passed by pointer (&f).
 #pragma once
 
 #include <memory>
@@ -16,6 +17,7 @@ class FunctionRef<R(Args...)> {
  public:
   template <typename F, typename = std::enable_if_t<
                             !std::is_same_v<std::remove_cvref_t<F>, FunctionRef> &&
+                            std::is_object_v<std::remove_reference_t<F>> &&
                             std::is_invocable_r_v<R, F&, Args...>>>
   FunctionRef(F&& callable)  // NOLINT(google-explicit-constructor): lambdas are passed directly
       : object_(const_cast<void*>(static_cast<const void*>(std::addressof(callable)))),
