@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/status.h"
 #include "ir/attr.h"
 #include "ir/type.h"
 
@@ -76,13 +77,18 @@ class Node {
   const std::vector<Value*>& operands() { return operands_; }
   Value* operand(int i) { return operands_[static_cast<size_t>(i)]; }
   int num_operands() { return static_cast<int>(operands_.size()); }
-  // An optional operand that is absent is a null Value.
+  // An optional operand that is absent is a null Value; where the op limits their number, the list
+  // is always filled up with nulls to that limit, so that operand(i) exists for each declared one.
   void set_operand(int i, Value* value);
   void set_operands(std::vector<Value*> values);
 
   int num_results() { return static_cast<int>(results_.size()); }
   Value* result(int i = 0) { return results_[static_cast<size_t>(i)].get(); }
   Value* add_result(Type type);
+  bool has_operand(int i) { return i < num_operands() && operand(i) != nullptr; }
+  // Types the results again by the op's infer(), after operands or attributes changed. True when a
+  // type became another. Layouts that were chosen stay.
+  Result<bool> reinfer();
 
   // Attributes, one per field of the op, in the op's order. Asking for an unknown field or the
   // wrong kind is a bug.
@@ -133,9 +139,11 @@ class Graph {
   void erase_constant(int i);
 
   // Creates a node before `before` (null: at the end) with results typed by the op's infer().
-  // K2201... when infer or verify refuses.
+  // An int is accepted for a float or dim field, ints for a dims field.
+  // K2201... when infer or verify refuses; K2202 unknown field, K2203 missing field or wrong kind.
   Result<Node*> create(const OpDef& op, std::vector<Value*> operands, AttrList attrs = {},
-                       Node* before = nullptr, Origin origin = {});
+                       Node* before = nullptr, Origin origin = {},
+                       std::vector<std::unique_ptr<Graph>> bodies = {});
   // As create() with the result types given and nothing checked; for parsers and cloning.
   Node* create_unchecked(const OpDef& op, std::vector<Value*> operands, std::vector<Attr> attrs,
                          std::vector<Type> result_types, Node* before = nullptr,
@@ -163,9 +171,12 @@ class Graph {
   void clone_nodes(Graph& source, std::map<Value*, Value*>& map, Node* before = nullptr);
   // Arguments, nodes, outputs.
   std::unique_ptr<Graph> clone();
+  void copy_from(Graph& source);  // precondition: this graph is empty
 
  private:
   friend class Node;
+  void erase_argument(std::vector<Value*>& list, int i);
+
   std::vector<std::unique_ptr<Value>> arguments_;
   std::vector<Value*> inputs_;
   std::vector<Value*> constants_;

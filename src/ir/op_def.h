@@ -111,6 +111,8 @@ struct OpDef {
   int max_operands = 1;  // -1: any number
   std::vector<std::string> operand_names;  // for messages and docs; last one repeats
   std::vector<FieldDef> fields;
+  // False: every operand that is present must be a tensor (checked before infer() is asked).
+  bool takes_any_type = false;
 
   // Result types from operand types and fields. K22xx refusals name the operand and the reason.
   Result<std::vector<Type>> (*infer)(const OpContext&) = nullptr;
@@ -126,10 +128,20 @@ struct OpDef {
   int field_index(std::string_view field) const;  // -1 when unknown
 };
 
+// What infer() and verify() say of a node as it stands. Results without a device of their own take
+// the device of the first tensor operand. K2201 wrong number of operands, K2204 operand is no
+// tensor, or the op's own refusal; the message names the op.
+Result<std::vector<Type>> infer_types(Node& node);
+Status verify_op(Node& node);
+// The same before there is a node.
+Result<std::vector<Type>> infer_types(const OpContext& context);
+
 // All ops, by name. Definition files register at start-up: `KILN_OP(softmax) { ...; return def; }`.
 class OpRegistry {
  public:
   static OpRegistry& global();
+  // A field without a default gets the zero of its kind. A second op of the same name, or a default
+  // of another kind than the field's, is a bug.
   void add(OpDef def);
   const OpDef* find(std::string_view name) const;  // null when unknown
   const OpDef& get(std::string_view name) const;   // unknown is a bug

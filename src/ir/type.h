@@ -5,6 +5,7 @@
 #include <string>
 #include <variant>
 
+#include "base/status.h"
 #include "core/device.h"
 #include "core/dim.h"
 #include "core/dtype.h"
@@ -46,8 +47,14 @@ struct Type {
   const TensorType& tensor() const;  // precondition: is_tensor()
   bool operator==(const Type&) const = default;
 
-  // "f32[?b,64,112,112]@nhwc", "i64" for a scalar ("scalar.i64"), "host<...>".
+  // "f32[?b,64,112,112]@nhwc", "f32[4]@cuda:0", "scalar.i64" for a host scalar, "host<\"...\">".
   std::string to_string() const;
 };
+
+DType scalar_dtype(ScalarType type);  // how a host scalar is stored: i64, f64, bool
+
+class TextCursor;
+// Reads what to_string() prints. K2301 with the place when there is no type at the cursor.
+Result<Type> parse_type(TextCursor& cursor);
 
 }  // namespace kiln
