@@ -1,0 +1,510 @@
+#include "fusion/engine_lowering.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "base/check.h"
+#include "ir/op_def.h"
+
+namespace kiln {
+namespace {
+
+std::vector<int> identity_order(int rank) {
+  std::vector<int> order(static_cast<size_t>(rank));
+  std::iota(order.begin(), order.end(), 0);
+  return order;
+}
+
+bool is_identity(const std::vector<int>& order) {
+  return order.empty() || order == identity_order(static_cast<int>(order.size()));
+}
+
+bool same_order(const std::vector<int>& a, const std::vector<int>& b) {
+  return a == b || (is_identity(a) && is_identity(b));
+}
+
+// The one subview of a concat's result that operand `index` fills.
+PlanView concat_part(Node& concat, const PlanView& whole, int index) {
+  const auto axis = static_cast<size_t>(concat.get_int("axis"));
+  PlanView part = whole;
+  for (int i = 0; i < index; ++i) {
+    part.offset += concat.operand(i)->shape()[axis] * whole.strides[axis];
+  }
+  part.dims[axis] = concat.operand(index)->shape()[axis];
+  return part;
+}
+
+bool same_place(const PlanView& a, const PlanView& b) {
+  return a.slot == b.slot && a.dims == b.dims && a.strides == b.strides && a.offset == b.offset;
+}
+
+}  // namespace
+
+std::vector<DimExpr> dense_strides(const Shape& dims, const std::vector<int>& order) {
+  std::vector<DimExpr> strides(dims.size());
+  DimExpr stride = 1;
+  for (size_t i = dims.size(); i-- > 0;) {
+    const size_t dim = order.empty() ? i : static_cast<size_t>(order[i]);
+    strides[dim] = stride;
+    stride *= dims[dim];
+  }
+  return strides;
+}
+
+bool is_contiguous(const PlanView& view) {
+  DimExpr expected = 1;
+  for (size_t i = view.dims.size(); i-- > 0;) {
+    if (view.dims[i].is_value(1)) continue;
+    if (!(view.strides[i] == expected)) return false;
+    expected *= view.dims[i];
+  }
+  return true;
+}
+
+bool reshape_view(const PlanView& view, const Shape& dims, PlanView* out) {
+  out->slot = view.slot;
+  out->offset = view.offset;
+  out->dims = dims;
+  out->strides.assign(dims.size(), DimExpr(0));
+  if (is_contiguous(view)) {
+    out->strides = dense_strides(dims, {});
+    return true;
+  }
+  // Chunks of source dims that form one arithmetic progression are matched with groups of target
+  // dims of the same size.
+  Shape source_dims;
+  std::vector<DimExpr> source_strides;
+  for (size_t i = 0; i < view.dims.size(); ++i) {
+    if (view.dims[i].is_value(1)) continue;
+    source_dims.push_back(view.dims[i]);
+    source_strides.push_back(view.strides[i]);
+  }
+  if (source_dims.empty()) {
+    for (DimExpr& stride : out->strides) stride = 1;
+    return true;
+  }
+  size_t target = dims.size();
+  size_t chunk_end = source_dims.size();
+  while (chunk_end > 0) {
+    size_t chunk = chunk_end - 1;
+    DimExpr size = source_dims[chunk];
+    while (chunk > 0 &&
+           source_strides[chunk - 1] == source_strides[chunk] * source_dims[chunk]) {
+      --chunk;
+      size *= source_dims[chunk];
+    }
+    DimExpr stride = source_strides[chunk_end - 1];
+    DimExpr covered = 1;
+    while (!(covered == size)) {
+      if (target == 0) return false;
+      --target;
+      out->strides[target] = stride;
+      covered *= dims[target];
+      stride *= dims[target];
+    }
+    chunk_end = chunk;
+  }
+  while (target > 0) {
+    --target;
+    if (!dims[target].is_value(1)) return false;
+    out->strides[target] = 1;
+  }
+  return true;
+}
+
+struct EngineLowering::Impl {
+  struct Side {
+    Plan plan;
+    std::map<Value*, PlanView> views;
+  };
+  struct Request {
+    std::vector<Value*> sources;  // values of the init graph
+    bool packed = false;
+    std::string kind;
+    Json params;
+    Origin origin;
+    int main_slot = -1;
+  };
+
+  Impl(Module& m, std::string t) : module(m), target(std::move(t)) {}
+
+  int add_slot(Slot slot) {
+    side->plan.slots.push_back(std::move(slot));
+    return static_cast<int>(side->plan.slots.size()) - 1;
+  }
+
+  PlanView dense_view(int slot, const Shape& dims, const std::vector<int>& order) {
+    return {slot, dims, dense_strides(dims, order), 0};
+  }
+
+  // Roots of outputs: the value whose buffer can be the output itself, because only reshapes of
+  // dense tensors lie between them.
+  void find_output_roots() {
+    for (size_t i = 0; i < module.outputs.size(); ++i) {
+      if (module.outputs[i].kind != OutputSpec::Kind::kResult) continue;
+      Value* value = module.main.outputs()[i];
+      if (!value->type.is_tensor()) continue;
+      std::vector<int> order = module.outputs[i].order;
+      if (is_identity(order)) {
+        while (value->producer() != nullptr && value->producer()->is("reshape") &&
+               value->tensor().layout.is_contiguous()) {
+          value = value->producer()->operand(0);
+        }
+        order.clear();
+      }
+      if (value->producer() == nullptr || !value->type.is_tensor()) continue;
+      if (!same_order(value->tensor().layout.order, order)) continue;
+      output_root.emplace(value, static_cast<int>(i));  // the first output keeps it
+    }
+  }
+
+  Module& module;
+  std::string target;
+  Side main, init;
+  Side* side = &main;
+  std::map<Value*, int> output_root;
+  std::map<int, int> output_slot;  // output position -> slot in main
+  std::vector<Request> requests;
+  std::map<Value*, int> plain_request;        // constant of main -> request
+  std::map<std::string, int> packed_request;  // key -> request
+  std::set<Value*> init_results;              // init values that must live in kOutput slots
+};
+
+EngineLowering::EngineLowering(Module& module, std::string target)
+    : impl_(std::make_unique<Impl>(module, std::move(target))) {
+  for (size_t i = 0; i < module.main.inputs().size(); ++i) {
+    Value* input = module.main.inputs()[i];
+    if (!input->type.is_tensor()) {
+      const int slot = impl_->add_slot({SlotKind::kObject, DType::kI64, 0, static_cast<int>(i)});
+      impl_->main.views[input] = PlanView{slot, {}, {}, 0};
+      continue;
+    }
+    const TensorType& type = input->tensor();
+    const int slot = impl_->add_slot(
+        {SlotKind::kInput, type.dtype, num_elements(type.shape), static_cast<int>(i)});
+    impl_->main.views[input] = impl_->dense_view(slot, type.shape, module.inputs[i].order);
+  }
+  impl_->find_output_roots();
+}
+
+EngineLowering::~EngineLowering() = default;
+
+bool EngineLowering::is_constant(Value* value) {
+  return impl_->side == &impl_->main && value->is_constant_argument();
+}
+
+PlanView EngineLowering::view(Value* value) {
+  auto found = impl_->side->views.find(value);
+  if (found != impl_->side->views.end()) return found->second;
+  KILN_CHECK_MSG(is_constant(value), "operand has no place in memory");
+  Impl::Request request;
+  request.sources = {impl_->module.init_value(value)};
+  const TensorType& type = value->tensor();
+  request.main_slot = impl_->add_slot({SlotKind::kConstant, type.dtype, num_elements(type.shape),
+                                       static_cast<int>(impl_->requests.size())});
+  impl_->plain_request[value] = static_cast<int>(impl_->requests.size());
+  PlanView view = impl_->dense_view(request.main_slot, type.shape, type.layout.order);
+  impl_->requests.push_back(std::move(request));
+  impl_->main.views[value] = view;
+  return view;
+}
+
+PlanView EngineLowering::pack(const std::vector<Value*>& sources, const std::string& kind,
+                              const Json& params, const Origin& origin) {
+  KILN_CHECK(impl_->side == &impl_->main);
+  Impl::Request request;
+  std::string key = kind + params.dump();
+  for (Value* source : sources) {
+    request.sources.push_back(impl_->module.init_value(source));
+    char text[32];
+    std::snprintf(text, sizeof(text), "|%p", static_cast<void*>(request.sources.back()));
+    key += text;
+  }
+  auto [found, inserted] =
+      impl_->packed_request.emplace(std::move(key), static_cast<int>(impl_->requests.size()));
+  if (!inserted) {
+    return {impl_->requests[static_cast<size_t>(found->second)].main_slot, {}, {}, 0};
+  }
+  request.packed = true;
+  request.kind = kind;
+  request.params = params;
+  request.origin = origin;
+  request.main_slot = impl_->add_slot({SlotKind::kConstant, sources[0]->dtype(), 0,
+                                       static_cast<int>(impl_->requests.size()), true});
+  const int slot = request.main_slot;
+  impl_->requests.push_back(std::move(request));
+  return {slot, {}, {}, 0};
+}
+
+PlanView EngineLowering::allocate(Value* value) {
+  auto& views = impl_->side->views;
+  if (auto found = views.find(value); found != views.end()) return found->second;
+  const TensorType& type = value->tensor();
+  const std::vector<int>& order = type.layout.order;
+  PlanView view;
+  if (impl_->side == &impl_->main) {
+    auto root = impl_->output_root.find(value);
+    if (root != impl_->output_root.end() && !impl_->output_slot.contains(root->second)) {
+      const int slot = impl_->add_slot(
+          {SlotKind::kOutput, type.dtype, num_elements(type.shape), root->second});
+      impl_->output_slot[root->second] = slot;
+      view = impl_->dense_view(slot, type.shape, order);
+      views[value] = view;
+      return view;
+    }
+  } else if (impl_->init_results.contains(value)) {
+    const int slot = impl_->add_slot({SlotKind::kOutput, type.dtype, num_elements(type.shape)});
+    view = impl_->dense_view(slot, type.shape, order);
+    views[value] = view;
+    return view;
+  }
+  // A value whose only use is a concat is computed in place inside the concat's result.
+  if (value->has_one_use() && !value->uses().empty()) {
+    const Use use = value->uses()[0];
+    if (use.node->is("concat") &&
+        same_order(use.node->result()->tensor().layout.order, order)) {
+      view = concat_part(*use.node, allocate(use.node->result()), use.operand);
+      views[value] = view;
+      return view;
+    }
+  }
+  view = allocate_temp(type.dtype, type.shape, order);
+  views[value] = view;
+  return view;
+}
+
+PlanView EngineLowering::allocate_temp(DType dtype, const Shape& dims,
+                                       const std::vector<int>& order) {
+  const int slot = impl_->add_slot({SlotKind::kTemp, dtype, num_elements(dims)});
+  return impl_->dense_view(slot, dims, order);
+}
+
+void EngineLowering::alias(Value* value, PlanView view) {
+  impl_->side->views[value] = std::move(view);
+}
+
+void EngineLowering::emit(StepDesc step) { impl_->side->plan.steps.push_back(std::move(step)); }
+
+PlanView EngineLowering::materialize(const PlanView& view, const std::vector<int>& order,
+                                     const Origin& origin) {
+  const DType dtype = impl_->side->plan.slots[static_cast<size_t>(view.slot)].dtype;
+  PlanView dense = view;
+  dense.strides = dense_strides(view.dims, order);
+  bool equal = true;
+  for (size_t i = 0; i < view.dims.size(); ++i) {
+    equal = equal && (view.dims[i].is_value(1) || view.strides[i] == dense.strides[i]);
+  }
+  if (equal) return view;
+  const PlanView result = allocate_temp(dtype, view.dims, order);
+  emit({"copy", {view}, {result}, Json::object(), origin.to_string(), "copy"});
+  return result;
+}
+
+Result<bool> EngineLowering::lower_structural(Node& node) {
+  const std::string_view op = node.op_name();
+  if (op == "aten.call") {
+    StepDesc step{"host.call", {}, {}, Json::object(), node.origin.to_string(), ""};
+    const Call& call = std::get<Call>(node.attr("call"));
+    step.label = call.full_name();
+    step.params.set("call", call.to_string());
+    for (Value* operand : node.operands()) step.inputs.push_back(view(operand));
+    for (int i = 0; i < node.num_results(); ++i) {
+      Value* result = node.result(i);
+      PlanView place;
+      if (result->type.is_tensor()) {
+        const TensorType& type = result->tensor();
+        place = impl_->dense_view(
+            impl_->add_slot({SlotKind::kHost, type.dtype, num_elements(type.shape)}), type.shape,
+            type.layout.order);
+      } else {
+        place.slot = impl_->add_slot({SlotKind::kObject, DType::kI64, 0});
+      }
+      alias(result, place);
+      step.outputs.push_back(place);
+    }
+    emit(std::move(step));
+    return true;
+  }
+  if (op == "concat") {
+    const PlanView whole = allocate(node.result());
+    for (int i = 0; i < node.num_operands(); ++i) {
+      const PlanView part = concat_part(node, whole, i);
+      const PlanView source = view(node.operand(i));
+      if (same_place(source, part)) continue;
+      emit({"copy", {source}, {part}, Json::object(), node.origin.to_string(), "concat"});
+    }
+    return true;
+  }
+  if (!node.op->has(kView) || node.num_operands() != 1) return false;
+
+  const PlanView source = view(node.operand(0));
+  const Shape& dims = node.result()->shape();
+  PlanView result{source.slot, dims, {}, source.offset};
+  if (op == "reshape") {
+    if (!reshape_view(source, dims, &result)) {
+      // The elements must move: make them dense, then the reshape is free.
+      const bool is_last = impl_->output_root.contains(node.result()) ||
+                           impl_->init_results.contains(node.result());
+      if (is_last) {
+        result = allocate(node.result());
+        PlanView target;
+        if (reshape_view(result, source.dims, &target)) {
+          emit({"copy", {source}, {target}, Json::object(), node.origin.to_string(), "reshape"});
+          return true;
+        }
+      }
+      const PlanView dense = materialize(source, {}, node.origin);
+      KILN_CHECK(reshape_view(dense, dims, &result));
+    }
+  } else if (op == "permute") {
+    for (int64_t dim : node.get_ints("order")) {
+      result.strides.push_back(source.strides[static_cast<size_t>(dim)]);
+    }
+  } else if (op == "expand") {
+    const size_t added = dims.size() - source.dims.size();
+    for (size_t i = 0; i < dims.size(); ++i) {
+      const bool broadcast = i < added || !(source.dims[i - added] == dims[i]);
+      result.strides.push_back(broadcast ? DimExpr(0) : source.strides[i - added]);
+    }
+  } else if (op == "slice") {
+    const auto axis = static_cast<size_t>(node.get_int("axis"));
+    result.strides = source.strides;
+    result.offset += node.get_dim("start") * source.strides[axis];
+    result.strides[axis] *= node.get_dim("step");
+  } else {
+    return false;
+  }
+  alias(node.result(), result);
+  return true;
+}
+
+Result<EnginePlan> EngineLowering::finish(
+    const std::function<Status(Node&, EngineLowering&)>& lower_node) {
+  Module& module = impl_->module;
+  EnginePlan plan;
+  plan.target = impl_->target;
+  plan.symbols = module.symbols;
+  for (size_t i = 0; i < module.inputs.size(); ++i) {
+    Value* input = module.main.inputs()[i];
+    TensorSignature signature;
+    signature.name = module.inputs[i].name;
+    signature.order = module.inputs[i].order;
+    if (input->type.is_tensor()) {
+      signature.dtype = input->dtype();
+      signature.dims = input->shape();
+    } else {
+      signature.is_object = true;
+    }
+    plan.inputs.push_back(std::move(signature));
+  }
+
+  // Results first: they may still read inputs that are written back afterwards.
+  std::set<int> written_inputs;
+  for (const OutputSpec& spec : module.outputs) {
+    if (spec.kind == OutputSpec::Kind::kWriteInput) written_inputs.insert(spec.target);
+  }
+  std::vector<std::pair<PlanView, PlanView>> write_backs;
+  for (size_t i = 0; i < module.outputs.size(); ++i) {
+    const OutputSpec& spec = module.outputs[i];
+    Value* value = module.main.outputs()[i];
+    PlanOutput output;
+    output.kind = static_cast<PlanOutput::Kind>(spec.kind);
+    output.target = spec.target;
+    output.signature.name = spec.name;
+    output.signature.order = spec.order;
+    if (!value->type.is_tensor()) {
+      output.signature.is_object = true;
+      impl_->main.plan.slots[static_cast<size_t>(view(value).slot)].index = static_cast<int>(i);
+      plan.outputs.push_back(std::move(output));
+      continue;
+    }
+    output.signature.dtype = value->dtype();
+    output.signature.dims = value->shape();
+    plan.outputs.push_back(output);
+    if (spec.kind == OutputSpec::Kind::kViewOfInput) continue;
+    const PlanView source = view(value);
+    if (spec.kind == OutputSpec::Kind::kWriteInput) {
+      PlanView source_view = source;
+      const Slot& slot = impl_->main.plan.slots[static_cast<size_t>(source.slot)];
+      if (slot.kind == SlotKind::kInput && written_inputs.contains(slot.index)) {
+        // Another write-back would overwrite the source first.
+        source_view = allocate_temp(slot.dtype, source.dims);
+        emit({"copy", {source}, {source_view}, Json::object(), "", "copy"});
+      }
+      PlanView target = view(module.main.inputs()[static_cast<size_t>(spec.target)]);
+      if (!same_place(source_view, target)) write_backs.emplace_back(source_view, target);
+      continue;
+    }
+    auto placed = impl_->output_slot.find(static_cast<int>(i));
+    if (placed != impl_->output_slot.end() && placed->second == source.slot) continue;
+    const int slot = impl_->add_slot({SlotKind::kOutput, value->dtype(),
+                                      num_elements(value->shape()), static_cast<int>(i)});
+    const PlanView target = impl_->dense_view(slot, value->shape(), spec.order);
+    emit({"copy", {source}, {target}, Json::object(), value->origin.to_string(), "output"});
+  }
+  for (auto& [source, target] : write_backs) {
+    emit({"copy", {source}, {target}, Json::object(), "", "write back"});
+  }
+  plan.main = std::move(impl_->main.plan);
+
+  // The init plan: weights are its inputs; only what the requests need is computed.
+  impl_->side = &impl_->init;
+  for (size_t i = 0; i < module.weights.size(); ++i) {
+    const TensorType& type = module.weights[i].type;
+    WeightSignature weight{module.weights[i].name, type.dtype, {}};
+    for (const DimExpr& dim : type.shape) weight.dims.push_back(dim.value());
+    plan.weights.push_back(std::move(weight));
+    const int slot = impl_->add_slot(
+        {SlotKind::kInput, type.dtype, num_elements(type.shape), static_cast<int>(i)});
+    impl_->init.views[module.init.inputs()[i]] = impl_->dense_view(slot, type.shape, {});
+  }
+  std::set<Node*> needed;
+  std::vector<Value*> work;
+  for (const Impl::Request& request : impl_->requests) {
+    for (Value* source : request.sources) work.push_back(source);
+    if (!request.packed && request.sources[0]->producer() != nullptr) {
+      impl_->init_results.insert(request.sources[0]);
+    }
+  }
+  while (!work.empty()) {
+    Node* node = work.back()->producer();
+    work.pop_back();
+    if (node == nullptr || !needed.insert(node).second) continue;
+    for (Value* operand : node->operands()) {
+      if (operand != nullptr) work.push_back(operand);
+    }
+  }
+  for (Node* node : module.init.snapshot()) {
+    if (!needed.contains(node)) continue;
+    KILN_ASSIGN_OR_RETURN(const bool done, lower_structural(*node));
+    if (!done) KILN_RETURN_IF_ERROR(lower_node(*node, *this));
+  }
+  for (Impl::Request& request : impl_->requests) {
+    if (request.packed) {
+      StepDesc step{request.kind, {}, {}, request.params, request.origin.to_string(), "pack"};
+      for (Value* source : request.sources) step.inputs.push_back(view(source));
+      const int slot = impl_->add_slot({SlotKind::kOutput, request.sources[0]->dtype(), 0, -1, true});
+      step.outputs.push_back({slot, {}, {}, 0});
+      emit(std::move(step));
+      plan.constants.push_back(slot);
+      continue;
+    }
+    Value* source = request.sources[0];
+    PlanView place = view(source);
+    const Slot& slot = impl_->init.plan.slots[static_cast<size_t>(place.slot)];
+    const bool whole = slot.kind != SlotKind::kTemp && kiln::is_contiguous(place) &&
+                       place.offset.is_value(0) && slot.num_elements == num_elements(place.dims);
+    if (!whole) {
+      const int kept = impl_->add_slot(
+          {SlotKind::kOutput, source->dtype(), num_elements(source->shape())});
+      const PlanView target = impl_->dense_view(kept, source->shape(), {});
+      emit({"copy", {place}, {target}, Json::object(), source->origin.to_string(), "constant"});
+      place = target;
+    }
+    plan.constants.push_back(place.slot);
+  }
+  plan.init = std::move(impl_->init.plan);
+  return plan;
+}
+
+}  // namespace kiln

@@ -1,0 +1,64 @@
+// From nodes to a plan: gives values their place in memory and collects steps.
+//
+// A value is a strided view of a slot. View ops (reshape, permute, slice, expand) move no data where
+// strides can express them. Constants of the main graph are requested from the init graph plain or
+// packed, and only what was requested is computed at load.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "ir/module.h"
+#include "runtime/plan.h"
+
+namespace kiln {
+
+// Strides (elements) of a dense tensor stored in `order` (outermost first; empty: contiguous).
+std::vector<DimExpr> dense_strides(const Shape& dims, const std::vector<int>& order);
+bool is_contiguous(const PlanView& view);
+// The view with other dims over the same elements in the same logical order; false where strides
+// cannot say it. After torch's computeStride, on symbolic sizes.
+bool reshape_view(const PlanView& view, const Shape& dims, PlanView* out);
+
+class EngineLowering {
+ public:
+  EngineLowering(Module& module, std::string target);
+  ~EngineLowering();
+
+  // Where the value lives; every operand of a node being lowered has a place. For a constant this
+  // requests it plain.
+  PlanView view(Value* value);
+  // Makes room for a result in the value's layout (or the caller's `order`); goes straight into the
+  // output's memory, or into the buffer of the concat that consumes it, where that is possible.
+  PlanView allocate(Value* value);
+  PlanView allocate_temp(DType dtype, const Shape& dims, const std::vector<int>& order = {});
+  // The value is `view` from now on (no step needed).
+  void alias(Value* value, PlanView view);
+  // A contiguous (or `order`ed) version of the view, by a copy step unless it already is.
+  PlanView materialize(const PlanView& view, const std::vector<int>& order, const Origin& origin);
+
+  // A slot of the init plan's packing step over plain constants: `pack` gets the views of `sources`
+  // as inputs and one packed output. Equal requests share the result. The returned view (no dims)
+  // names the packed constant in the main plan.
+  PlanView pack(const std::vector<Value*>& sources, const std::string& kind, const Json& params,
+                const Origin& origin);
+  bool is_constant(Value* value);
+
+  void emit(StepDesc step);
+
+  // View ops and aten.calls; true when the node was one and is done.
+  Result<bool> lower_structural(Node& node);
+
+  // After all nodes of main are lowered: outputs, then the init plan, lowering each node of the
+  // init graph that is needed with `lower_node`.
+  Result<EnginePlan> finish(const std::function<Status(Node&, EngineLowering&)>& lower_node);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace kiln

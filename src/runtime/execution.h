@@ -1,0 +1,63 @@
+// Runs an engine for one caller at a time: checks inputs, finds the binding, sets addresses, runs.
+// At shapes seen before nothing is allocated here.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "runtime/engine.h"
+#include "runtime/plan_run.h"
+
+namespace kiln {
+
+class ExecutionContext::Impl {
+ public:
+  explicit Impl(std::shared_ptr<Engine> engine);
+
+  // Step 1: checks the inputs and selects the binding; after it output_specs() is valid.
+  Status prepare(const std::vector<TensorView>& inputs);
+  const std::vector<TensorSpec>& output_specs() const { return current_->outputs; }
+  const Engine::Binding& binding() const { return *current_; }
+  // Step 2: runs. `outputs` has one view per output; those that are views of inputs, are written
+  // into inputs or are objects are ignored. Inputs must be those of prepare().
+  Status run(const std::vector<TensorView>& inputs, const std::vector<TensorView>& outputs);
+  // Object inputs must be set before run(), object outputs are there after it.
+  void set_input_object(int input, std::shared_ptr<HostObject> object);
+  std::shared_ptr<HostObject> take_output_object(int output);
+
+  // Durations of the steps of the last run, when profiling is on, parallel to
+  // binding().shape->steps.
+  void set_profiling(bool on) { profiling_ = on; }
+  const std::vector<double>& step_seconds() const { return step_seconds_; }
+
+  Engine& engine() { return *engine_; }
+  size_t arena_bytes() const { return block_bytes_; }
+
+ private:
+  bool matches(const Engine::Binding& binding, const std::vector<TensorView>& inputs,
+               int threads) const;
+  Status activate(std::shared_ptr<const Engine::Binding> binding);
+  // Address to hand to the steps for a caller's view, staging when its strides differ.
+  Result<void*> stage(const TensorView& view, const TensorSpec& expected, size_t index,
+                      bool copy_in);
+
+  std::shared_ptr<Engine> engine_;
+  std::vector<std::shared_ptr<const Engine::Binding>> seen_;  // most recently used first
+  std::shared_ptr<const Engine::Binding> current_;
+  const Engine::Binding* active_ = nullptr;  // what the buffers are set up for
+  std::shared_ptr<const ConstantSet> constants_;
+  RunBuffers buffers_;
+  std::shared_ptr<void> block_;
+  size_t block_bytes_ = 0;
+  struct Staging {
+    std::shared_ptr<void> memory;
+    size_t bytes = 0;
+    bool used = false;
+  };
+  std::vector<Staging> staging_;  // inputs, then outputs
+  std::vector<int> input_slot_, output_slot_;  // slot of each position, -1 when unused
+  bool profiling_ = false;
+  std::vector<double> step_seconds_;
+};
+
+}  // namespace kiln

@@ -1,0 +1,106 @@
+#include "runtime/input_symbols.h"
+
+#include <optional>
+
+namespace kiln {
+namespace {
+
+// `dim` as scale * symbol + bias for one symbol.
+struct Linear {
+  std::string symbol;
+  int64_t scale = 0, bias = 0;
+};
+
+std::optional<Linear> as_linear(const DimExpr& dim) {
+  std::set<std::string> symbols;
+  dim.collect_symbols(symbols);
+  if (symbols.size() != 1) return std::nullopt;
+  const std::string& symbol = *symbols.begin();
+  const auto at0 = dim.evaluate({{symbol, 0}});
+  const auto at1 = dim.evaluate({{symbol, 1}});
+  if (!at0.ok() || !at1.ok()) return std::nullopt;
+  Linear linear{symbol, 0, *at0};
+  if (__builtin_sub_overflow(*at1, *at0, &linear.scale) || linear.scale == 0) return std::nullopt;
+  if (!(DimExpr(linear.scale) * DimExpr::symbol(symbol) + DimExpr(linear.bias) == dim)) {
+    return std::nullopt;
+  }
+  return linear;
+}
+
+std::string range_text(const DimRange& range) {
+  return "[" + std::to_string(range.min) + ", " +
+         (range.max == DimRange::kNoBound ? "inf" : std::to_string(range.max)) + "]";
+}
+
+std::string place(const TensorSignature& input, size_t dim) {
+  return "input '" + input.name + "' dim " + std::to_string(dim);
+}
+
+}  // namespace
+
+Status solve_symbols(const std::vector<TensorSignature>& inputs, const SymbolRanges& ranges,
+                     const std::vector<std::vector<int64_t>>& dims, SymbolValues& symbols) {
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    for (size_t d = 0; d < inputs[i].dims.size(); ++d) {
+      const DimExpr& dim = inputs[i].dims[d];
+      if (dim.is_constant()) continue;
+      const auto linear = as_linear(dim);
+      if (!linear || symbols.contains(linear->symbol)) continue;
+      int64_t rest = 0;
+      if (__builtin_sub_overflow(dims[i][d], linear->bias, &rest) || rest % linear->scale != 0) {
+        return Status::error("K4105", "size does not fit: " + place(inputs[i], d) + " is " +
+                                          std::to_string(dims[i][d]) + ", expected " +
+                                          dim.to_string() + " for an integer " + linear->symbol);
+      }
+      const int64_t value = rest / linear->scale;
+      if (auto range = ranges.find(linear->symbol);
+          range != ranges.end() && (value < range->second.min || value > range->second.max)) {
+        return Status::error("K4105", "size is out of range: " + place(inputs[i], d) + " is " +
+                                          std::to_string(dims[i][d]) + ", allowed is " +
+                                          range_text(dim.range(ranges)));
+      }
+      symbols[linear->symbol] = value;
+    }
+  }
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    for (size_t d = 0; d < inputs[i].dims.size(); ++d) {
+      KILN_ASSIGN_OR_RETURN(const int64_t expected, inputs[i].dims[d].evaluate(symbols));
+      if (expected == dims[i][d]) continue;
+      std::string text = "size does not fit: " + place(inputs[i], d) + " is " +
+                         std::to_string(dims[i][d]) + ", expected " + std::to_string(expected);
+      if (!inputs[i].dims[d].is_constant()) {
+        text += " (" + inputs[i].dims[d].to_string() + ", fixed by another input or dim)";
+      }
+      return Status::error("K4105", std::move(text));
+    }
+  }
+  return {};
+}
+
+Status check_solvable(const std::vector<TensorSignature>& inputs, const SymbolRanges& ranges) {
+  std::set<std::string> found;
+  for (const TensorSignature& input : inputs) {
+    for (const DimExpr& dim : input.dims) {
+      if (const auto linear = as_linear(dim)) found.insert(linear->symbol);
+    }
+  }
+  for (const auto& [symbol, range] : ranges) {
+    if (range.min > range.max) {
+      return Status::error("K3105", "range of a size symbol is empty: " + symbol);
+    }
+  }
+  for (const TensorSignature& input : inputs) {
+    for (const DimExpr& dim : input.dims) {
+      std::set<std::string> used;
+      dim.collect_symbols(used);
+      for (const std::string& symbol : used) {
+        if (!found.contains(symbol)) {
+          return Status::error("K3105", "no input dim determines the size symbol: " + symbol);
+        }
+      }
+    }
+  }
+  return {};
+}
+
+}  // namespace kiln

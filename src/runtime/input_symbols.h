@@ -1,0 +1,18 @@
+// Finds the values of the size symbols from the shapes of the inputs, and checks every dim.
+#pragma once
+
+#include "core/dim.h"
+#include "runtime/plan.h"
+
+namespace kiln {
+
+// `dims` holds the extents of each tensor input, by position. Solves dims that are linear in one
+// symbol; then checks every dim and range. K4105: names the input, the dim, the value and the
+// range or size that was expected; K4106: no symbol values fit.
+Status solve_symbols(const std::vector<TensorSignature>& inputs, const SymbolRanges& ranges,
+                     const std::vector<std::vector<int64_t>>& dims, SymbolValues& symbols);
+
+// True when every symbol of the ranges can be found from some input dim.
+Status check_solvable(const std::vector<TensorSignature>& inputs, const SymbolRanges& ranges);
+
+}  // namespace kiln

@@ -1,0 +1,124 @@
+#include "runtime/shape_plan.h"
+
+#include <algorithm>
+
+namespace kiln {
+namespace {
+
+// No single buffer of a plan may be larger; sums of a few thousand such sizes do not overflow.
+constexpr int64_t kMaxBufferBytes = int64_t{1} << 46;
+
+}  // namespace
+
+Result<ConcreteView> concretize(const PlanView& view, const Plan& plan,
+                                const std::vector<int64_t>& slot_elements,
+                                const SymbolValues& symbols) {
+  const Slot& slot = plan.slots[static_cast<size_t>(view.slot)];
+  ConcreteView result;
+  result.dtype = slot.dtype;
+  result.kind = slot.kind;
+  KILN_ASSIGN_OR_RETURN(result.dims, evaluate(view.dims, symbols));
+  KILN_ASSIGN_OR_RETURN(result.strides, evaluate(view.strides, symbols));
+  KILN_ASSIGN_OR_RETURN(result.offset, view.offset.evaluate(symbols));
+  result.slot_elements = slot_elements[static_cast<size_t>(view.slot)];
+  if (slot.packed || slot.kind == SlotKind::kObject) return result;
+  if (!result.in_bounds()) {
+    return Status::error("K3110", "view leaves its buffer: slot " + std::to_string(view.slot) +
+                                      " of " + std::to_string(result.slot_elements) + " elements");
+  }
+  return result;
+}
+
+Result<std::unique_ptr<ShapePlan>> ShapePlan::make(
+    const Plan& plan, const std::vector<std::unique_ptr<Step>>& steps, SymbolValues symbols,
+    int threads, const std::vector<const ConstantData*>& packed) {
+  auto result = std::make_unique<ShapePlan>();
+  result->threads = threads;
+  const size_t num_slots = plan.slots.size();
+  std::vector<int64_t> elements(num_slots, 0);
+  result->slot_bytes.assign(num_slots, 0);
+  result->temp_offset.assign(num_slots, -1);
+  for (size_t i = 0; i < num_slots; ++i) {
+    const Slot& slot = plan.slots[i];
+    if (slot.packed || slot.kind == SlotKind::kObject) continue;
+    KILN_ASSIGN_OR_RETURN(elements[i], slot.num_elements.evaluate(symbols));
+    const auto size = static_cast<int64_t>(dtype_bytes(slot.dtype));
+    if (elements[i] < 0 || elements[i] > kMaxBufferBytes / size) {
+      return Status::error("K4103", "buffer size is out of range: slot " + std::to_string(i) +
+                                        ", elements " + std::to_string(elements[i]));
+    }
+    result->slot_bytes[i] = elements[i] * size;
+  }
+
+  std::vector<int> first(num_slots, -1), last(num_slots, -1);
+  for (size_t k = 0; k < plan.steps.size(); ++k) {
+    const StepDesc& desc = plan.steps[k];
+    const bool host = desc.kind == "host.call";
+    BindContext context;
+    context.symbols = &symbols;
+    context.threads = threads;
+    bool all_empty = !desc.outputs.empty() && !host;
+    auto add = [&](const PlanView& view, std::vector<ConcreteView>& out,
+                   std::vector<Address>& addresses) -> Status {
+      auto concrete = concretize(view, plan, elements, symbols);
+      if (!concrete.ok()) {
+        return std::move(concrete).status().at("step " + std::to_string(k) + " " + desc.kind);
+      }
+      const auto slot = static_cast<size_t>(view.slot);
+      concrete->packed = packed[slot];
+      addresses.push_back(
+          {view.slot, concrete->offset *
+                          static_cast<int64_t>(dtype_bytes(plan.slots[slot].dtype))});
+      out.push_back(std::move(*concrete));
+      return {};
+    };
+    RunStep step;
+    step.index = static_cast<int>(k);
+    step.host = host;
+    for (const PlanView& view : desc.inputs) {
+      KILN_RETURN_IF_ERROR(add(view, context.inputs, step.inputs));
+    }
+    for (const PlanView& view : desc.outputs) {
+      KILN_RETURN_IF_ERROR(add(view, context.outputs, step.outputs));
+      const Slot& slot = plan.slots[static_cast<size_t>(view.slot)];
+      if (slot.packed || context.outputs.back().num_elements() != 0) all_empty = false;
+    }
+    const int position = static_cast<int>(result->steps.size());
+    auto touch = [&](const PlanView& view) {
+      const auto slot = static_cast<size_t>(view.slot);
+      if (first[slot] < 0) first[slot] = position;
+      last[slot] = position;
+    };
+    if (all_empty) continue;
+    auto bound = steps[k]->bind(context);
+    if (!bound.ok()) {
+      return std::move(bound).status().at(desc.kind + " " + desc.label + " " + desc.origin);
+    }
+    step.step = std::move(bound).value();
+    std::for_each(desc.inputs.begin(), desc.inputs.end(), touch);
+    std::for_each(desc.outputs.begin(), desc.outputs.end(), touch);
+    result->scratch_bytes = std::max(result->scratch_bytes, step.step->scratch_bytes());
+    result->max_views = std::max({result->max_views, step.inputs.size(), step.outputs.size()});
+    result->steps.push_back(std::move(step));
+  }
+
+  std::vector<ArenaRequest> requests;
+  std::vector<size_t> request_slot;
+  for (size_t i = 0; i < num_slots; ++i) {
+    const Slot& slot = plan.slots[i];
+    if (last[i] < 0) continue;
+    if (slot.kind == SlotKind::kTemp) {
+      requests.push_back({result->slot_bytes[i], first[i], last[i]});
+      request_slot.push_back(i);
+    } else if (slot.kind == SlotKind::kHost || (slot.kind == SlotKind::kObject && slot.index < 0)) {
+      result->steps[static_cast<size_t>(last[i])].released.push_back(static_cast<int>(i));
+    }
+  }
+  const ArenaLayout layout = plan_arena(requests);
+  for (size_t i = 0; i < requests.size(); ++i) result->temp_offset[request_slot[i]] = layout.offsets[i];
+  result->arena_bytes = layout.bytes;
+  result->symbols = std::move(symbols);
+  return result;
+}
+
+}  // namespace kiln
