@@ -73,10 +73,17 @@ class Module {
 // Text form (docs/ir.md): print(parse(t)) == t for printed text; numbering is by position.
 std::string print(Module& module);
 std::string print(Graph& graph);  // body only, arguments named
+// K2310 (with line and column) for text that is no module; types of nodes are taken as written, so
+// verify() comes next.
 Result<std::unique_ptr<Module>> parse_module(std::string_view text);
+// The inverse of print(Graph&).
+Result<std::unique_ptr<Graph>> parse_graph(std::string_view text);
 
-// Structure, types, dominance, signature consistency, every node by its op. First problem found.
+// Structure, types, dominance, signature consistency, every node by its op. First problem found,
+// with the node's text and origin. Shapes and dtypes are inferred again and compared; layouts are
+// not, because they are chosen. K2401 structure, K2402 types, K2403 signature.
 Status verify(Module& module);
+Status verify(Graph& graph);  // one graph with its bodies
 
 // Content hash of a graph (ops, attrs, types, structure; not names or origins), hex.
 std::string fingerprint(Graph& graph);
