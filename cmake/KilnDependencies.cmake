@@ -1,7 +1,6 @@
 # What Kiln uses from outside: Debian packages for the C++ core, the Python environment for torch,
 # nanobind and the oneDNN headers (oneDNN itself is found with dlopen at run time).
 find_package(Threads REQUIRED)
-find_package(nlohmann_json 3.11 REQUIRED)
 
 if(KILN_THREADS STREQUAL "openmp")
   find_package(OpenMP REQUIRED COMPONENTS CXX)
