@@ -14,7 +14,6 @@ namespace kiln {
 namespace {
 
 Result<std::vector<Type>> infer(const OpContext& c) {
-  KILN_RETURN_IF_ERROR(check_tensor_operands(c));
   KILN_RETURN_IF_ERROR(check_rank(c, 0, 2, -1));
   const TensorType& q = c.tensor(0);
   const int rank = q.rank();

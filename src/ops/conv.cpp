@@ -15,7 +15,6 @@ namespace {
 using Ints = std::vector<int64_t>;
 
 Result<std::vector<Type>> infer(const OpContext& c) {
-  KILN_RETURN_IF_ERROR(check_tensor_operands(c));
   KILN_RETURN_IF_ERROR(check_rank(c, 0, 3, 5));
   const TensorType& x = c.tensor(0);
   const TensorType& weight = c.tensor(1);

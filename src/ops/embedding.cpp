@@ -8,7 +8,6 @@ namespace kiln {
 namespace {
 
 Result<std::vector<Type>> infer(const OpContext& c) {
-  KILN_RETURN_IF_ERROR(check_tensor_operands(c));
   KILN_RETURN_IF_ERROR(check_rank(c, 0, 2, 2));
   KILN_RETURN_IF_ERROR(check_index_dtype(c, 1));
   Shape shape = c.tensor(1).shape;

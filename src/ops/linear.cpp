@@ -10,7 +10,6 @@ namespace kiln {
 namespace {
 
 Result<std::vector<Type>> infer(const OpContext& c) {
-  KILN_RETURN_IF_ERROR(check_tensor_operands(c));
   KILN_RETURN_IF_ERROR(check_rank(c, 0, 1, -1));
   KILN_RETURN_IF_ERROR(check_rank(c, 1, 2, 2));
   KILN_RETURN_IF_ERROR(check_rank(c, 2, 1, 1));

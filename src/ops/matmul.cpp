@@ -19,7 +19,6 @@ MatrixAxes matrix_axes(int rank, bool transposed) {
 }
 
 Result<std::vector<Type>> infer(const OpContext& c) {
-  KILN_RETURN_IF_ERROR(check_tensor_operands(c));
   KILN_RETURN_IF_ERROR(check_rank(c, 0, 2, -1));
   KILN_RETURN_IF_ERROR(check_rank(c, 1, 2, -1));
   KILN_RETURN_IF_ERROR(check_dtype(c, 0, DTypeClass::kNumeric));
