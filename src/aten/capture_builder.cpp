@@ -1,0 +1,637 @@
+// CaptureBuilder: the importer. Functionalises captured calls and turns each into IR by its rule, or
+// keeps it as an aten.call.
+#include <kiln/capture.h>
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+
+#include "aten/functionalizer.h"
+#include "aten/import_rule.h"
+#include "base/check.h"
+#include "ir/op_def.h"
+#include "ir/module.h"
+#include "aten/weight_data.h"
+
+namespace kiln {
+namespace {
+
+Result<DimExpr> parse_dim(const CaptureDim& text) { return DimExpr::parse(text); }
+
+bool matches_name(const std::string& wanted, const std::string& name, const std::string& overload) {
+  return wanted == name || wanted == name + "." + overload ||
+         (overload.empty() && wanted == name + ".default");
+}
+
+}  // namespace
+
+class CaptureBuilder::Impl {
+ public:
+  Impl() : module_(std::make_unique<Module>()), functional_(*module_) {}
+
+  struct HandleInfo {
+    int tensor = -1;         // in functional_, or
+    Value* value = nullptr;  // a value that is no tensor
+    int input = -1;          // position when it is a program input as it came
+  };
+
+  Result<Type> type_of(const CaptureMeta& meta) {
+    if (!meta.opaque.empty()) return Type(HostObjectType{meta.opaque});
+    if (meta.scalar) {
+      return Type(*meta.scalar == 'i'   ? ScalarType::kI64
+                  : *meta.scalar == 'f' ? ScalarType::kF64
+                                        : ScalarType::kBool);
+    }
+    TensorType type;
+    type.dtype = meta.dtype;
+    for (const CaptureDim& dim : meta.dims) {
+      KILN_ASSIGN_OR_RETURN(DimExpr expr, parse_dim(dim));
+      type.shape.push_back(std::move(expr));
+    }
+    return Type(std::move(type));
+  }
+
+  // Dense memory order, outermost first; empty when contiguous or not dense.
+  Result<std::vector<int>> order_of(const CaptureMeta& meta) {
+    std::vector<int> order;
+    if (meta.strides.empty()) return order;
+    Shape dims, strides;
+    for (const CaptureDim& dim : meta.dims) {
+      KILN_ASSIGN_OR_RETURN(DimExpr expr, parse_dim(dim));
+      dims.push_back(std::move(expr));
+    }
+    for (const CaptureDim& stride : meta.strides) {
+      KILN_ASSIGN_OR_RETURN(DimExpr expr, parse_dim(stride));
+      strides.push_back(std::move(expr));
+    }
+    return dense_order(dims, strides);
+  }
+
+  // The order in which the dims are dense: repeatedly the dim whose stride is the product of the
+  // dims already placed, innermost first. Empty: contiguous, or no such order.
+  static std::vector<int> dense_order(const Shape& dims, const Shape& strides) {
+    const size_t rank = dims.size();
+    std::vector<bool> placed(rank, false);
+    std::vector<int> inner_first;
+    DimExpr expected = 1;
+    // Dims of size 1 may stand anywhere; they keep their place relative to the logical order.
+    for (size_t n = 0; n < rank; ++n) {
+      bool found = false;
+      for (size_t i = rank; i-- > 0 && !found;) {
+        if (placed[i]) continue;
+        if (!dims[i].is_value(1) && !(strides[i] == expected)) continue;
+        placed[i] = true;
+        inner_first.push_back(static_cast<int>(i));
+        expected *= dims[i];
+        found = true;
+      }
+      if (!found) return {};
+    }
+    std::vector<int> order(inner_first.rbegin(), inner_first.rend());
+    if (std::is_sorted(order.begin(), order.end())) return {};
+    return order;
+  }
+
+  Handle add_handle(HandleInfo info) {
+    handles_.push_back(info);
+    return static_cast<Handle>(handles_.size()) - 1;
+  }
+
+  Handle add_value(Value* value) {
+    HandleInfo info;
+    if (value->type.is_tensor()) {
+      info.tensor = functional_.add(value);
+    } else {
+      info.value = value;
+    }
+    return add_handle(info);
+  }
+
+  Result<Value*> read(Handle handle) {
+    if (handle < 0 || handle >= static_cast<Handle>(handles_.size())) {
+      return Status::error("K1102", "capture names an unknown value: " + std::to_string(handle));
+    }
+    const HandleInfo& info = handles_[static_cast<size_t>(handle)];
+    return info.tensor >= 0 ? functional_.read(info.tensor) : info.value;
+  }
+
+  // CaptureArg -> CallArg; operands are appended to `values`, their handles to `used`.
+  Result<CallArg> convert(const CaptureArg& arg, std::vector<Value*>& values,
+                          std::vector<Handle>& used) {
+    if (const auto* list = std::get_if<CaptureArg::List>(&arg.value)) {
+      CallArg::List items;
+      for (const CaptureArg& item : *list) {
+        KILN_ASSIGN_OR_RETURN(CallArg converted, convert(item, values, used));
+        items.push_back(std::move(converted));
+      }
+      return CallArg(std::move(items));
+    }
+    if (const auto* value = std::get_if<CaptureArg::Value>(&arg.value)) {
+      KILN_ASSIGN_OR_RETURN(Value * v, read(value->handle));
+      values.push_back(v);
+      used.push_back(value->handle);
+      return CallArg(CallArg::Operand{static_cast<int>(values.size()) - 1});
+    }
+    if (const auto* expr = std::get_if<CaptureArg::Expr>(&arg.value)) {
+      KILN_ASSIGN_OR_RETURN(DimExpr dim, DimExpr::parse(expr->text));
+      return CallArg(std::move(dim));
+    }
+    if (const auto* flag = std::get_if<bool>(&arg.value)) return CallArg(*flag);
+    if (const auto* integer = std::get_if<int64_t>(&arg.value)) return CallArg(*integer);
+    if (const auto* number = std::get_if<double>(&arg.value)) return CallArg(*number);
+    if (const auto* text = std::get_if<std::string>(&arg.value)) return CallArg(*text);
+    if (const auto* dtype = std::get_if<DType>(&arg.value)) return CallArg(*dtype);
+    if (const auto* device = std::get_if<Device>(&arg.value)) return CallArg(*device);
+    if (const auto* layout = std::get_if<CaptureArg::Layout>(&arg.value)) {
+      return CallArg(CallArg::Layout{layout->name});
+    }
+    if (const auto* format = std::get_if<CaptureArg::MemoryFormat>(&arg.value)) {
+      const auto known = memory_format_from_name(format->name);
+      if (!known) return Status::error("K1103", "unknown memory format: " + format->name);
+      return CallArg(*known);
+    }
+    return CallArg();
+  }
+
+  // Fills in the defaults of arguments that were left out.
+  static Status fill_defaults(const Schema& schema, CallArg::List& args) {
+    if (args.size() > schema.arguments.size()) {
+      return Status::error("K1104", "too many arguments for " + schema.full_name() + ": " +
+                                        std::to_string(args.size()));
+    }
+    for (size_t i = args.size(); i < schema.arguments.size(); ++i) {
+      const SchemaArgument& argument = schema.arguments[i];
+      if (!argument.default_value) {
+        return Status::error("K1104", "argument is missing for " + schema.full_name() + ": " +
+                                          argument.name);
+      }
+      KILN_ASSIGN_OR_RETURN(CallArg value, parse_default(*argument.default_value));
+      args.push_back(std::move(value));
+    }
+    return {};
+  }
+
+  static Result<CallArg> parse_default(std::string_view text) {
+    if (text == "None") return CallArg();
+    if (text == "True" || text == "False") return CallArg(text == "True");
+    if (text == "contiguous_format") return CallArg(MemoryFormat::kContiguous);
+    if (text == "Mean") return CallArg(int64_t{1});
+    if (text.size() >= 2 && (text[0] == '"' || text[0] == '\'')) {
+      return CallArg(std::string(text.substr(1, text.size() - 2)));
+    }
+    if (text.size() >= 2 && text[0] == '[') {
+      CallArg::List items;
+      std::string_view rest = text.substr(1, text.size() - 2);
+      while (!rest.empty()) {
+        const size_t comma = std::min(rest.find(','), rest.size());
+        std::string_view item = rest.substr(0, comma);
+        while (!item.empty() && item[0] == ' ') item.remove_prefix(1);
+        KILN_ASSIGN_OR_RETURN(CallArg value, parse_default(item));
+        items.push_back(std::move(value));
+        rest.remove_prefix(std::min(comma + 1, rest.size()));
+      }
+      return CallArg(std::move(items));
+    }
+    if (text == "inf") return CallArg(std::numeric_limits<double>::infinity());
+    if (text == "-inf") return CallArg(-std::numeric_limits<double>::infinity());
+    const std::string copy(text);
+    char* end = nullptr;
+    if (copy.find_first_of(".eE") == std::string::npos) {
+      const long long integer = std::strtoll(copy.c_str(), &end, 10);
+      if (end != copy.c_str() && *end == 0) return CallArg(static_cast<int64_t>(integer));
+    } else {
+      const double number = std::strtod(copy.c_str(), &end);
+      if (end != copy.c_str() && *end == 0) return CallArg(number);
+    }
+    return Status::error("K1105", "default value does not parse: " + copy);
+  }
+
+  bool kept_in_torch(const std::string& name, const std::string& overload, const Origin& origin,
+                     std::string& reason) {
+    for (const std::string& wanted : torch_ops_) {
+      if (!matches_name(wanted, name, overload)) continue;
+      reason = "kept in pytorch by torch_executed_ops";
+      return true;
+    }
+    for (const std::string& prefix : torch_modules_) {
+      if (!prefix.empty() && origin.module_path != prefix &&
+          !origin.module_path.starts_with(prefix + ".")) continue;
+      reason = "kept in pytorch by torch_executed_modules: " + (prefix.empty() ? "(root)" : prefix);
+      return true;
+    }
+    return false;
+  }
+
+  // Does the captured result agree with what the rule built?
+  static bool agrees(const Type& built, const Type& captured) {
+    if (!built.is_tensor() || !captured.is_tensor()) return false;
+    const TensorType &a = built.tensor(), &b = captured.tensor();
+    if (a.dtype != b.dtype || a.shape.size() != b.shape.size()) return false;
+    for (size_t i = 0; i < a.shape.size(); ++i) {
+      if (a.shape[i].is_constant() && b.shape[i].is_constant() && !(a.shape[i] == b.shape[i])) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  // Runs the rule; on refusal the nodes it made are gone again.
+  Result<std::vector<Value*>> run_rule(const ImportRule& rule, const CallArg::List& args,
+                                       const std::vector<Value*>& values,
+                                       const std::vector<Type>& captured, const Origin& origin) {
+    CallArg::List filled = args;
+    KILN_RETURN_IF_ERROR(fill_defaults(rule.schema, filled));
+    ImportCall call(*module_, rule.schema, std::move(filled), values, captured, origin);
+    rule.run(call);
+    if (!call.refused() && call.results().size() != captured.size()) {
+      call.refuse("rule gives another number of results", "K1305");
+    }
+    for (size_t i = 0; !call.refused() && i < captured.size(); ++i) {
+      if (call.results()[i] == nullptr) continue;  // unused optional result
+      if (!agrees(call.results()[i]->type, captured[i])) {
+        call.refuse("result differs from what was captured: " +
+                        call.results()[i]->type.to_string() + " for " + captured[i].to_string(),
+                    "K1305");
+      }
+    }
+    if (!call.refused()) return call.results();
+    Status refusal = call.refusal();
+    for (size_t i = call.created().size(); i-- > 0;) module_->main.erase(call.created()[i]);
+    return refusal;
+  }
+
+  Result<std::vector<Handle>> call(std::string_view name, std::string_view overload,
+                                   const std::vector<CaptureArg>& args,
+                                   const std::vector<CaptureMeta>& results,
+                                   const CaptureOrigin& capture_origin, std::string_view schema) {
+    const Origin origin{capture_origin.module_path, capture_origin.location};
+    Call target{std::string(name), std::string(overload), {}};
+    std::vector<Value*> values;
+    std::vector<Handle> used;
+    for (const CaptureArg& arg : args) {
+      KILN_ASSIGN_OR_RETURN(CallArg converted, convert(arg, values, used));
+      target.args.push_back(std::move(converted));
+    }
+    std::vector<Type> captured;
+    for (const CaptureMeta& meta : results) {
+      KILN_ASSIGN_OR_RETURN(Type type, type_of(meta));
+      captured.push_back(std::move(type));
+    }
+    CallRecord record{target.full_name(), capture_origin, true, false, "", ""};
+    std::string reason;
+    const bool kept = kept_in_torch(target.name, target.overload, origin, reason);
+    Status refusal = kept ? Status::error("K1310", reason) : Status();
+
+    const ImportRule* rule = ImportRules::global().find(target.full_name());
+    // An in-place operator is its functional twin and a write.
+    std::string base_name = target.name;
+    const bool in_place = rule == nullptr && base_name.ends_with("_") && !base_name.ends_with("__") &&
+                          !used.empty();
+    if (in_place) {
+      base_name.pop_back();
+      rule = ImportRules::global().find(
+          target.overload.empty() ? base_name : base_name + "." + target.overload);
+    }
+    for (Value* value : values) {
+      if (refusal.ok() && !value->type.is_tensor()) {
+        refusal = Status::error("K1302", "operand exists only in pytorch: " + value->type.to_string());
+      }
+    }
+    for (const Type& type : captured) {
+      if (refusal.ok() && !type.is_tensor()) {
+        refusal = Status::error("K1302", "result exists only in pytorch: " + type.to_string());
+      }
+    }
+    if (refusal.ok() && rule == nullptr) {
+      refusal = Status::error("K1300", "kiln has no implementation of this operator");
+    }
+    if (refusal.ok()) {
+      std::vector<Type> wanted = captured;
+      if (in_place) wanted = {values[0]->type};
+      auto built = run_rule(*rule, target.args, values, wanted, origin);
+      if (built.ok() && in_place) {
+        // The handle of the written tensor and the result are one tensor.
+        const int tensor = handles_[static_cast<size_t>(used[0])].tensor;
+        const Status written = functional_.write(tensor, (*built)[0], origin);
+        if (written.ok()) {
+          records_.push_back(std::move(record));
+          return std::vector<Handle>{add_handle({functional_.add_alias(tensor), nullptr, -1})};
+        }
+        refusal = written;
+      } else if (built.ok()) {
+        records_.push_back(std::move(record));
+        return register_results(*rule, *built, values, used);
+      } else {
+        refusal = built.status();
+      }
+    }
+    record.native = false;
+    record.code = refusal.code();
+    record.reason = refusal.message();
+    records_.push_back(std::move(record));
+    return keep_call(std::move(target), values, used, captured, origin, schema, rule, in_place);
+  }
+
+  Result<std::vector<Handle>> register_results(const ImportRule& rule,
+                                               const std::vector<Value*>& built,
+                                               const std::vector<Value*>& values,
+                                               const std::vector<Handle>& used) {
+    std::vector<Handle> handles;
+    for (size_t i = 0; i < built.size(); ++i) {
+      Value* value = built[i];
+      if (value == nullptr) {
+        handles.push_back(-1);
+        continue;
+      }
+      const auto& schema_results = rule.schema.results;
+      const SchemaArgument& result = schema_results[std::min(i, schema_results.size() - 1)];
+      int source = -1;
+      // The rule gave back an operand as it was, or the schema says that memory is shared.
+      for (size_t j = 0; j < values.size(); ++j) {
+        if (values[j] == value) source = static_cast<int>(j);
+      }
+      if (source >= 0) {
+        HandleInfo info = handles_[static_cast<size_t>(used[static_cast<size_t>(source)])];
+        // An operator that copies makes a tensor of its own although the values are equal.
+        if (result.alias.empty() && !rule.schema.name.ends_with("::contiguous") &&
+            !rule.schema.name.ends_with("::to") && !rule.schema.name.ends_with("::reshape") &&
+            !rule.schema.name.ends_with("::dropout")) {
+          handles.push_back(add_handle({functional_.add(value), nullptr, -1}));
+          continue;
+        }
+        if (info.tensor >= 0) info.tensor = functional_.add_alias(info.tensor);
+        handles.push_back(add_handle(info));
+        continue;
+      }
+      if (!result.alias.empty() && !used.empty()) {
+        const int base = handles_[static_cast<size_t>(used[0])].tensor;
+        handles.push_back(add_handle({functional_.add_view(base, value), nullptr, -1}));
+        continue;
+      }
+      handles.push_back(add_value(value));
+    }
+    return handles;
+  }
+
+  Result<std::vector<Handle>> keep_call(Call target, const std::vector<Value*>& values,
+                                        const std::vector<Handle>& used,
+                                        const std::vector<Type>& captured, const Origin& origin,
+                                        std::string_view schema_text, const ImportRule* rule,
+                                        bool in_place) {
+    std::vector<Type> types = captured;
+    std::string effect = "none";
+    // Arguments that the operator writes: the host works on a copy and returns it as one more
+    // result each, after the operator's own.
+    std::vector<int> written;
+    std::optional<Schema> schema;
+    if (!schema_text.empty()) {
+      KILN_ASSIGN_OR_RETURN(Schema parsed, Schema::parse(schema_text));
+      schema = std::move(parsed);
+    } else if (rule != nullptr && !in_place) {
+      schema = rule->schema;
+    }
+    if (schema) {
+      for (size_t i = 0; i < schema->arguments.size() && i < target.args.size(); ++i) {
+        if (!schema->arguments[i].written) continue;
+        const auto* operand = target.args[i].get<CallArg::Operand>();
+        if (operand == nullptr) continue;
+        written.push_back(operand->index);
+        types.push_back(values[static_cast<size_t>(operand->index)]->type);
+        effect = "write";
+      }
+    } else if (in_place) {
+      written.push_back(0);
+      types.push_back(values[0]->type);
+      effect = "write";
+    }
+    if (is_random(target)) effect = "random";
+    const OpDef& def = OpRegistry::global().get("aten.call");
+    std::vector<Attr> attrs;
+    for (const FieldDef& f : def.fields) attrs.push_back(f.default_value);
+    attrs[static_cast<size_t>(def.field_index("call"))] = std::move(target);
+    attrs[static_cast<size_t>(def.field_index("effect"))] = effect;
+    Node* node = module_->main.create_unchecked(def, values, std::move(attrs), types, nullptr, origin);
+    std::vector<Handle> handles;
+    for (size_t i = 0; i < captured.size(); ++i) {
+      handles.push_back(add_value(node->result(static_cast<int>(i))));
+    }
+    for (size_t k = 0; k < written.size(); ++k) {
+      Value* after = node->result(static_cast<int>(captured.size() + k));
+      HandleInfo& info = handles_[static_cast<size_t>(used[static_cast<size_t>(written[k])])];
+      if (info.tensor < 0) {
+        info.value = after;
+        continue;
+      }
+      KILN_RETURN_IF_ERROR(functional_.write(info.tensor, after, origin));
+      // What an in-place operator returns is the tensor it wrote.
+      if (k == 0 && in_place && handles.size() == 1) {
+        handles[0] = add_handle({functional_.add_alias(info.tensor), nullptr, -1});
+      }
+    }
+    return handles;
+  }
+
+  static bool is_random(const Call& call) {
+    static const char* const kRandom[] = {"rand", "bernoulli", "multinomial", "normal", "uniform",
+                                          "exponential", "dropout", "rrelu", "poisson", "cauchy",
+                                          "geometric", "log_normal"};
+    const std::string name = call.name.substr(call.name.find("::") + 2);
+    for (const char* word : kRandom) {
+      if (name.find(word) != std::string::npos) return true;
+    }
+    return false;
+  }
+
+  // A written buffer is an input of the program: the caller passes it and sees it change.
+  Status finish_mutations() {
+    std::vector<std::pair<int, std::string>> targets;  // storage -> input or buffer
+    for (size_t i = 0; i < input_tensors_.size(); ++i) {
+      const int tensor = input_tensors_[i];
+      if (tensor < 0) continue;
+      const int storage = functional_.storage(tensor);
+      if (!functional_.written(storage)) continue;
+      module_->main.add_output(functional_.base(storage));
+      module_->outputs.push_back({OutputSpec::Kind::kWriteInput, static_cast<int>(i),
+                                  module_->inputs[i].name, module_->inputs[i].order});
+    }
+    for (auto& [name, tensor, constant] : weight_tensors_) {
+      const int storage = functional_.storage(tensor);
+      if (!functional_.written(storage)) continue;
+      Value* base = functional_.base(storage);
+      Value* input = module_->main.add_input(constant->type, name);
+      module_->inputs.push_back({name, InputSpec::Kind::kState, {}});
+      module_->main.replace_all_uses(constant, input);
+      if (base == constant) base = input;
+      module_->main.add_output(base);
+      module_->outputs.push_back({OutputSpec::Kind::kWriteInput,
+                                  static_cast<int>(module_->inputs.size()) - 1, name, {}});
+    }
+    return {};
+  }
+
+  struct WeightTensor {
+    std::string name;
+    int tensor;
+    Value* constant;
+  };
+
+  std::unique_ptr<Module> module_;
+  Functionalizer functional_;
+  std::vector<HandleInfo> handles_;
+  std::vector<int> input_tensors_;  // per input, -1 for scalars
+  std::vector<WeightTensor> weight_tensors_;
+  std::vector<CallRecord> records_;
+  std::vector<std::string> torch_ops_, torch_modules_;
+  // Outputs in order, with the explicit mutations.
+  struct PendingOutput {
+    Handle handle;
+    std::string name;
+  };
+  std::vector<PendingOutput> outputs_;
+  std::map<Handle, std::vector<int>> orders_;  // memory order seen at capture
+};
+
+CaptureBuilder::CaptureBuilder() : impl_(std::make_unique<Impl>()) {}
+CaptureBuilder::~CaptureBuilder() = default;
+
+Status CaptureBuilder::symbol(std::string_view name, int64_t min, int64_t max) {
+  if (min > max) return Status::error("K1106", "range of a size symbol is empty: " + std::string(name));
+  impl_->module_->symbols[std::string(name)] = {min, max};
+  return {};
+}
+
+Result<CaptureBuilder::Handle> CaptureBuilder::input(std::string_view name,
+                                                     const CaptureMeta& meta) {
+  KILN_ASSIGN_OR_RETURN(Type type, impl_->type_of(meta));
+  KILN_ASSIGN_OR_RETURN(std::vector<int> order, impl_->order_of(meta));
+  Value* value = impl_->module_->main.add_input(std::move(type), std::string(name));
+  const int position = static_cast<int>(impl_->module_->inputs.size());
+  impl_->module_->inputs.push_back({std::string(name), InputSpec::Kind::kUser, std::move(order)});
+  Impl::HandleInfo info;
+  info.input = position;
+  if (value->type.is_tensor()) {
+    info.tensor = impl_->functional_.add(value);
+  } else {
+    info.value = value;
+  }
+  impl_->input_tensors_.push_back(info.tensor);
+  return impl_->add_handle(info);
+}
+
+Result<CaptureBuilder::Handle> CaptureBuilder::scalar_input(std::string_view name,
+                                                            const CaptureMeta& meta,
+                                                            std::string_view) {
+  KILN_ASSIGN_OR_RETURN(Type type, impl_->type_of(meta));
+  Value* value = impl_->module_->main.add_input(std::move(type), std::string(name));
+  impl_->module_->inputs.push_back({std::string(name), InputSpec::Kind::kUser, {}});
+  impl_->input_tensors_.push_back(-1);
+  return impl_->add_handle({-1, value, static_cast<int>(impl_->module_->inputs.size()) - 1});
+}
+
+Result<CaptureBuilder::Handle> CaptureBuilder::weight(std::string_view name,
+                                                      const CaptureWeight& weight,
+                                                      std::string_view kind) {
+  Weight entry;
+  entry.name = name;
+  entry.kind = kind == "parameter" ? WeightKind::kParameter
+               : kind == "buffer"  ? WeightKind::kBuffer
+                                   : WeightKind::kConstant;
+  entry.type.dtype = weight.dtype;
+  int64_t elements = 1;
+  for (int64_t extent : weight.shape) {
+    entry.type.shape.emplace_back(extent);
+    elements *= extent;
+  }
+  entry.data.bytes = static_cast<size_t>(elements) * dtype_bytes(weight.dtype);
+  entry.data = borrow_or_copy(weight, entry.data.bytes);
+  Value* init_value = impl_->module_->add_weight(std::move(entry));
+  Value* constant = impl_->module_->constant_for(init_value);
+  const int tensor = impl_->functional_.add(constant);
+  impl_->weight_tensors_.push_back({std::string(name), tensor, constant});
+  return impl_->add_handle({tensor, nullptr, -1});
+}
+
+Result<std::vector<CaptureBuilder::Handle>> CaptureBuilder::call(
+    std::string_view name, std::string_view overload, const std::vector<CaptureArg>& args,
+    const std::vector<CaptureMeta>& results, const CaptureOrigin& origin,
+    std::string_view schema) {
+  auto handles = impl_->call(name, overload, args, results, origin, schema);
+  if (!handles.ok()) {
+    return std::move(handles).status().at(std::string(name) + " in " + origin.module_path + " " +
+                                          origin.location);
+  }
+  for (size_t i = 0; i < results.size() && i < handles->size(); ++i) {
+    KILN_ASSIGN_OR_RETURN(std::vector<int> order, impl_->order_of(results[i]));
+    if (!order.empty()) impl_->orders_[(*handles)[i]] = std::move(order);
+  }
+  return handles;
+}
+
+Status CaptureBuilder::output(Handle value, std::string_view name) {
+  KILN_RETURN_IF_ERROR(impl_->read(value).status());
+  impl_->outputs_.push_back({value, std::string(name)});
+  return {};
+}
+
+Status CaptureBuilder::mutates_input(std::string_view target, Handle value) {
+  for (size_t i = 0; i < impl_->module_->inputs.size(); ++i) {
+    if (impl_->module_->inputs[i].name != target) continue;
+    const int tensor = impl_->input_tensors_[i];
+    KILN_ASSIGN_OR_RETURN(Value * contents, impl_->read(value));
+    if (contents == impl_->functional_.read(tensor)) return {};
+    return impl_->functional_.write(tensor, contents, {});
+  }
+  return Status::error("K1107", "mutation of an unknown input: " + std::string(target));
+}
+
+Status CaptureBuilder::mutates_buffer(std::string_view target, Handle value) {
+  for (auto& weight : impl_->weight_tensors_) {
+    if (weight.name != target) continue;
+    KILN_ASSIGN_OR_RETURN(Value * contents, impl_->read(value));
+    if (contents == impl_->functional_.read(weight.tensor)) return {};
+    return impl_->functional_.write(weight.tensor, contents, {});
+  }
+  return Status::error("K1107", "mutation of an unknown buffer: " + std::string(target));
+}
+
+const std::vector<CaptureBuilder::CallRecord>& CaptureBuilder::records() const {
+  return impl_->records_;
+}
+
+void CaptureBuilder::keep_in_torch(std::vector<std::string> ops,
+                                   std::vector<std::string> module_prefixes) {
+  impl_->torch_ops_ = std::move(ops);
+  impl_->torch_modules_ = std::move(module_prefixes);
+}
+
+Result<std::unique_ptr<Module>> CaptureBuilder::finish() {
+  Module& module = *impl_->module_;
+  for (const Impl::PendingOutput& output : impl_->outputs_) {
+    KILN_ASSIGN_OR_RETURN(Value * value, impl_->read(output.handle));
+    OutputSpec spec;
+    spec.name = output.name;
+    const Impl::HandleInfo& info = impl_->handles_[static_cast<size_t>(output.handle)];
+    // An input that comes back as it is, written or not, is the caller's own tensor.
+    for (size_t i = 0; i < impl_->input_tensors_.size(); ++i) {
+      const int input = impl_->input_tensors_[i];
+      if (info.tensor < 0 || input < 0 || !impl_->functional_.is_whole(info.tensor) ||
+          impl_->functional_.storage(input) != impl_->functional_.storage(info.tensor)) continue;
+      spec.kind = OutputSpec::Kind::kViewOfInput;
+      spec.target = static_cast<int>(i);
+    }
+    if (info.tensor < 0 && info.input >= 0) {
+      spec.kind = OutputSpec::Kind::kViewOfInput;
+      spec.target = info.input;
+    }
+    if (auto order = impl_->orders_.find(output.handle); order != impl_->orders_.end()) {
+      spec.order = order->second;
+    }
+    module.main.add_output(value);
+    module.outputs.push_back(std::move(spec));
+  }
+  KILN_RETURN_IF_ERROR(impl_->finish_mutations());
+  module.prune();
+  return std::move(impl_->module_);
+}
+
+}  // namespace kiln

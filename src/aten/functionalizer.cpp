@@ -1,0 +1,138 @@
+#include "aten/functionalizer.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "ir/op_def.h"
+
+namespace kiln {
+namespace {
+
+const OpDef& op(std::string_view name) { return OpRegistry::global().get(name); }
+
+const Attr& field(const OpDef& def, const std::vector<Attr>& attrs, std::string_view name) {
+  const int index = def.field_index(name);
+  KILN_CHECK_GE(index, 0);
+  return attrs[static_cast<size_t>(index)];
+}
+
+}  // namespace
+
+int Functionalizer::add(Value* value) {
+  storages_.push_back({value, 0});
+  tensors_.push_back({static_cast<int>(storages_.size()) - 1, {}, value, 0});
+  return static_cast<int>(tensors_.size()) - 1;
+}
+
+int Functionalizer::add_alias(int tensor) {
+  tensors_.push_back(Tensor(tensors_[static_cast<size_t>(tensor)]));
+  return static_cast<int>(tensors_.size()) - 1;
+}
+
+int Functionalizer::add_view(int source, Value* value) {
+  Value* current = read(source);
+  std::vector<ViewStep> steps;
+  Value* at = value;
+  while (at != current) {
+    Node* node = at->producer();
+    if (node == nullptr || !node->op->has(kView) || node->num_operands() != 1) return add(value);
+    steps.push_back({node->op, node->attrs(), node->operand(0)->type, at->type});
+    at = node->operand(0);
+  }
+  std::reverse(steps.begin(), steps.end());
+  Tensor tensor = tensors_[static_cast<size_t>(source)];
+  tensor.chain.insert(tensor.chain.end(), steps.begin(), steps.end());
+  tensor.value = value;
+  tensor.version = storages_[static_cast<size_t>(tensor.storage)].version;
+  tensors_.push_back(std::move(tensor));
+  return static_cast<int>(tensors_.size()) - 1;
+}
+
+Value* Functionalizer::apply(const std::vector<ViewStep>& chain, size_t count, Value* base,
+                             const Origin& origin) {
+  Value* value = base;
+  for (size_t i = 0; i < count; ++i) {
+    Node* node = module_.main.create_unchecked(*chain[i].op, {value}, chain[i].attrs,
+                                               {chain[i].result}, nullptr, origin);
+    value = node->result();
+  }
+  return value;
+}
+
+Value* Functionalizer::read(int index) {
+  Tensor& tensor = tensors_[static_cast<size_t>(index)];
+  const Storage& storage = storages_[static_cast<size_t>(tensor.storage)];
+  if (tensor.version != storage.version) {
+    tensor.value = apply(tensor.chain, tensor.chain.size(), storage.base, tensor.value->origin);
+    tensor.version = storage.version;
+  }
+  return tensor.value;
+}
+
+Result<Value*> Functionalizer::invert(const ViewStep& step, Value* source, Value* part,
+                                      const Origin& origin) {
+  Graph& graph = module_.main;
+  const std::string& name = step.op->name;
+  if (name == "reshape") {
+    KILN_ASSIGN_OR_RETURN(Node * node, graph.create(*step.op, {part},
+                                                    {{"shape", step.source.tensor().shape}},
+                                                    nullptr, origin));
+    return node->result();
+  }
+  if (name == "permute") {
+    const auto& order = std::get<std::vector<int64_t>>(field(*step.op, step.attrs, "order"));
+    std::vector<int64_t> inverse(order.size());
+    for (size_t i = 0; i < order.size(); ++i) {
+      inverse[static_cast<size_t>(order[i])] = static_cast<int64_t>(i);
+    }
+    KILN_ASSIGN_OR_RETURN(
+        Node * node, graph.create(*step.op, {part}, {{"order", inverse}}, nullptr, origin));
+    return node->result();
+  }
+  if (name == "slice") {
+    const int64_t axis = std::get<int64_t>(field(*step.op, step.attrs, "axis"));
+    const DimExpr start = std::get<DimExpr>(field(*step.op, step.attrs, "start"));
+    const DimExpr stride = std::get<DimExpr>(field(*step.op, step.attrs, "step"));
+    if (!stride.is_value(1)) {
+      return Status::error("K1304", "in-place write through a slice with a step");
+    }
+    const DimExpr extent = source->shape()[static_cast<size_t>(axis)];
+    const DimExpr end = start + part->shape()[static_cast<size_t>(axis)];
+    std::vector<Value*> pieces;
+    auto piece = [&](const DimExpr& from, const DimExpr& to) -> Status {
+      if (from == to) return {};
+      KILN_ASSIGN_OR_RETURN(Node * node,
+                            graph.create(*step.op, {source},
+                                         {{"axis", axis}, {"start", from}, {"end", to},
+                                          {"step", DimExpr(1)}}, nullptr, origin));
+      pieces.push_back(node->result());
+      return {};
+    };
+    KILN_RETURN_IF_ERROR(piece(0, start));
+    pieces.push_back(part);
+    KILN_RETURN_IF_ERROR(piece(end, extent));
+    if (pieces.size() == 1) return part;
+    KILN_ASSIGN_OR_RETURN(Node * node,
+                          graph.create(op("concat"), pieces, {{"axis", axis}}, nullptr, origin));
+    return node->result();
+  }
+  return Status::error("K1304", "in-place write through a view that is no slice, reshape or "
+                                "permute: " + name);
+}
+
+Status Functionalizer::write(int index, Value* value, const Origin& origin) {
+  Tensor& tensor = tensors_[static_cast<size_t>(index)];
+  Storage& storage = storages_[static_cast<size_t>(tensor.storage)];
+  Value* part = value;
+  for (size_t i = tensor.chain.size(); i-- > 0;) {
+    Value* source = apply(tensor.chain, i, storage.base, origin);
+    KILN_ASSIGN_OR_RETURN(part, invert(tensor.chain[i], source, part, origin));
+  }
+  storage.base = part;
+  ++storage.version;
+  tensor.value = value;
+  tensor.version = storage.version;
+  return {};
+}
+
+}  // namespace kiln

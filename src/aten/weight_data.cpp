@@ -1,0 +1,36 @@
+#include "aten/weight_data.h"
+
+#include <cstring>
+#include <vector>
+
+#include "core/dtype.h"
+
+namespace kiln {
+
+WeightData borrow_or_copy(const CaptureWeight& weight, size_t bytes) {
+  const size_t rank = weight.shape.size();
+  bool contiguous = true;
+  int64_t expected = 1;
+  for (size_t i = rank; i-- > 0 && !weight.strides.empty();) {
+    if (weight.shape[i] != 1 && weight.strides[i] != expected) contiguous = false;
+    expected *= weight.shape[i];
+  }
+  if (contiguous || bytes == 0) return {weight.data, bytes, weight.owner};
+  auto copy = std::make_shared<std::vector<std::byte>>(bytes);
+  const size_t element = dtype_bytes(weight.dtype);
+  const auto* source = static_cast<const std::byte*>(weight.data);
+  std::vector<int64_t> index(rank, 0);
+  for (size_t offset = 0; offset < bytes; offset += element) {
+    int64_t at = 0;
+    for (size_t i = 0; i < rank; ++i) at += index[i] * weight.strides[i];
+    std::memcpy(copy->data() + offset, source + at * static_cast<int64_t>(element), element);
+    for (size_t i = rank; i-- > 0;) {
+      if (++index[i] < weight.shape[i]) break;
+      index[i] = 0;
+    }
+  }
+  const void* data = copy->data();
+  return {data, bytes, std::move(copy)};
+}
+
+}  // namespace kiln

@@ -1,0 +1,13 @@
+// Bytes of a captured weight: borrowed when contiguous, copied otherwise.
+#pragma once
+
+#include <kiln/capture.h>
+
+#include "ir/module.h"
+
+namespace kiln {
+
+// `bytes` is the size of the contiguous tensor. Rank is at most 16.
+WeightData borrow_or_copy(const CaptureWeight& weight, size_t bytes);
+
+}  // namespace kiln
