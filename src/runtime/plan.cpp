@@ -1,0 +1,184 @@
+#include "runtime/plan.h"
+
+#include <set>
+
+#include "runtime/strided_copy.h"
+
+namespace kiln {
+namespace {
+
+constexpr size_t kMaxSlots = 1'000'000;
+
+Status bad(const std::string& what) { return Status::error("K3101", "plan is not valid: " + what); }
+
+bool is_permutation(const std::vector<int>& order, size_t rank) {
+  if (order.empty()) return true;
+  if (order.size() != rank) return false;
+  std::set<int> seen;
+  for (int dim : order) {
+    if (dim < 0 || dim >= static_cast<int>(rank) || !seen.insert(dim).second) return false;
+  }
+  return true;
+}
+
+Status verify_signature(const TensorSignature& signature, const std::string& what) {
+  if (signature.dims.size() > kMaxRank) return bad(what + " has too many dims");
+  if (!is_permutation(signature.order, signature.dims.size())) {
+    return bad(what + " has a memory order that is no permutation");
+  }
+  return {};
+}
+
+// Slots that the run itself fills before any step.
+bool is_given(const EnginePlan& plan, const Slot& slot, bool init) {
+  if (slot.kind == SlotKind::kInput || slot.kind == SlotKind::kConstant) return true;
+  return !init && slot.kind == SlotKind::kObject && slot.index >= 0 &&
+         slot.index < static_cast<int>(plan.inputs.size()) &&
+         plan.inputs[static_cast<size_t>(slot.index)].is_object;
+}
+
+Status verify_plan(const EnginePlan& engine, const Plan& plan, bool init) {
+  const std::string where = init ? "init plan: " : "main plan: ";
+  if (plan.slots.size() > kMaxSlots || plan.steps.size() > kMaxSlots) {
+    return bad(where + "too many slots or steps");
+  }
+  std::vector<bool> written(plan.slots.size(), false);
+  std::set<int> writable_inputs;
+  for (const PlanOutput& output : engine.outputs) {
+    if (output.kind == PlanOutput::Kind::kWriteInput) writable_inputs.insert(output.target);
+  }
+  std::set<std::pair<SlotKind, int>> positions;
+  for (size_t i = 0; i < plan.slots.size(); ++i) {
+    const Slot& slot = plan.slots[i];
+    const std::string name = where + "slot " + std::to_string(i);
+    written[i] = is_given(engine, slot, init);
+    if (slot.packed && slot.kind != (init ? SlotKind::kOutput : SlotKind::kConstant)) {
+      return bad(name + " cannot be packed");
+    }
+    size_t limit = 0;
+    switch (slot.kind) {
+      case SlotKind::kInput: limit = init ? engine.weights.size() : engine.inputs.size(); break;
+      case SlotKind::kOutput: limit = init ? 0 : engine.outputs.size(); break;
+      case SlotKind::kConstant: limit = init ? 0 : engine.constants.size(); break;
+      case SlotKind::kHost:
+      case SlotKind::kObject:
+        if (init) return bad(name + " has a kind that init plans do not have");
+        continue;
+      case SlotKind::kTemp: continue;
+    }
+    if (init && slot.kind == SlotKind::kOutput) continue;
+    if (init && slot.kind == SlotKind::kConstant) return bad(name + " is a constant");
+    if (slot.index < 0 || static_cast<size_t>(slot.index) >= limit) {
+      return bad(name + " has no such position: " + std::to_string(slot.index));
+    }
+    if (slot.kind != SlotKind::kConstant && !positions.emplace(slot.kind, slot.index).second) {
+      return bad(name + " repeats a position");
+    }
+    if (slot.kind == SlotKind::kConstant) {
+      const int source = engine.constants[static_cast<size_t>(slot.index)];
+      if (source < 0 || static_cast<size_t>(source) >= engine.init.slots.size()) {
+        return bad(name + " refers to no slot of the init plan");
+      }
+      const Slot& from = engine.init.slots[static_cast<size_t>(source)];
+      if ((from.kind != SlotKind::kInput && from.kind != SlotKind::kOutput) ||
+          from.packed != slot.packed) {
+        return bad(name + " refers to a slot of another kind");
+      }
+    }
+    if (!init && slot.kind == SlotKind::kInput) {
+      const TensorSignature& input = engine.inputs[static_cast<size_t>(slot.index)];
+      if (input.is_object || input.dtype != slot.dtype ||
+          !(num_elements(input.dims) == slot.num_elements)) {
+        return bad(name + " differs from the input's signature");
+      }
+    }
+    if (!init && slot.kind == SlotKind::kOutput) {
+      const PlanOutput& output = engine.outputs[static_cast<size_t>(slot.index)];
+      if (output.signature.is_object || output.kind != PlanOutput::Kind::kResult ||
+          output.signature.dtype != slot.dtype ||
+          !(num_elements(output.signature.dims) == slot.num_elements)) {
+        return bad(name + " differs from the output's signature");
+      }
+    }
+  }
+  for (size_t k = 0; k < plan.steps.size(); ++k) {
+    const StepDesc& step = plan.steps[k];
+    const bool host = step.kind == "host.call";
+    const std::string name = where + "step " + std::to_string(k) + " (" + step.kind + ")";
+    auto check_view = [&](const PlanView& view) -> Status {
+      if (view.slot < 0 || static_cast<size_t>(view.slot) >= plan.slots.size()) {
+        return bad(name + " names no slot");
+      }
+      if (view.dims.size() != view.strides.size() || view.dims.size() > kMaxRank) {
+        return bad(name + " has a view with wrong rank");
+      }
+      const Slot& slot = plan.slots[static_cast<size_t>(view.slot)];
+      if (slot.kind == SlotKind::kObject && !host) return bad(name + " takes a host object");
+      if (slot.packed && !view.dims.empty()) return bad(name + " takes a view of packed bytes");
+      return {};
+    };
+    for (const PlanView& view : step.inputs) {
+      KILN_RETURN_IF_ERROR(check_view(view));
+      if (!written[static_cast<size_t>(view.slot)]) {
+        return bad(name + " reads a slot that was not written: " + std::to_string(view.slot));
+      }
+    }
+    for (const PlanView& view : step.outputs) {
+      KILN_RETURN_IF_ERROR(check_view(view));
+      const auto index = static_cast<size_t>(view.slot);
+      const Slot& slot = plan.slots[index];
+      const bool host_slot = slot.kind == SlotKind::kHost || slot.kind == SlotKind::kObject;
+      if (host_slot != host) return bad(name + " writes a slot of the wrong kind");
+      if (slot.kind == SlotKind::kConstant ||
+          (slot.kind == SlotKind::kInput && (init || !writable_inputs.contains(slot.index)))) {
+        return bad(name + " writes a slot that is read-only");
+      }
+      written[index] = true;
+    }
+  }
+  if (init) {
+    for (int slot : engine.constants) {
+      if (slot < 0 || static_cast<size_t>(slot) >= plan.slots.size() ||
+          !written[static_cast<size_t>(slot)]) {
+        return bad("constant is never computed: slot " + std::to_string(slot));
+      }
+    }
+    return {};
+  }
+  for (size_t i = 0; i < engine.outputs.size(); ++i) {
+    if (engine.outputs[i].kind != PlanOutput::Kind::kResult) continue;
+    bool found = false;
+    for (size_t s = 0; s < plan.slots.size() && !found; ++s) {
+      const Slot& slot = plan.slots[s];
+      const bool kind_fits = engine.outputs[i].signature.is_object
+                                 ? slot.kind == SlotKind::kObject
+                                 : slot.kind == SlotKind::kOutput;
+      found = kind_fits && slot.index == static_cast<int>(i) && written[s];
+    }
+    if (!found) return bad("output is never written: " + std::to_string(i));
+  }
+  return {};
+}
+
+}  // namespace
+
+Status verify(const EnginePlan& plan) {
+  for (size_t i = 0; i < plan.inputs.size(); ++i) {
+    KILN_RETURN_IF_ERROR(verify_signature(plan.inputs[i], "input " + std::to_string(i)));
+  }
+  for (size_t i = 0; i < plan.outputs.size(); ++i) {
+    const PlanOutput& output = plan.outputs[i];
+    KILN_RETURN_IF_ERROR(verify_signature(output.signature, "output " + std::to_string(i)));
+    if (output.kind != PlanOutput::Kind::kResult &&
+        (output.target < 0 || static_cast<size_t>(output.target) >= plan.inputs.size())) {
+      return bad("output refers to no input: " + std::to_string(i));
+    }
+  }
+  for (const WeightSignature& weight : plan.weights) {
+    if (weight.dims.size() > kMaxRank) return bad("weight has too many dims: " + weight.name);
+  }
+  KILN_RETURN_IF_ERROR(verify_plan(plan, plan.init, true));
+  return verify_plan(plan, plan.main, false);
+}
+
+}  // namespace kiln

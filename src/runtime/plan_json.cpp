@@ -1,0 +1,274 @@
+// JSON form of plans. Expressions are written as integers where constant, else as text; views as
+// [slot, [dims], [strides], offset].
+#include "runtime/plan.h"
+
+namespace kiln {
+namespace {
+
+constexpr const char* kSlotKinds[] = {"input", "output", "constant", "temp", "host", "object"};
+constexpr const char* kOutputKinds[] = {"result", "write_input", "view_of_input"};
+
+Json expr_json(const DimExpr& expr) {
+  return expr.is_constant() ? Json(static_cast<long>(expr.value())) : Json(expr.to_string());
+}
+
+Json exprs_json(const std::vector<DimExpr>& exprs) {
+  Json::Array array;
+  for (const DimExpr& expr : exprs) array.push_back(expr_json(expr));
+  return Json(std::move(array));
+}
+
+Status bad(const char* what) {
+  return Status::error("K3102", std::string("plan does not parse: ") + what);
+}
+
+Result<DimExpr> expr_from(const Json& json) {
+  if (json.is_int()) return DimExpr(json.as_int());
+  if (json.is_string()) return DimExpr::parse(json.as_string());
+  return bad("a size is neither integer nor text");
+}
+
+Result<std::vector<DimExpr>> exprs_from(const Json& json) {
+  if (!json.is_array()) return bad("sizes are no array");
+  std::vector<DimExpr> result;
+  for (const Json& item : json.as_array()) {
+    KILN_ASSIGN_OR_RETURN(DimExpr expr, expr_from(item));
+    result.push_back(std::move(expr));
+  }
+  return result;
+}
+
+Result<DType> dtype_from(const Json& json, const char* key) {
+  KILN_ASSIGN_OR_RETURN(const std::string name, json.string_at(key));
+  if (const auto dtype = dtype_from_name(name)) return *dtype;
+  return bad("unknown dtype");
+}
+
+template <size_t N>
+Result<int> name_index(const char* const (&names)[N], const std::string& name) {
+  for (size_t i = 0; i < N; ++i) {
+    if (name == names[i]) return static_cast<int>(i);
+  }
+  return bad("unknown kind");
+}
+
+Json view_json(const PlanView& view) {
+  return Json(Json::Array{Json(view.slot), exprs_json(view.dims), exprs_json(view.strides),
+                          expr_json(view.offset)});
+}
+
+Result<PlanView> view_from(const Json& json) {
+  if (!json.is_array() || json.size() != 4 || !json[0].is_int()) return bad("a view is malformed");
+  PlanView view;
+  const int64_t slot = json[0].as_int();
+  if (slot < 0 || slot > INT32_MAX) return bad("a slot number is out of range");
+  view.slot = static_cast<int>(slot);
+  KILN_ASSIGN_OR_RETURN(view.dims, exprs_from(json[1]));
+  KILN_ASSIGN_OR_RETURN(view.strides, exprs_from(json[2]));
+  KILN_ASSIGN_OR_RETURN(view.offset, expr_from(json[3]));
+  return view;
+}
+
+Json views_json(const std::vector<PlanView>& views) {
+  Json::Array array;
+  for (const PlanView& view : views) array.push_back(view_json(view));
+  return Json(std::move(array));
+}
+
+Result<std::vector<PlanView>> views_from(const Json& json, const char* key) {
+  KILN_ASSIGN_OR_RETURN(const Json::Array* array, json.array_at(key));
+  std::vector<PlanView> views;
+  for (const Json& item : *array) {
+    KILN_ASSIGN_OR_RETURN(PlanView view, view_from(item));
+    views.push_back(std::move(view));
+  }
+  return views;
+}
+
+Json plan_json(const Plan& plan) {
+  Json::Array slots, steps;
+  for (const Slot& slot : plan.slots) {
+    Json entry = Json::object();
+    entry.set("kind", kSlotKinds[static_cast<size_t>(slot.kind)]);
+    entry.set("dtype", Json(dtype_name(slot.dtype)));
+    entry.set("elements", expr_json(slot.num_elements));
+    if (slot.index >= 0) entry.set("index", slot.index);
+    if (slot.packed) entry.set("packed", true);
+    slots.push_back(std::move(entry));
+  }
+  for (const StepDesc& step : plan.steps) {
+    Json entry = Json::object();
+    entry.set("kind", step.kind);
+    entry.set("label", step.label);
+    entry.set("origin", step.origin);
+    entry.set("inputs", views_json(step.inputs));
+    entry.set("outputs", views_json(step.outputs));
+    entry.set("params", step.params.is_null() ? Json::object() : step.params);
+    steps.push_back(std::move(entry));
+  }
+  Json json = Json::object();
+  json.set("slots", std::move(slots));
+  json.set("steps", std::move(steps));
+  return json;
+}
+
+Result<Plan> plan_from(const Json& json) {
+  Plan plan;
+  KILN_ASSIGN_OR_RETURN(const Json::Array* slots, json.array_at("slots"));
+  for (const Json& entry : *slots) {
+    Slot slot;
+    KILN_ASSIGN_OR_RETURN(const std::string kind, entry.string_at("kind"));
+    KILN_ASSIGN_OR_RETURN(const int index, name_index(kSlotKinds, kind));
+    slot.kind = static_cast<SlotKind>(index);
+    KILN_ASSIGN_OR_RETURN(slot.dtype, dtype_from(entry, "dtype"));
+    KILN_ASSIGN_OR_RETURN(const Json* elements, entry.member("elements"));
+    KILN_ASSIGN_OR_RETURN(slot.num_elements, expr_from(*elements));
+    if (entry.find("index") != nullptr) {
+      KILN_ASSIGN_OR_RETURN(const int64_t position, entry.int_at("index", 0, INT32_MAX));
+      slot.index = static_cast<int>(position);
+    }
+    if (entry.find("packed") != nullptr) {
+      KILN_ASSIGN_OR_RETURN(slot.packed, entry.bool_at("packed"));
+    }
+    plan.slots.push_back(std::move(slot));
+  }
+  KILN_ASSIGN_OR_RETURN(const Json::Array* steps, json.array_at("steps"));
+  for (const Json& entry : *steps) {
+    StepDesc step;
+    KILN_ASSIGN_OR_RETURN(step.kind, entry.string_at("kind"));
+    KILN_ASSIGN_OR_RETURN(step.label, entry.string_at("label"));
+    KILN_ASSIGN_OR_RETURN(step.origin, entry.string_at("origin"));
+    KILN_ASSIGN_OR_RETURN(step.inputs, views_from(entry, "inputs"));
+    KILN_ASSIGN_OR_RETURN(step.outputs, views_from(entry, "outputs"));
+    KILN_ASSIGN_OR_RETURN(const Json* params, entry.member("params"));
+    if (!params->is_object()) return bad("parameters of a step are no object");
+    step.params = *params;
+    plan.steps.push_back(std::move(step));
+  }
+  return plan;
+}
+
+Json order_json(const std::vector<int>& order) {
+  return Json(Json::Array(order.begin(), order.end()));
+}
+
+Json signature_json(const TensorSignature& signature) {
+  Json entry = Json::object();
+  entry.set("name", signature.name);
+  if (signature.is_object) {
+    entry.set("object", true);
+    return entry;
+  }
+  entry.set("dtype", Json(dtype_name(signature.dtype)));
+  entry.set("dims", exprs_json(signature.dims));
+  if (!signature.order.empty()) entry.set("order", order_json(signature.order));
+  return entry;
+}
+
+Result<TensorSignature> signature_from(const Json& json) {
+  TensorSignature signature;
+  KILN_ASSIGN_OR_RETURN(signature.name, json.string_at("name"));
+  if (json.find("object") != nullptr) {
+    KILN_ASSIGN_OR_RETURN(signature.is_object, json.bool_at("object"));
+    if (signature.is_object) return signature;
+  }
+  KILN_ASSIGN_OR_RETURN(signature.dtype, dtype_from(json, "dtype"));
+  KILN_ASSIGN_OR_RETURN(const Json* dims, json.member("dims"));
+  KILN_ASSIGN_OR_RETURN(signature.dims, exprs_from(*dims));
+  if (json.find("order") != nullptr) {
+    KILN_ASSIGN_OR_RETURN(const std::vector<int64_t> order, json.ints_at("order"));
+    for (int64_t dim : order) {
+      if (dim < 0 || dim > 64) return bad("a memory order is out of range");
+      signature.order.push_back(static_cast<int>(dim));
+    }
+  }
+  return signature;
+}
+
+}  // namespace
+
+Json to_json(const EnginePlan& plan) {
+  Json json = Json::object();
+  json.set("target", plan.target);
+  Json symbols = Json::object();
+  for (const auto& [name, range] : plan.symbols) {
+    symbols.set(name, Json(Json::Array{Json(static_cast<long>(range.min)),
+                                       Json(static_cast<long>(range.max))}));
+  }
+  json.set("symbols", std::move(symbols));
+  Json::Array weights, inputs, outputs;
+  for (const WeightSignature& weight : plan.weights) {
+    Json entry = Json::object();
+    entry.set("name", weight.name);
+    entry.set("dtype", Json(dtype_name(weight.dtype)));
+    Json::Array dims;
+    for (int64_t dim : weight.dims) dims.emplace_back(static_cast<long>(dim));
+    entry.set("dims", std::move(dims));
+    weights.push_back(std::move(entry));
+  }
+  for (const TensorSignature& input : plan.inputs) inputs.push_back(signature_json(input));
+  for (const PlanOutput& output : plan.outputs) {
+    Json entry = signature_json(output.signature);
+    entry.set("kind", kOutputKinds[static_cast<size_t>(output.kind)]);
+    if (output.target >= 0) entry.set("target", output.target);
+    outputs.push_back(std::move(entry));
+  }
+  json.set("weights", std::move(weights));
+  json.set("inputs", std::move(inputs));
+  json.set("outputs", std::move(outputs));
+  json.set("constants", Json(Json::Array(plan.constants.begin(), plan.constants.end())));
+  json.set("init", plan_json(plan.init));
+  json.set("main", plan_json(plan.main));
+  return json;
+}
+
+Result<EnginePlan> engine_plan_from_json(const Json& json) {
+  EnginePlan plan;
+  KILN_ASSIGN_OR_RETURN(plan.target, json.string_at("target"));
+  KILN_ASSIGN_OR_RETURN(const Json::Object* symbols, json.object_at("symbols"));
+  for (const JsonMember& member : *symbols) {
+    if (!member.value.is_array() || member.value.size() != 2 || !member.value[0].is_int() ||
+        !member.value[1].is_int()) {
+      return bad("range of a symbol is malformed");
+    }
+    plan.symbols[member.key] = {member.value[0].as_int(), member.value[1].as_int()};
+  }
+  KILN_ASSIGN_OR_RETURN(const Json::Array* weights, json.array_at("weights"));
+  for (const Json& entry : *weights) {
+    WeightSignature weight;
+    KILN_ASSIGN_OR_RETURN(weight.name, entry.string_at("name"));
+    KILN_ASSIGN_OR_RETURN(weight.dtype, dtype_from(entry, "dtype"));
+    KILN_ASSIGN_OR_RETURN(weight.dims, entry.ints_at("dims"));
+    plan.weights.push_back(std::move(weight));
+  }
+  KILN_ASSIGN_OR_RETURN(const Json::Array* inputs, json.array_at("inputs"));
+  for (const Json& entry : *inputs) {
+    KILN_ASSIGN_OR_RETURN(TensorSignature input, signature_from(entry));
+    plan.inputs.push_back(std::move(input));
+  }
+  KILN_ASSIGN_OR_RETURN(const Json::Array* outputs, json.array_at("outputs"));
+  for (const Json& entry : *outputs) {
+    PlanOutput output;
+    KILN_ASSIGN_OR_RETURN(output.signature, signature_from(entry));
+    KILN_ASSIGN_OR_RETURN(const std::string kind, entry.string_at("kind"));
+    KILN_ASSIGN_OR_RETURN(const int index, name_index(kOutputKinds, kind));
+    output.kind = static_cast<PlanOutput::Kind>(index);
+    if (entry.find("target") != nullptr) {
+      KILN_ASSIGN_OR_RETURN(const int64_t target, entry.int_at("target", 0, INT32_MAX));
+      output.target = static_cast<int>(target);
+    }
+    plan.outputs.push_back(std::move(output));
+  }
+  KILN_ASSIGN_OR_RETURN(const std::vector<int64_t> constants, json.ints_at("constants"));
+  for (int64_t slot : constants) {
+    if (slot < 0 || slot > INT32_MAX) return bad("a constant's slot is out of range");
+    plan.constants.push_back(static_cast<int>(slot));
+  }
+  KILN_ASSIGN_OR_RETURN(const Json* init, json.member("init"));
+  KILN_ASSIGN_OR_RETURN(plan.init, plan_from(*init));
+  KILN_ASSIGN_OR_RETURN(const Json* main, json.member("main"));
+  KILN_ASSIGN_OR_RETURN(plan.main, plan_from(*main));
+  return plan;
+}
+
+}  // namespace kiln
