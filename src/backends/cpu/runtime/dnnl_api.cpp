@@ -30,7 +30,8 @@ struct Loaded {
 
 std::string folder_of_this_library() {
   Dl_info info{};
-  if (dladdr(reinterpret_cast<void*>(&dnnl_api), &info) == 0 || info.dli_fname == nullptr) return "";
+  if (dladdr(reinterpret_cast<void*>(&dnnl_api), &info) == 0) return "";
+  if (info.dli_fname == nullptr) return "";
   const std::string path = info.dli_fname;
   const size_t slash = path.rfind('/');
   return slash == std::string::npos ? "" : path.substr(0, slash);
@@ -64,7 +65,9 @@ Status limit_isa(const DnnlApi& api) {
   const std::string& target = debug_options().cpu_target;
   if (target.empty()) return Status();
   const std::pair<const char*, dnnl_cpu_isa_t> targets[] = {
-      {"sse4", dnnl_cpu_isa_sse41}, {"avx2", dnnl_cpu_isa_avx2}, {"avx512", dnnl_cpu_isa_avx512_core}};
+      {"sse4", dnnl_cpu_isa_sse41},
+      {"avx2", dnnl_cpu_isa_avx2},
+      {"avx512", dnnl_cpu_isa_avx512_core}};
   for (const auto& [name, isa] : targets) {
     if (target != name) continue;
     if (api.dnnl_set_max_cpu_isa != nullptr && api.dnnl_set_max_cpu_isa(isa) == dnnl_success) {

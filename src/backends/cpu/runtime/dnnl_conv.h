@@ -25,7 +25,7 @@ struct DnnlConvParams {
   bool transposed = false;
   std::vector<int64_t> stride, dilation, padding_begin, padding_end;  // one per spatial dim
   // A transposed convolution takes its output padding off padding_end, which may become negative.
-  std::vector<DnnlPostOp> post_ops;
+  std::vector<DnnlPostOp> post_ops = {};
 };
 
 class DnnlConv {

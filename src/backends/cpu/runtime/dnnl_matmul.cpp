@@ -21,7 +21,8 @@ Status check(const DnnlMatmulParams& p) {
   KILN_CHECK_EQ(p.src.dims.size(), rank);
   KILN_CHECK_EQ(p.weights.dims.size(), rank);
   const auto &s = p.src.dims, &w = p.weights.dims, &d = p.dst.dims;
-  bool fits = s[rank - 2] == d[rank - 2] && s[rank - 1] == w[rank - 2] && w[rank - 1] == d[rank - 1];
+  bool fits = s[rank - 2] == d[rank - 2] && s[rank - 1] == w[rank - 2];
+  fits = fits && w[rank - 1] == d[rank - 1];
   for (size_t i = 0; i + 2 < rank; ++i) {
     fits = fits && d[i] == std::max(s[i], w[i]) && (s[i] == d[i] || s[i] == 1) &&
            (w[i] == d[i] || w[i] == 1);

@@ -23,7 +23,7 @@ struct DnnlMatmulParams {
   DnnlTensor dst;      // [batch..., m, n]
   bool bias = false;   // [n], dense
   DType bias_dtype = DType::kF32;
-  std::vector<DnnlPostOp> post_ops;
+  std::vector<DnnlPostOp> post_ops = {};
 };
 
 class DnnlMatmul {

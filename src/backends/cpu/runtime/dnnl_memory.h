@@ -29,7 +29,8 @@ struct DnnlTensor {
 // The strides that `tensor` would have if the dims of size 1, whose strides mean nothing, were
 // part of a tensor stored in `order` (outermost first). oneDNN compares them when it looks for a
 // kernel, so a caller's arbitrary numbers there would cost the fast one.
-std::vector<int64_t> dnnl_canonical_strides(const DnnlTensor& tensor, const std::vector<int>& order);
+std::vector<int64_t> dnnl_canonical_strides(const DnnlTensor& tensor,
+                                            const std::vector<int>& order);
 
 // An immutable memory descriptor of oneDNN: strided, or a blocked layout that the library chose.
 // Cheap to copy, shared between threads.

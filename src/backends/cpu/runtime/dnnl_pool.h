@@ -18,7 +18,7 @@ struct DnnlPoolParams {
   DnnlTensor src;  // [n, channels, spatial...]
   DnnlTensor dst;
   std::vector<int64_t> kernel, stride, dilation, padding_begin, padding_end;  // per spatial dim
-  std::vector<DnnlPostOp> post_ops;
+  std::vector<DnnlPostOp> post_ops = {};
 };
 
 class DnnlPool {
