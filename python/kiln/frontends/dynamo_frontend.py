@@ -1,0 +1,402 @@
+"""torch.compile's door: a Dynamo graph, through AOTAutograd, as a stream of calls.
+
+AOTAutograd makes the graph functional (mutations of inputs stand at its end as copy_) and handles
+aliases of inputs and outputs around it. It would also break composites such as linear,
+layer_norm and scaled_dot_product_attention; `keep_composites` holds those together that Kiln wants
+whole, so that this door and torch.export's speak nearly the same dialect.
+
+Parameters and buffers are inputs of the graph. The ones that it does not write are frozen: their
+values belong to the program. Each call checks that they are still the same tensors at the same
+version; if not, the program is lowered again, and a tensor that changes repeatedly becomes an
+ordinary input.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from dataclasses import dataclass
+from operator import is_
+from typing import Any, Callable, Iterator, Sequence
+
+import torch
+from torch._dynamo.backends.common import aot_autograd
+from torch.fx import GraphModule, Node
+
+from . import tree
+from .captured import CapturedProgram, Tee
+from .errors import FrontendError
+from .export_frontend import output_leaf
+from .graph_walker import GraphWalker
+from .origins import clean_module_path
+from .protocol import Capture
+
+log = logging.getLogger(__name__)
+
+#: Hands the captured graph to a builder; may be called more than once.
+Build = Callable[[Capture], CapturedProgram]
+#: Runs a lowered program: runtime inputs in captured order -> outputs in captured order.
+Run = Callable[[list], Sequence[Any]]
+#: Compiles; supplied by python/kiln/compiler.py.
+Lower = Callable[[Build], Run]
+
+aten = torch.ops.aten
+
+
+# ---- composites ---------------------------------------------------------------------------------
+
+
+def _always(*args: Any, **kwargs: Any) -> bool:
+  return True
+
+
+def _batch_norm_is_pure(x, weight, bias, mean, var, training, *rest, **kwargs) -> bool:
+  return not training
+
+
+def _instance_norm_is_pure(x, weight, bias, mean, var, use_input_stats, *rest, **kwargs) -> bool:
+  return mean is None and var is None
+
+
+#: Composites that stay whole, each with a test that this call writes nothing (some schemas hide
+#: that they update running statistics).
+_KEEP: tuple[tuple[str, Callable[..., bool]], ...] = (
+  ("linear.default", _always),
+  ("matmul.default", _always),
+  ("conv1d.default", _always), ("conv1d.padding", _always),
+  ("conv2d.default", _always), ("conv2d.padding", _always),
+  ("conv3d.default", _always), ("conv3d.padding", _always),
+  ("conv_transpose1d.default", _always),
+  ("conv_transpose2d.input", _always),
+  ("conv_transpose3d.input", _always),
+  ("layer_norm.default", _always),
+  ("group_norm.default", _always),
+  ("rms_norm.default", _always),
+  ("batch_norm.default", _batch_norm_is_pure),
+  ("instance_norm.default", _instance_norm_is_pure),
+  ("scaled_dot_product_attention.default", _always),
+  ("max_pool1d.default", _always), ("max_pool2d.default", _always),
+  ("max_pool3d.default", _always),
+  ("adaptive_avg_pool1d.default", _always), ("adaptive_avg_pool2d.default", _always),
+  ("adaptive_avg_pool3d.default", _always),
+  ("upsample_nearest1d.vec", _always), ("upsample_nearest2d.vec", _always),
+  ("upsample_nearest3d.vec", _always), ("upsample_linear1d.vec", _always),
+  ("upsample_bilinear2d.vec", _always), ("upsample_trilinear3d.vec", _always),
+  ("upsample_bicubic2d.vec", _always),
+)
+
+
+@contextlib.contextmanager
+def keep_composites(notes: list[str]) -> Iterator[None]:
+  """While active, tracing leaves the operators of _KEEP whole.
+
+  Uses the mechanism with which torch.export does the same. Where this torch lacks it, the
+  importer meets the decomposed forms instead, and a note says so.
+  """
+  try:
+    from torch._export.utils import _get_decomp_for_cia
+    from torch.export.exported_program import _override_composite_implicit_decomp
+  except ImportError as error:
+    notes.append(f"composites are decomposed by this version of torch: {error}")
+    yield
+    return
+
+  def rule(op: Any, is_pure: Callable[..., bool]) -> Callable:
+    decompose = _get_decomp_for_cia(op)
+
+    def keep_or_decompose(*args, **kwargs):
+      return NotImplemented if is_pure(*args, **kwargs) else decompose(*args, **kwargs)
+
+    return keep_or_decompose
+
+  rules = {}
+  for name, is_pure in _KEEP:
+    packet, overload = name.split(".")
+    op = getattr(getattr(aten, packet, None), overload, None)
+    if op is not None and op._can_decompose():
+      rules[op] = rule(op, is_pure)
+  with _override_composite_implicit_decomp(rules):
+    yield
+
+
+# ---- the captured graph -------------------------------------------------------------------------
+
+
+@dataclass
+class _Argument:
+  """One input of AOTAutograd's graph."""
+
+  node: Node
+  value: Any  # fake tensor or symbolic int
+  name: str
+  kind: str  # "parameter" or "buffer" where it may be frozen, else "input"
+  real: torch.Tensor | None  # the tensor behind a frozen one
+
+
+def _source_name(node: Node) -> str:
+  """Dynamo's name for where an argument comes from: "L['x']", "" where unknown."""
+  source = getattr(node.meta.get("grapharg"), "source", None)
+  name = getattr(source, "name", "")
+  return str(name() if callable(name) else name)
+
+
+def _static_kind(node: Node, example: Any) -> str:
+  """"parameter" or "buffer" for a tensor that Dynamo knows to belong to a module, else "input"."""
+  if not isinstance(example, torch.Tensor) or type(example) not in (
+      torch.Tensor, torch.nn.Parameter, torch.nn.Buffer):
+    return "input"
+  static = (node.meta.get("tensor_dict") or {}).get("_dynamo_static_input_type")
+  if not static:
+    return "input"
+  return "parameter" if isinstance(example, torch.nn.Parameter) else "buffer"
+
+
+class _Graph:
+  """AOTAutograd's inference graph with what is needed to lower it."""
+
+  def __init__(self, module: GraphModule, dynamo: GraphModule, examples: Sequence[Any]):
+    self.module = module
+    self.arguments: list[_Argument] = []
+    sources = [n for n in dynamo.graph.nodes if n.op == "placeholder"]
+    written = _written_placeholders(module)
+    names: set[str] = set()
+    for position, node in enumerate(n for n in module.graph.nodes if n.op == "placeholder"):
+      value = node.meta.get("val")
+      index = _dynamo_index(node)
+      source, example = (sources[index], examples[index]) if index is not None else (None, None)
+      kind = _static_kind(source, example) if source is not None and node not in written else "input"
+      name = clean_module_path(_source_name(source)) if source is not None else ""
+      if isinstance(value, torch.SymInt):
+        name = f"size_{value.node.expr}"
+      elif kind == "input":
+        name = name or _local_name(source) or f"input_{position}"
+      name = _unique(name or node.name, names)
+      self.arguments.append(
+        _Argument(node, value, name, kind, example if kind != "input" else None))
+
+  def ranges(self) -> dict:
+    for argument in self.arguments:
+      parts = [*argument.value.shape] if isinstance(argument.value, torch.Tensor) \
+        else [argument.value]
+      for part in parts:
+        if isinstance(part, torch.SymInt):
+          return dict(part.node.shape_env.var_to_range)
+    return {}
+
+  def walk(self, cap: Capture, frozen: set[int], captured: CapturedProgram) -> None:
+    walker = GraphWalker(Tee(cap, captured), ranges=self.ranges(), notes=captured.notes)
+    env: dict[Node, Any] = {}
+    leaves: list[dict] = []
+    for position, argument in enumerate(self.arguments):
+      if position in frozen:
+        continue
+      if argument.value is None or isinstance(argument.value, (bool, int, float, str)):
+        raise FrontendError("K1105", "an input of the graph is neither tensor nor symbolic: "
+                            f"{argument.name}, {argument.value!r}")
+      kind = "tensor" if isinstance(argument.value, torch.Tensor) else "scalar"
+      leaves.append({"kind": kind, "index": len(captured.inputs)})
+      env[argument.node] = walker.add_input(argument.name, argument.value)
+    for position in sorted(frozen):
+      argument = self.arguments[position]
+      if argument.node.users:
+        env[argument.node] = walker.add_weight(argument.name, argument.real, argument.kind)
+      else:
+        env[argument.node] = None
+    results = walker.walk(self.module, env)
+    outputs = [output_leaf(value, f"output_{i}", walker, captured)
+               for i, value in enumerate(results)]
+    captured.input_tree = {"kind": "list", "items": leaves}
+    captured.output_tree = {"kind": "list", "items": outputs}
+
+
+def _dynamo_index(node: Node) -> int | None:
+  """Which input of Dynamo's graph a placeholder is; None for one that AOTAutograd made up."""
+  descriptor = node.meta.get("desc")
+  if type(descriptor).__name__ == "PlainAOTInput":
+    return descriptor.idx
+  return None
+
+
+def _local_name(node: Node | None) -> str:
+  """"x" of "L['x']", "kwargs_input_ids" of "L['kwargs']['input_ids']"."""
+  if node is None:
+    return ""
+  return node.name.removeprefix("l_").strip("_") or node.name
+
+
+def _unique(name: str, taken: set[str]) -> str:
+  candidate, count = name, 1
+  while candidate in taken:
+    candidate, count = f"{name}_{count}", count + 1
+  taken.add(candidate)
+  return candidate
+
+
+def _written_placeholders(module: GraphModule) -> set[Node]:
+  """Inputs that the graph writes to, directly or through a view."""
+  written: set[Node] = set()
+  base: dict[Node, Node] = {n: n for n in module.graph.nodes if n.op == "placeholder"}
+  for node in module.graph.nodes:
+    schema = getattr(node.target, "_schema", None) if node.op == "call_function" else None
+    if schema is None:
+      continue
+    for position, argument in enumerate(schema.arguments):
+      value = node.args[position] if position < len(node.args) else node.kwargs.get(argument.name)
+      if argument.alias_info is None or not isinstance(value, Node) or value not in base:
+        continue
+      if argument.alias_info.is_write:
+        written.add(base[value])
+      base[node] = base[value]
+  return written
+
+
+# ---- running ------------------------------------------------------------------------------------
+
+
+def _version(tensor: torch.Tensor) -> int:
+  return -1 if tensor.is_inference() else tensor._version
+
+
+class _Runner:
+  """The function that AOTAutograd calls: a boxed list of all arguments -> list of outputs."""
+
+  _boxed_call = True  # AOTAutograd hands over the list itself, so that inputs can be freed early
+
+  def __init__(self, graph: _Graph, lower: Lower, notes: Sequence[str] = ()):
+    self._graph = graph
+    self._lower = lower
+    self._notes = list(notes)
+    self._changes: dict[int, int] = {}
+    self._frozen = {i for i, a in enumerate(graph.arguments) if a.kind != "input"}
+    self._prepare()
+
+  def _prepare(self) -> None:
+    graph, frozen = self._graph, set(self._frozen)
+    captured: list[CapturedProgram] = []
+
+    def build(cap: Capture) -> CapturedProgram:
+      program = CapturedProgram(notes=list(self._notes))
+      graph.walk(cap, frozen, program)
+      captured.append(program)
+      return program
+
+    self._run = self._lower(build)
+    if not captured:
+      raise AssertionError("lower must build the program")
+    self._captured = captured[-1]
+    self._rebuild = tree.make_unflatten(self._captured.output_tree)
+    self._needs_sizes = any(item["kind"] == "expr"
+                            for item in self._captured.output_tree["items"])
+    self._plain = [item.get("index") for item in self._captured.output_tree["items"]] \
+      == list(range(len(self._captured.output_names)))
+    self._static = sorted(frozen)
+    self._dynamic = [i for i in range(len(graph.arguments)) if i not in frozen]
+    self._values = [graph.arguments[i].real for i in self._static]
+    self._versions = [_version(t) for t in self._values]
+
+  def __call__(self, arguments: list) -> list:
+    static = [arguments[i] for i in self._static]
+    if not all(map(is_, static, self._values)) or [*map(_version, static)] != self._versions:
+      self._refresh(static)
+    values = [arguments[i] for i in self._dynamic]
+    arguments.clear()
+    with torch.no_grad():
+      outputs = self._run(values)
+    if self._plain:
+      return list(outputs)
+    sizes = self._captured.symbol_values(values) if self._needs_sizes else {}
+    return self._rebuild(outputs, sizes)
+
+  def _refresh(self, static: list[torch.Tensor]) -> None:
+    """Some frozen tensors are not what they were: takes the new values in."""
+    changed = [position for position, new, old, version
+               in zip(self._static, static, self._values, self._versions)
+               if new is not old or _version(new) != version]
+    log.info("%d frozen tensors changed, lowering again", len(changed))
+    for position in changed:
+      self._changes[position] = self._changes.get(position, 0) + 1
+      if self._changes[position] > 1:
+        self._frozen.discard(position)
+    for position, tensor in zip(self._static, static):
+      self._graph.arguments[position].real = tensor
+    self._prepare_with(dict(zip(self._static, static)))
+
+  def _prepare_with(self, current: dict[int, torch.Tensor]) -> None:
+    self._prepare()
+    # the caller goes on with the list it already has; only the split changed
+    for position, tensor in current.items():
+      self._graph.arguments[position].real = tensor if position in self._frozen else None
+
+
+class _Late:
+  """What the inference compiler returns; lowering happens after AOTAutograd has left its modes."""
+
+  _boxed_call = True
+
+  def __init__(self) -> None:
+    self.runner: Callable[[list], list] | None = None
+
+  def __call__(self, arguments: list) -> list:
+    if self.runner is None:
+      raise AssertionError("called before lowering")
+    return self.runner(arguments)
+
+
+_warned_about_grad = False
+
+
+def _check_grad_mode(examples: Sequence[Any], strict: bool) -> None:
+  """Programs are for inference: with grad mode on, outputs are detached, and the user is told."""
+  global _warned_about_grad
+  if not torch.is_grad_enabled():
+    return
+  if not any(isinstance(x, torch.Tensor) and x.requires_grad for x in examples):
+    return
+  message = "grad mode is on, but kiln programs are for inference: outputs are detached"
+  hint = "call the model under torch.no_grad() or torch.inference_mode()"
+  if strict:
+    raise FrontendError("K1107", message, hint=hint)
+  if not _warned_about_grad:
+    _warned_about_grad = True
+    warnings.warn(f"{message}; {hint}", stacklevel=2)
+
+
+def compile_dynamo_graph(module: GraphModule, examples: Sequence[Any], lower: Lower, *,
+                         strict: bool = False) -> Callable[..., Any]:
+  """The body of a torch.compile backend: returns what Dynamo calls instead of `module`.
+
+  `lower(build)` compiles; it is called here once and again when frozen weights change.
+  `strict` makes grad mode an error. Raises FrontendError K1103..K1107 and whatever `lower` does.
+  """
+  notes: list[str] = []
+  _check_grad_mode(examples, strict)
+  examples = list(examples)
+  pending: list[tuple[_Late, _Graph]] = []
+
+  def inference_compiler(graph_module: GraphModule, _: Sequence[Any]) -> _Late:
+    late = _Late()
+    pending.append((late, _Graph(graph_module, module, examples)))
+    return late
+
+  def training_compiler(graph_module: GraphModule, _: Sequence[Any]) -> Callable:
+    raise FrontendError("K1107", "a training graph was captured under no_grad")
+
+  with torch.no_grad(), keep_composites(notes), _first_auto_functionalized():
+    compiled = aot_autograd(fw_compiler=training_compiler, inference_compiler=inference_compiler,
+                            keep_inference_input_mutations=True)(module, examples)
+  for late, graph in pending:
+    late.runner = _Runner(graph, lower, notes)
+  return compiled
+
+
+@contextlib.contextmanager
+def _first_auto_functionalized() -> Iterator[None]:
+  """Mutating custom operators in the form that names plain arguments instead of bases and views."""
+  try:
+    from torch._inductor import config
+  except ImportError:
+    yield
+    return
+  with config.patch(enable_auto_functionalized_v2=False):
+    yield

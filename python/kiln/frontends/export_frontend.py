@@ -1,0 +1,121 @@
+"""torch.export's door: an ExportedProgram as a stream of calls.
+
+Takes both forms of an ExportedProgram: the training IR that torch.export.export makes (composites
+whole, in-place calls as written) and what run_decompositions() makes of it (functional, mutations
+in the signature).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind, OutputKind
+from torch.fx import Node
+
+from . import tree
+from .captured import CapturedProgram, Tee
+from .errors import FrontendError
+from .graph_walker import GraphWalker, Lazy
+from .protocol import Capture
+
+_WEIGHT_KINDS = {InputKind.PARAMETER: "parameter", InputKind.BUFFER: "buffer",
+                 InputKind.CONSTANT_TENSOR: "constant"}
+_MUTATION_KINDS = {OutputKind.BUFFER_MUTATION: "buffer", OutputKind.PARAMETER_MUTATION: "buffer",
+                   OutputKind.USER_INPUT_MUTATION: "input"}
+
+
+def walk_exported_program(program: ExportedProgram, cap: Capture,
+                          parameters: tuple[str, ...] = ()) -> CapturedProgram:
+  """Hands `program` to `cap`.
+
+  `parameters` are the names of forward's positional parameters where the caller knows the module.
+  Raises FrontendError (K1103, K1104, K1105, K1106).
+  """
+  tree.register_known_types()
+  captured = CapturedProgram(parameters=parameters)
+  walker = GraphWalker(Tee(cap, captured), ranges=program.range_constraints, notes=captured.notes)
+  env, leaves = _declare_inputs(program, walker, captured)
+  captured.input_tree = tree.describe(program.call_spec.in_spec, leaves)
+  results = walker.walk(program.graph_module, env)
+  _declare_outputs(program, walker, captured, results)
+  return captured
+
+
+def _declare_inputs(program: ExportedProgram, walker: GraphWalker,
+                    captured: CapturedProgram) -> tuple[dict[Node, Any], list[dict]]:
+  placeholders = [n for n in program.graph.nodes if n.op == "placeholder"]
+  specs = program.graph_signature.input_specs
+  env: dict[Node, Any] = {}
+  leaves: list[dict] = []
+  used_as_output = {n for n in program.graph.output_node().all_input_nodes}
+  # arguments first: their order is the program's order of inputs
+  for node, spec in zip(placeholders, specs, strict=True):
+    if spec.kind is not InputKind.USER_INPUT:
+      continue
+    value = node.meta.get("val", getattr(spec.arg, "value", None))
+    if isinstance(value, (torch.Tensor, torch.SymInt, torch.SymFloat, torch.SymBool)):
+      kind = "tensor" if isinstance(value, torch.Tensor) else "scalar"
+      leaves.append({"kind": kind, "index": len(captured.inputs)})
+      env[node] = walker.add_input(spec.arg.name, value)
+    elif value is None or isinstance(value, (bool, int, float, str)):
+      leaves.append({"kind": "const", "value": value})
+      env[node] = value
+    else:
+      raise FrontendError("K1104", "an input is neither tensor nor number: "
+                          f"{spec.arg.name}, {type(value).__name__}")
+  for node, spec in zip(placeholders, specs, strict=True):
+    if spec.kind is InputKind.USER_INPUT:
+      continue
+    if not node.users and node not in used_as_output:
+      env[node] = None  # num_batches_tracked and the like: never read
+    elif spec.kind in _WEIGHT_KINDS:
+      env[node] = walker.add_weight(spec.target, _weight_value(program, spec),
+                                    _WEIGHT_KINDS[spec.kind])
+    else:
+      raise FrontendError("K1104", "an input of a kind that is not supported: "
+                          f"{spec.kind.name.lower()} {spec.target or spec.arg.name}")
+  return env, leaves
+
+
+def _weight_value(program: ExportedProgram, spec: Any) -> torch.Tensor:
+  source = program.constants
+  if spec.kind is InputKind.PARAMETER or (spec.kind is InputKind.BUFFER and spec.persistent):
+    source = program.state_dict
+  value = source.get(spec.target)
+  if not isinstance(value, torch.Tensor):
+    raise FrontendError("K1105", f"the exported program lacks a tensor: {spec.target}")
+  return value
+
+
+def _declare_outputs(program: ExportedProgram, walker: GraphWalker, captured: CapturedProgram,
+                     results: list) -> None:
+  specs = program.graph_signature.output_specs
+  user_leaves: list[dict] = []
+  names = iter(tree.leaf_names(program.call_spec.out_spec))
+  for spec, value in zip(specs, results, strict=True):
+    if spec.kind in _MUTATION_KINDS:
+      walker.cap.mutation(_MUTATION_KINDS[spec.kind], spec.target, value[1])
+    elif spec.kind is OutputKind.USER_OUTPUT:
+      user_leaves.append(output_leaf(value, next(names), walker, captured))
+    else:
+      raise FrontendError("K1105", "an output of a kind that is not supported: "
+                          f"{spec.kind.name.lower()} {spec.target or ''}".rstrip(),
+                          hint="export the model for inference")
+  captured.output_tree = tree.describe(program.call_spec.out_spec, user_leaves)
+
+
+def output_leaf(value: Any, name: str, walker: GraphWalker, captured: CapturedProgram) -> dict:
+  """Declares one returned value to the builder if it is one; returns its description."""
+  if isinstance(value, Lazy):
+    raise AssertionError("the graph's output is encoded, so nothing lazy is left")
+  if isinstance(value, tuple) and value[0] == "v":
+    index = len(captured.output_names)
+    walker.cap.output(value, name or f"output_{index}")
+    return {"kind": "scalar" if value[1] in walker.host_numbers else "tensor", "index": index}
+  if isinstance(value, tuple) and value[0] == "e":
+    return {"kind": "expr", "text": value[1]}
+  if value is None or isinstance(value, (bool, int, float, str)):
+    return {"kind": "const", "value": value}
+  raise FrontendError("K1105", f"an output that cannot be returned: {value!r}")
