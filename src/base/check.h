@@ -28,16 +28,16 @@ template <typename A, typename B>
 }  // namespace kiln
 
 #define KILN_CHECK(condition) KILN_CHECK_MSG(condition, "")
-#define KILN_CHECK_MSG(condition, message)                              \
-  do {                                                                  \
-    if (!(condition)) [[unlikely]]                                      \
-      ::kiln::check_failed(__FILE__, __LINE__, #condition, (message));  \
+#define KILN_CHECK_MSG(condition, message)                             \
+  do {                                                                 \
+    if (!(condition)) [[unlikely]]                                     \
+      ::kiln::check_failed(__FILE__, __LINE__, #condition, (message)); \
   } while (false)
-#define KILN_CHECK_OP(a, op, b)                                                       \
-  do {                                                                                \
-    const auto& kiln_a_ = (a);                                                        \
-    const auto& kiln_b_ = (b);                                                        \
-    if (!(kiln_a_ op kiln_b_)) [[unlikely]]                                           \
+#define KILN_CHECK_OP(a, op, b)                                                         \
+  do {                                                                                  \
+    const auto& kiln_a_ = (a);                                                          \
+    const auto& kiln_b_ = (b);                                                          \
+    if (!(kiln_a_ op kiln_b_)) [[unlikely]]                                             \
       ::kiln::check_op_failed(__FILE__, __LINE__, #a " " #op " " #b, kiln_a_, kiln_b_); \
   } while (false)
 #define KILN_CHECK_EQ(a, b) KILN_CHECK_OP(a, ==, b)

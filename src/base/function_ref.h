@@ -15,10 +15,10 @@ class FunctionRef;
 template <typename R, typename... Args>
 class FunctionRef<R(Args...)> {
  public:
-  template <typename F, typename = std::enable_if_t<
-                            !std::is_same_v<std::remove_cvref_t<F>, FunctionRef> &&
-                            std::is_object_v<std::remove_reference_t<F>> &&
-                            std::is_invocable_r_v<R, F&, Args...>>>
+  template <typename F,
+            typename = std::enable_if_t<!std::is_same_v<std::remove_cvref_t<F>, FunctionRef> &&
+                                        std::is_object_v<std::remove_reference_t<F>> &&
+                                        std::is_invocable_r_v<R, F&, Args...>>>
   FunctionRef(F&& callable)  // NOLINT(google-explicit-constructor): lambdas are passed directly
       : object_(const_cast<void*>(static_cast<const void*>(std::addressof(callable)))),
         call_([](void* object, Args... args) -> R {

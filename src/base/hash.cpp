@@ -70,9 +70,7 @@ Hasher128& Hasher128::add_bytes(const void* data, size_t size) {
 
 Hasher128& Hasher128::add_int(int64_t value) { return add_bytes(&value, sizeof value); }
 
-Hasher128& Hasher128::add_double(double value) {
-  return add_int(std::bit_cast<int64_t>(value));
-}
+Hasher128& Hasher128::add_double(double value) { return add_int(std::bit_cast<int64_t>(value)); }
 
 Hasher128& Hasher128::add_text(std::string_view text) {
   add_int(static_cast<int64_t>(text.size()));

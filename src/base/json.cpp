@@ -13,8 +13,9 @@ namespace {
 constexpr size_t kSmall = 12;  // members up to which a linear search is the fastest
 
 Status wrong_kind(std::string_view key, const char* wanted, const Json& found) {
-  return Status::error("K3012", "json member has the wrong kind: " + std::string(key) + ": wanted " +
-                                    wanted + ", found " + json_kind_name(found.kind()));
+  return Status::error("K3012", "json member has the wrong kind: " + std::string(key) +
+                                    ": wanted " + wanted + ", found " +
+                                    json_kind_name(found.kind()));
 }
 
 // "inf", "-inf", "nan": how doubles that JSON cannot hold are written.
@@ -59,9 +60,10 @@ const JsonMember* JsonObject::end() const { return members_.data() + members_.si
 bool JsonObject::operator==(const JsonObject& other) const { return members_ == other.members_; }
 
 size_t JsonObject::index_of(std::string_view key) const {
-  const auto at = std::lower_bound(
-      index_.begin(), index_.end(), key,
-      [this](uint32_t position, std::string_view wanted) { return members_[position].key < wanted; });
+  const auto at = std::lower_bound(index_.begin(), index_.end(), key,
+                                   [this](uint32_t position, std::string_view wanted) {
+                                     return members_[position].key < wanted;
+                                   });
   return static_cast<size_t>(at - index_.begin());
 }
 
@@ -204,8 +206,8 @@ const Json* Json::find(std::string_view key) const {
 
 Result<const Json*> Json::member(std::string_view key) const {
   if (!is_object()) {
-    return Status::error("K3012", "json value is not an object: wanted member " +
-                                      std::string(key) + ", found " + json_kind_name(kind()));
+    return Status::error("K3012", "json value is not an object: wanted member " + std::string(key) +
+                                      ", found " + json_kind_name(kind()));
   }
   const Json* value = find(key);
   if (value == nullptr) {

@@ -61,7 +61,7 @@ inline bool log_enabled(LogArea area, LogLevel level) {
 }  // namespace kiln
 
 // KILN_LOG(kPasses, kDebug) << "folded " << n << " nodes"; nothing is evaluated when off.
-#define KILN_LOG(area, level)                                                   \
-  if (!::kiln::log_enabled(::kiln::LogArea::area, ::kiln::LogLevel::level)) {   \
-  } else                                                                        \
+#define KILN_LOG(area, level)                                                 \
+  if (!::kiln::log_enabled(::kiln::LogArea::area, ::kiln::LogLevel::level)) { \
+  } else                                                                      \
     ::kiln::detail::LogLine(::kiln::LogArea::area, ::kiln::LogLevel::level).stream()

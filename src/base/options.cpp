@@ -1,7 +1,7 @@
 #include "base/options.h"
 
-#include <charconv>
 #include <algorithm>
+#include <charconv>
 #include <cstdlib>
 
 #include "base/log.h"
@@ -37,11 +37,12 @@ std::string show(bool value) { return value ? "1" : "0"; }
 std::string show(const std::string& value) { return value.empty() ? "unset" : value; }
 
 Status set_one(DebugOptions& options, std::string_view name, std::string_view text) {
-#define KILN_DEBUG_OPTION_PARSE(type, field, value, help)                                  \
-  if (name == #field) {                                                                    \
-    if (parse_value(text, options.field)) return {};                                       \
-    return Status::error("K1002", "debug option " #field " cannot have this value: " +     \
-                                      std::string(text), "it is of type " #type);          \
+#define KILN_DEBUG_OPTION_PARSE(type, field, value, help)                                        \
+  if (name == #field) {                                                                          \
+    if (parse_value(text, options.field)) return {};                                             \
+    return Status::error("K1002",                                                                \
+                         "debug option " #field " cannot have this value: " + std::string(text), \
+                         "it is of type " #type);                                                \
   }
   KILN_DEBUG_OPTIONS(KILN_DEBUG_OPTION_PARSE)
 #undef KILN_DEBUG_OPTION_PARSE

@@ -12,15 +12,17 @@ namespace kiln {
 
 // One row per switch: ROW(type, name, default, what it does). Types: bool (0 or 1), int64_t,
 // std::string. A value cannot contain a comma.
-#define KILN_DEBUG_OPTIONS(ROW)                                                                  \
-  ROW(std::string, pass_limit, "", "NAME:N: pass NAME stops after N rewrites; bisects miscompiles") \
-  ROW(std::string, dump_ir, "", "pass after which the IR is written to dump_dir, or all")         \
+#define KILN_DEBUG_OPTIONS(ROW)                                                                    \
+  ROW(std::string, pass_limit, "",                                                                 \
+      "NAME:N: pass NAME stops after N rewrites; bisects miscompiles")                             \
+  ROW(std::string, dump_ir, "", "pass after which the IR is written to dump_dir, or all")          \
   ROW(std::string, dump_dir, "kiln-dump", "folder for dumps and for reproducers of failed passes") \
-  ROW(bool, verify, true, "verify the IR after every pass that changed it")                       \
-  ROW(bool, check_claims, false, "compare what a pass says (changed or not) with a hash of the IR") \
-  ROW(std::string, disable_providers, "", "kernel providers to leave out, separated by +")        \
+  ROW(bool, verify, true, "verify the IR after every pass that changed it")                        \
+  ROW(bool, check_claims, false,                                                                   \
+      "compare what a pass says (changed or not) with a hash of the IR")                           \
+  ROW(std::string, disable_providers, "", "kernel providers to leave out, separated by +")         \
   ROW(std::string, cpu_target, "", "run as if the CPU had only this: sse4, avx2, avx512")          \
-  ROW(std::string, onednn_library, "", "path of libdnnl.so, instead of searching for it")         \
+  ROW(std::string, onednn_library, "", "path of libdnnl.so, instead of searching for it")          \
   ROW(bool, poison_arena, false, "fill arena memory with NaN before every run; finds stale reads")
 
 struct DebugOptions {

@@ -24,7 +24,6 @@ inline int64_t part_begin(int64_t n, int64_t parts, int64_t part) {
   return n / parts * part + std::min(part, n % parts);
 }
 
-
 // Marks the calling thread as running `part` while it lives.
 class InsidePart {
  public:

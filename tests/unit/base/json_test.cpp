@@ -66,9 +66,9 @@ TEST(Json, RandomNumbersRoundTrip) {
     const auto integer = static_cast<int64_t>(bits);
     EXPECT_EQ(parse_json(Json(integer).dump()).value().as_int(), integer);
   }
-  for (double value : {std::numeric_limits<double>::denorm_min(),
-                       std::numeric_limits<double>::min(), std::numeric_limits<double>::max(),
-                       -std::numeric_limits<double>::max()}) {
+  for (double value :
+       {std::numeric_limits<double>::denorm_min(), std::numeric_limits<double>::min(),
+        std::numeric_limits<double>::max(), -std::numeric_limits<double>::max()}) {
     EXPECT_EQ(parse_json(Json(value).dump()).value().as_double(), value);
   }
 }
@@ -87,14 +87,62 @@ TEST(Json, NonFiniteDoublesAreNamed) {
 }
 
 TEST(Json, RefusesWhatIsNotJson) {
-  for (const char* text :
-       {"", " ", "{", "[", "[1", "[1,", "[1,]", "[,1]", "{\"a\"", "{\"a\":", "{\"a\":1", "{\"a\":1,",
-        "{\"a\":1,}", "{a:1}", "{'a':1}", "{1:1}", "tru", "True", "nul", "nan", "NaN", "Infinity",
-        "+1", "01", "-", "-a", "1.", ".5", "1e", "1e+", "0x1", "1 2", "[1]]", "\"", "\"a", "\"\\",
-        "\"\\x\"", "\"\\u12\"", "\"\\u12g4\"", "\"\\u-123\"", "\"\\ud800\"", "\"\\ud800\\u0041\"",
-        "\"\\udc00\"", "\"\n\"", "\"\x01\"", "\"\xff\"", "\"\xc0\x80\"", "\"\xed\xa0\x80\"",
-        "\"\xf4\x90\x80\x80\"", "\"\xe2\x82\"", "\xef\xbb\xbf{}", "/**/1", "9223372036854775808",
-        "-9223372036854775809", "1e400", "{\"a\":1,\"a\":2}"}) {
+  for (const char* text : {"",
+                           " ",
+                           "{",
+                           "[",
+                           "[1",
+                           "[1,",
+                           "[1,]",
+                           "[,1]",
+                           "{\"a\"",
+                           "{\"a\":",
+                           "{\"a\":1",
+                           "{\"a\":1,",
+                           "{\"a\":1,}",
+                           "{a:1}",
+                           "{'a':1}",
+                           "{1:1}",
+                           "tru",
+                           "True",
+                           "nul",
+                           "nan",
+                           "NaN",
+                           "Infinity",
+                           "+1",
+                           "01",
+                           "-",
+                           "-a",
+                           "1.",
+                           ".5",
+                           "1e",
+                           "1e+",
+                           "0x1",
+                           "1 2",
+                           "[1]]",
+                           "\"",
+                           "\"a",
+                           "\"\\",
+                           "\"\\x\"",
+                           "\"\\u12\"",
+                           "\"\\u12g4\"",
+                           "\"\\u-123\"",
+                           "\"\\ud800\"",
+                           "\"\\ud800\\u0041\"",
+                           "\"\\udc00\"",
+                           "\"\n\"",
+                           "\"\x01\"",
+                           "\"\xff\"",
+                           "\"\xc0\x80\"",
+                           "\"\xed\xa0\x80\"",
+                           "\"\xf4\x90\x80\x80\"",
+                           "\"\xe2\x82\"",
+                           "\xef\xbb\xbf{}",
+                           "/**/1",
+                           "9223372036854775808",
+                           "-9223372036854775809",
+                           "1e400",
+                           "{\"a\":1,\"a\":2}"}) {
     EXPECT_EQ(code_of(text), "K3010") << text;
   }
   EXPECT_EQ(code_of(std::string_view("1\0", 2)), "K3010");
@@ -195,8 +243,8 @@ TEST(Json, Vectors) {
 }
 
 TEST(Json, PrettyText) {
-  const Json json = parse_json(R"({"a":[1,2],"b":{},"c":[],"d":[{"e":1},{"f":[]}],"g":{"h":"i"}})")
-                        .value();
+  const Json json =
+      parse_json(R"({"a":[1,2],"b":{},"c":[],"d":[{"e":1},{"f":[]}],"g":{"h":"i"}})").value();
   const std::string pretty = json.dump_pretty();
   EXPECT_EQ(pretty,
             "{\n  \"a\": [1, 2],\n  \"b\": {},\n  \"c\": [],\n  \"d\": [\n    {\n      \"e\": 1\n"

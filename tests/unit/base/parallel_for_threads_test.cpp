@@ -30,7 +30,8 @@ void check_cover(int64_t n, int64_t grain, int threads) {
   EXPECT_LE(parts, threads);
   EXPECT_GE(smallest, std::min(n, std::max<int64_t>(1, grain)));
   // Work that can be split is split.
-  EXPECT_EQ(parts, std::min<int64_t>(threads, std::max<int64_t>(1, n / std::max<int64_t>(1, grain))));
+  EXPECT_EQ(parts,
+            std::min<int64_t>(threads, std::max<int64_t>(1, n / std::max<int64_t>(1, grain))));
 }
 
 TEST(ParallelFor, CoversEveryIndexOnce) {
