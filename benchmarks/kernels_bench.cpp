@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "backends/cpu/kernels/attention.h"
+#include "backends/cpu/kernels/copy.h"
+#include "backends/cpu/kernels/index.h"
 #include "base/parallel_for.h"
 
 namespace {
@@ -22,50 +24,42 @@ using namespace kiln::cpu;
 
 std::string filter;
 
-class Buffer { // 64-byte aligned floats with some values
-public:
-  explicit Buffer(size_t bytes)
-      : data_(::operator new(bytes + 64, std::align_val_t(64))) {
-    float *f = static_cast<float *>(data_);
-    for (size_t i = 0; i < bytes / 4; ++i)
-      f[i] = static_cast<float>(i % 251) / 251.0f - 0.5f;
+class Buffer {  // 64-byte aligned floats with some values
+ public:
+  explicit Buffer(size_t bytes) : data_(::operator new(bytes + 64, std::align_val_t(64))) {
+    float* f = static_cast<float*>(data_);
+    for (size_t i = 0; i < bytes / 4; ++i) f[i] = static_cast<float>(i % 251) / 251.0f - 0.5f;
   }
   ~Buffer() { ::operator delete(data_, std::align_val_t(64)); }
-  Buffer(const Buffer &) = delete;
-  Buffer &operator=(const Buffer &) = delete;
-  float *f32() { return static_cast<float *>(data_); }
-  void *data() { return data_; }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  float* f32() { return static_cast<float*>(data_); }
+  void* data() { return data_; }
 
-private:
-  void *data_;
+ private:
+  void* data_;
 };
 
-void report(const std::string &name, double work, const char *unit,
-            const std::function<void()> &run) {
-  if (name.find(filter) == std::string::npos)
-    return;
+void report(const std::string& name, double work, const char* unit,
+            const std::function<void()>& run) {
+  if (name.find(filter) == std::string::npos) return;
   using Clock = std::chrono::steady_clock;
-  auto seconds = [](Clock::duration d) {
-    return std::chrono::duration<double>(d).count();
-  };
+  auto seconds = [](Clock::duration d) { return std::chrono::duration<double>(d).count(); };
   const auto start = Clock::now();
   std::vector<double> times;
-  while (times.size() < 11 ||
-         (seconds(Clock::now() - start) < 0.4 && times.size() < 5000)) {
+  while (times.size() < 11 || (seconds(Clock::now() - start) < 0.4 && times.size() < 5000)) {
     const auto begin = Clock::now();
     run();
     times.push_back(seconds(Clock::now() - begin));
   }
-  std::nth_element(times.begin(), times.begin() + times.size() / 2,
-                   times.end());
+  std::nth_element(times.begin(), times.begin() + times.size() / 2, times.end());
   const double median = times[times.size() / 2];
-  std::printf("%-48s %10.1f us %9.1f %s\n", name.c_str(), median * 1e6,
-              work / median * 1e-9, unit);
+  std::printf("%-48s %10.1f us %9.1f %s\n", name.c_str(), median * 1e6, work / median * 1e-9, unit);
 }
 
 void attention_lines() {
   struct Shape {
-    const char *name;
+    const char* name;
     int64_t batch, heads, kv_heads, q_len, kv_len, dim;
     bool causal;
   };
@@ -78,7 +72,7 @@ void attention_lines() {
       {"attention decode L4096", 1, 12, 12, 1, 4096, 64, false},
       {"attention decode grouped L4096 D128", 1, 32, 8, 1, 4096, 128, false},
   };
-  for (const Shape &s : shapes) {
+  for (const Shape& s : shapes) {
     AttentionParams p;
     p.batch = s.batch, p.heads = s.heads, p.kv_heads = s.kv_heads;
     p.q_len = s.q_len, p.kv_len = s.kv_len, p.head_dim = p.value_dim = s.dim;
@@ -90,30 +84,68 @@ void attention_lines() {
     p.q_strides = p.out_strides = blhd(s.heads, s.q_len, s.dim);
     // A cache of keys and values lies head by head, projections lie token by
     // token.
-    p.k_strides = s.q_len > 1
-                      ? blhd(s.kv_heads, s.kv_len, s.dim)
-                      : std::array<int64_t, 4>{s.kv_heads * s.kv_len * s.dim,
-                                               s.kv_len * s.dim, s.dim, 1};
+    p.k_strides = s.q_len > 1 ? blhd(s.kv_heads, s.kv_len, s.dim)
+                              : std::array<int64_t, 4>{s.kv_heads * s.kv_len * s.dim,
+                                                       s.kv_len * s.dim, s.dim, 1};
     p.v_strides = p.k_strides;
     const int64_t q_size = s.batch * s.heads * s.q_len * s.dim;
     const int64_t k_size = s.batch * s.kv_heads * s.kv_len * s.dim;
     Buffer q(q_size * 4), k(k_size * 4), v(k_size * 4), out(q_size * 4);
     Buffer scratch(attention_scratch_bytes(p, num_threads()));
-    const double flops =
-        4.0 * static_cast<double>(q_size) * static_cast<double>(s.kv_len);
+    const double flops = 4.0 * static_cast<double>(q_size) * static_cast<double>(s.kv_len);
     report(s.name, s.causal ? flops / 2 : flops, "GFLOP/s", [&] {
-      attention(p, {q.data(), k.data(), v.data(), nullptr, out.data()},
-                scratch.data(), num_threads());
+      attention(p, {q.data(), k.data(), v.data(), nullptr, out.data()}, scratch.data(),
+                num_threads());
     });
   }
 }
 
-} // namespace
+void movement_lines() {
+  struct Shape {
+    const char* name;
+    int bytes, rank;
+    Dims sizes, src_strides, dst_strides;
+  };
+  const int64_t hw = 56 * 56;
+  const Shape shapes[] = {
+      {"copy 4 MB contiguous", 4, 1, {1 << 20}, {1}, {1}},
+      {"copy transpose 1024x1024 f32", 4, 2, {1024, 1024}, {1, 1024}, {1024, 1}},
+      {"copy transpose 1024x1024 16 bit", 2, 2, {1024, 1024}, {1, 1024}, {1024, 1}},
+      {"copy transpose 1024x1024 f64", 8, 2, {1024, 1024}, {1, 1024}, {1024, 1}},
+      {"copy nchw to nhwc 3x224x224", 4, 2, {224 * 224, 3}, {1, 224 * 224}, {3, 1}},
+      {"copy nchw to nhwc 64x56x56", 4, 2, {hw, 64}, {1, hw}, {64, 1}},
+      {"copy nhwc to nchw 64x56x56", 4, 2, {64, hw}, {1, 64}, {hw, 1}},
+      {"copy split heads 128x12x64", 4, 3, {12, 128, 64}, {64, 768, 1}, {128 * 64, 64, 1}},
+  };
+  for (const Shape& s : shapes) {
+    CopyParams p;
+    p.element_bytes = s.bytes, p.rank = s.rank;
+    p.sizes = s.sizes, p.src_strides = s.src_strides, p.dst_strides = s.dst_strides;
+    const double bytes = static_cast<double>(element_count(p.rank, p.sizes)) * s.bytes;
+    Buffer src(static_cast<size_t>(bytes)), dst(static_cast<size_t>(bytes));
+    const CopyPlan plan(p);
+    report(s.name, 2 * bytes, "GB/s", [&] { plan.run(src.data(), dst.data()); });
+  }
+  IndexParams p;
+  p.table_sizes[0] = 30522, p.table_strides[0] = 768;
+  p.index_rank = 1, p.index_sizes[0] = 128, p.index_strides[0][0] = 1,
+  p.index_dense_strides[0] = 768;
+  p.slice_rank = 1, p.slice_sizes[0] = 768, p.slice_table_strides[0] = p.slice_dense_strides[0] = 1;
+  Buffer table(30522 * 768 * 4), out(128 * 768 * 4), scratch(index_scratch_bytes(p));
+  std::vector<int64_t> ids(128);
+  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int64_t>(i * 7919 % 30522);
+  const void* index = ids.data();
+  report("embedding 128 of 30522x768", 2.0 * 128 * 768 * 4, "GB/s", [&] {
+    if (!index_gather(p, table.data(), &index, out.data(), scratch.data()).ok()) std::abort();
+  });
+}
 
-int main(int argc, char **argv) {
-  if (argc > 1)
-    filter = argv[1];
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc > 1) filter = argv[1];
   std::printf("threads: %d\n", kiln::num_threads());
   attention_lines();
+  movement_lines();
   return 0;
 }

@@ -16,8 +16,7 @@ constexpr double kInf = std::numeric_limits<double>::infinity();
 
 // The definition, in double.
 template <class T>
-std::vector<double> oracle(const AttentionParams &p,
-                           const AttentionBuffers &io) {
+std::vector<double> oracle(const AttentionParams& p, const AttentionBuffers& io) {
   std::vector<double> out;
   const int64_t group = p.heads / p.kv_heads;
   for (int64_t b = 0; b < p.batch; ++b)
@@ -28,35 +27,29 @@ std::vector<double> oracle(const AttentionParams &p,
         for (int64_t j = 0; j < p.kv_len; ++j) {
           double dot = 0;
           for (int64_t e = 0; e < p.head_dim; ++e) {
-            dot += static_cast<double>(static_cast<const T *>(
-                       io.q)[b * p.q_strides[0] + h * p.q_strides[1] +
-                             i * p.q_strides[2] + e * p.q_strides[3]]) *
-                   static_cast<const T *>(
-                       io.k)[b * p.k_strides[0] + h / group * p.k_strides[1] +
-                             j * p.k_strides[2] + e * p.k_strides[3]];
+            dot += static_cast<double>(
+                       static_cast<const T*>(io.q)[b * p.q_strides[0] + h * p.q_strides[1] +
+                                                   i * p.q_strides[2] + e * p.q_strides[3]]) *
+                   static_cast<const T*>(io.k)[b * p.k_strides[0] + h / group * p.k_strides[1] +
+                                               j * p.k_strides[2] + e * p.k_strides[3]];
           }
           s[j] = dot * p.scale;
-          const int64_t at = b * p.mask_strides[0] + h * p.mask_strides[1] +
-                             i * p.mask_strides[2] + j * p.mask_strides[3];
-          if (p.mask == AttentionMask::kAdditive)
-            s[j] += static_cast<const T *>(io.mask)[at];
-          if (p.mask == AttentionMask::kBool &&
-              !static_cast<const uint8_t *>(io.mask)[at])
+          const int64_t at = b * p.mask_strides[0] + h * p.mask_strides[1] + i * p.mask_strides[2] +
+                             j * p.mask_strides[3];
+          if (p.mask == AttentionMask::kAdditive) s[j] += static_cast<const T*>(io.mask)[at];
+          if (p.mask == AttentionMask::kBool && !static_cast<const uint8_t*>(io.mask)[at])
             s[j] = -kInf;
-          if (p.causal && j > i)
-            s[j] = -kInf;
+          if (p.causal && j > i) s[j] = -kInf;
           max = std::max(max, s[j]);
         }
         double sum = 0;
-        for (double &x : s)
-          sum += x = max == -kInf ? 0.0 : std::exp(x - max);
+        for (double& x : s) sum += x = max == -kInf ? 0.0 : std::exp(x - max);
         for (int64_t c = 0; c < p.value_dim; ++c) {
           double value = 0;
           for (int64_t j = 0; j < p.kv_len; ++j) {
-            value += s[j] *
-                     static_cast<const T *>(
-                         io.v)[b * p.v_strides[0] + h / group * p.v_strides[1] +
-                               j * p.v_strides[2] + c * p.v_strides[3]];
+            value +=
+                s[j] * static_cast<const T*>(io.v)[b * p.v_strides[0] + h / group * p.v_strides[1] +
+                                                   j * p.v_strides[2] + c * p.v_strides[3]];
           }
           out.push_back(sum == 0 ? 0.0 : value / sum);
         }
@@ -72,33 +65,28 @@ struct Case {
   enum MaskShape { kFull, kPerKey, kPerRow } mask_shape = kFull;
 };
 
-std::array<int64_t, 4> strides(Case::Order order, int64_t h, int64_t l,
-                               int64_t d) {
-  if (order == Case::kBLHD)
-    return {h * l * d, d, h * d, 1};
-  if (order == Case::kInnerStrided)
-    return {h * l * d, l * d, 1, l};
+std::array<int64_t, 4> strides(Case::Order order, int64_t h, int64_t l, int64_t d) {
+  if (order == Case::kBLHD) return {h * l * d, d, h * d, 1};
+  if (order == Case::kInnerStrided) return {h * l * d, l * d, 1, l};
   return {h * l * d, l * d, d, 1};
 }
 
-template <class T> void check(const Case &c, int threads, double tolerance) {
+template <class T>
+void check(const Case& c, int threads, double tolerance) {
   AttentionParams p;
   p.dtype = sizeof(T) == 4 ? DType::kF32 : DType::kF64;
   p.batch = c.batch, p.heads = c.heads, p.kv_heads = c.kv_heads;
-  p.q_len = c.q_len, p.kv_len = c.kv_len, p.head_dim = c.head_dim,
-  p.value_dim = c.value_dim;
+  p.q_len = c.q_len, p.kv_len = c.kv_len, p.head_dim = c.head_dim, p.value_dim = c.value_dim;
   p.q_strides = strides(c.order, c.heads, c.q_len, c.head_dim);
   p.k_strides = strides(c.order, c.kv_heads, c.kv_len, c.head_dim);
   p.v_strides = strides(c.order, c.kv_heads, c.kv_len, c.value_dim);
-  p.out_strides = strides(c.order == Case::kBHLD ? Case::kBLHD : c.order,
-                          c.heads, c.q_len, c.value_dim);
+  p.out_strides =
+      strides(c.order == Case::kBHLD ? Case::kBLHD : c.order, c.heads, c.q_len, c.value_dim);
   p.mask = c.mask;
   p.causal = c.causal;
-  p.scale =
-      1.0 / std::sqrt(static_cast<double>(std::max<int64_t>(c.head_dim, 1)));
+  p.scale = 1.0 / std::sqrt(static_cast<double>(std::max<int64_t>(c.head_dim, 1)));
   if (c.mask_shape == Case::kFull) {
-    p.mask_strides = {c.heads * c.q_len * c.kv_len, c.q_len * c.kv_len,
-                      c.kv_len, 1};
+    p.mask_strides = {c.heads * c.q_len * c.kv_len, c.q_len * c.kv_len, c.kv_len, 1};
   } else if (c.mask_shape == Case::kPerKey) {
     p.mask_strides = {c.kv_len, 0, 0, 1};
   } else {
@@ -111,27 +99,21 @@ template <class T> void check(const Case &c, int threads, double tolerance) {
   auto q = random_reals<T>(c.batch * c.heads * c.q_len * c.head_dim, 1);
   auto k = random_reals<T>(c.batch * c.kv_heads * c.kv_len * c.head_dim, 2);
   auto v = random_reals<T>(c.batch * c.kv_heads * c.kv_len * c.value_dim, 3);
-  for (T &x : q)
-    x *= 4;
+  for (T& x : q) x *= 4;
   int64_t mask_size = c.batch * c.heads * c.q_len * c.kv_len;
-  if (c.mask_shape == Case::kPerKey)
-    mask_size = c.batch * c.kv_len;
-  if (c.mask_shape == Case::kPerRow)
-    mask_size = c.heads * c.q_len;
+  if (c.mask_shape == Case::kPerKey) mask_size = c.batch * c.kv_len;
+  if (c.mask_shape == Case::kPerRow) mask_size = c.heads * c.q_len;
   auto mask = random_reals<T>(mask_size, 4);
   std::vector<uint8_t> mask_bytes(mask.size());
   for (size_t i = 0; i < mask.size(); ++i) {
     mask_bytes[i] = mask[i] > 0.2 ? 0 : static_cast<uint8_t>(1 + i % 2);
-    if (mask[i] > 0.7)
-      mask[i] = -std::numeric_limits<T>::infinity();
+    if (mask[i] > 0.7) mask[i] = -std::numeric_limits<T>::infinity();
   }
   const int64_t out_size = c.batch * c.heads * c.q_len * c.value_dim;
   std::vector<T> out(static_cast<size_t>(out_size), T(-77));
   AttentionBuffers io{q.data(), k.data(), v.data(), nullptr, out.data()};
-  if (c.mask == AttentionMask::kAdditive)
-    io.mask = mask.data();
-  if (c.mask == AttentionMask::kBool)
-    io.mask = mask_bytes.data();
+  if (c.mask == AttentionMask::kAdditive) io.mask = mask.data();
+  if (c.mask == AttentionMask::kBool) io.mask = mask_bytes.data();
   Scratch scratch(attention_scratch_bytes(p, threads));
   attention(p, io, scratch.data(), threads);
 
@@ -147,12 +129,11 @@ template <class T> void check(const Case &c, int threads, double tolerance) {
           const double error = std::abs(got - expected[at++]);
           worst = std::isnan(error) ? kInf : std::max(worst, error);
         }
-  EXPECT_LE(worst, tolerance)
-      << "B" << c.batch << " H" << c.heads << "/" << c.kv_heads << " Lq"
-      << c.q_len << " Lk" << c.kv_len << " D" << c.head_dim << "/"
-      << c.value_dim << " mask " << static_cast<int>(c.mask) << "/"
-      << c.mask_shape << " causal " << c.causal << " order " << c.order
-      << " threads " << threads;
+  EXPECT_LE(worst, tolerance) << "B" << c.batch << " H" << c.heads << "/" << c.kv_heads << " Lq"
+                              << c.q_len << " Lk" << c.kv_len << " D" << c.head_dim << "/"
+                              << c.value_dim << " mask " << static_cast<int>(c.mask) << "/"
+                              << c.mask_shape << " causal " << c.causal << " order " << c.order
+                              << " threads " << threads;
 }
 
 const Case kCases[] = {
@@ -164,22 +145,16 @@ const Case kCases[] = {
     {1, 1, 1, 100, 60, 8, 8, AttentionMask::kNone, true, Case::kBLHD},
     {1, 1, 1, 60, 100, 8, 8, AttentionMask::kNone, true},
     {1, 2, 1, 9, 5, 300, 70, AttentionMask::kAdditive, true},
-    {2, 2, 2, 31, 65, 1, 1, AttentionMask::kBool, false, Case::kBHLD,
-     Case::kPerKey},
-    {2, 2, 2, 31, 520, 5, 3, AttentionMask::kAdditive, false, Case::kBHLD,
-     Case::kPerKey},
-    {2, 2, 2, 31, 65, 5, 3, AttentionMask::kAdditive, false, Case::kBHLD,
-     Case::kPerRow},
-    {2, 2, 2, 31, 300, 5, 3, AttentionMask::kBool, false, Case::kBHLD,
-     Case::kPerRow},
-    {1, 2, 2, 23, 45, 13, 21, AttentionMask::kAdditive, false,
-     Case::kInnerStrided},
+    {2, 2, 2, 31, 65, 1, 1, AttentionMask::kBool, false, Case::kBHLD, Case::kPerKey},
+    {2, 2, 2, 31, 520, 5, 3, AttentionMask::kAdditive, false, Case::kBHLD, Case::kPerKey},
+    {2, 2, 2, 31, 65, 5, 3, AttentionMask::kAdditive, false, Case::kBHLD, Case::kPerRow},
+    {2, 2, 2, 31, 300, 5, 3, AttentionMask::kBool, false, Case::kBHLD, Case::kPerRow},
+    {1, 2, 2, 23, 45, 13, 21, AttentionMask::kAdditive, false, Case::kInnerStrided},
     {1, 2, 2, 3, 45, 13, 21, AttentionMask::kNone, false, Case::kInnerStrided},
     // Few query rows: read in place.
     {1, 12, 12, 1, 1000, 64, 64},
     {2, 8, 2, 1, 257, 80, 72, AttentionMask::kAdditive, false, Case::kBLHD},
-    {2, 2, 2, 3, 600, 7, 9, AttentionMask::kBool, false, Case::kBHLD,
-     Case::kPerKey},
+    {2, 2, 2, 3, 600, 7, 9, AttentionMask::kBool, false, Case::kBHLD, Case::kPerKey},
     {1, 2, 2, 5, 300, 33, 65, AttentionMask::kNone, true, Case::kBLHD},
     {1, 1, 1, 1, 1, 1, 1},
     {1, 2, 1, 3, 2, 20, 1, AttentionMask::kBool},
@@ -188,17 +163,15 @@ const Case kCases[] = {
 
 TEST(Attention, MatchesTheDefinition) {
   for_each_simd_target([] {
-    for (const Case &c : kCases) {
-      for (int threads : {1, 2, 5})
-        check<float>(c, threads, 2e-6);
+    for (const Case& c : kCases) {
+      for (int threads : {1, 2, 5}) check<float>(c, threads, 2e-6);
     }
   });
 }
 
 TEST(Attention, DoublePrecision) {
   for_each_simd_target([] {
-    for (const Case &c : kCases)
-      check<double>(c, 2, 1e-13);
+    for (const Case& c : kCases) check<double>(c, 2, 1e-13);
   });
 }
 
@@ -217,12 +190,10 @@ TEST(Attention, ResultDoesNotDependOnThreads) {
     for (int threads : {1, 2, 3, 8}) {
       std::vector<float> out(7200, 0.0f);
       Scratch scratch(attention_scratch_bytes(p, threads));
-      attention(p, {q.data(), k.data(), k.data(), nullptr, out.data()},
-                scratch.data(), threads);
+      attention(p, {q.data(), k.data(), k.data(), nullptr, out.data()}, scratch.data(), threads);
       results.push_back(out);
     }
-    for (const auto &r : results)
-      EXPECT_EQ(r, results[0]);
+    for (const auto& r : results) EXPECT_EQ(r, results[0]);
   }
 }
 
@@ -247,8 +218,7 @@ TEST(Attention, FullyMaskedRowsAreZero) {
     std::fill_n(mask.begin() + 300, 300, 0);
     std::vector<float> out(static_cast<size_t>(q_len) * 4, -1.0f);
     Scratch scratch(attention_scratch_bytes(p, 2));
-    attention(p, {x.data(), x.data(), x.data(), mask.data(), out.data()},
-              scratch.data(), 2);
+    attention(p, {x.data(), x.data(), x.data(), mask.data(), out.data()}, scratch.data(), 2);
     for (int e = 0; e < 4; ++e) {
       EXPECT_EQ(out[4 + e], 0.0f);
       EXPECT_NE(out[e], 0.0f);
@@ -263,11 +233,9 @@ TEST(Attention, NanInOneRowStaysInThatRow) {
     q[5] = std::numeric_limits<float>::quiet_NaN();
     std::vector<float> out(static_cast<size_t>(q_len) * 4, -1.0f);
     Scratch scratch(attention_scratch_bytes(p, 1));
-    attention(p, {q.data(), k.data(), k.data(), nullptr, out.data()},
-              scratch.data(), 1);
+    attention(p, {q.data(), k.data(), k.data(), nullptr, out.data()}, scratch.data(), 1);
     for (int64_t i = 0; i < q_len; ++i) {
-      for (int64_t e = 0; e < 4; ++e)
-        EXPECT_EQ(std::isnan(out[i * 4 + e]), i == 1);
+      for (int64_t e = 0; e < 4; ++e) EXPECT_EQ(std::isnan(out[i * 4 + e]), i == 1);
     }
   }
 }
@@ -275,36 +243,29 @@ TEST(Attention, NanInOneRowStaysInThatRow) {
 TEST(Attention, LargeScoresDoNotOverflow) {
   AttentionParams p = simple(16, 16, 1);
   std::vector<float> q(16, 1e4f), k(16), v(16);
-  for (int j = 0; j < 16; ++j)
-    k[j] = static_cast<float>(j), v[j] = static_cast<float>(j);
+  for (int j = 0; j < 16; ++j) k[j] = static_cast<float>(j), v[j] = static_cast<float>(j);
   std::vector<float> out(16);
   Scratch scratch(attention_scratch_bytes(p, 1));
-  attention(p, {q.data(), k.data(), v.data(), nullptr, out.data()},
-            scratch.data(), 1);
-  for (float x : out)
-    EXPECT_EQ(x, 15.0f);
+  attention(p, {q.data(), k.data(), v.data(), nullptr, out.data()}, scratch.data(), 1);
+  for (float x : out) EXPECT_EQ(x, 15.0f);
 }
 
 TEST(Attention, ZeroSizes) {
-  AttentionParams p = simple(2, 0, 4); // no keys: zeros
+  AttentionParams p = simple(2, 0, 4);  // no keys: zeros
   std::vector<float> x(8, 1.0f), out(8, -1.0f);
   {
     Scratch scratch(attention_scratch_bytes(p, 2));
-    attention(p, {x.data(), x.data(), x.data(), nullptr, out.data()},
-              scratch.data(), 2);
-    for (float y : out)
-      EXPECT_EQ(y, 0.0f);
+    attention(p, {x.data(), x.data(), x.data(), nullptr, out.data()}, scratch.data(), 2);
+    for (float y : out) EXPECT_EQ(y, 0.0f);
   }
-  for (int64_t q_len : {2, 10}) { // no head dimension: the mean of the values
+  for (int64_t q_len : {2, 10}) {  // no head dimension: the mean of the values
     p = simple(q_len, 2, 0);
     p.value_dim = 1;
     p.v_strides = p.out_strides = {0, 0, 1, 1};
     std::vector<float> v{1.0f, 3.0f}, mean(static_cast<size_t>(q_len), -1.0f);
     Scratch scratch(attention_scratch_bytes(p, 1));
-    attention(p, {x.data(), x.data(), v.data(), nullptr, mean.data()},
-              scratch.data(), 1);
-    for (float y : mean)
-      EXPECT_EQ(y, 2.0f);
+    attention(p, {x.data(), x.data(), v.data(), nullptr, mean.data()}, scratch.data(), 1);
+    for (float y : mean) EXPECT_EQ(y, 2.0f);
   }
   p = simple(0, 5, 4);
   EXPECT_EQ(attention_scratch_bytes(p, 2), 0u);
@@ -325,5 +286,5 @@ TEST(Attention, RefusesBadSizes) {
   EXPECT_EQ(p.validate().code(), "K4301");
 }
 
-} // namespace
-} // namespace kiln::cpu
+}  // namespace
+}  // namespace kiln::cpu

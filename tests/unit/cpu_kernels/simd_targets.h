@@ -11,13 +11,13 @@
 
 namespace kiln::cpu {
 
-template <class Body> void for_each_simd_target(Body &&body) {
+template <class Body>
+void for_each_simd_target(Body&& body) {
   const int64_t all = hwy::SupportedTargets();
   int visited = 0;
   for (int64_t rest = all; rest != 0; rest &= rest - 1) {
     const int64_t target = rest & -rest;
-    if ((target & HWY_TARGETS) == 0)
-      continue;
+    if ((target & HWY_TARGETS) == 0) continue;
     hwy::SetSupportedTargetsForTest(target);
     hwy::GetChosenTarget().Update(hwy::SupportedTargets());
     SCOPED_TRACE(hwy::TargetName(target));
@@ -29,4 +29,4 @@ template <class Body> void for_each_simd_target(Body &&body) {
   EXPECT_GT(visited, 0);
 }
 
-} // namespace kiln::cpu
+}  // namespace kiln::cpu

@@ -4,17 +4,16 @@
 // foreach_target.h.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backends/cpu/kernels/attention.cpp"
-#include "hwy/foreach_target.h" // IWYU pragma: keep
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
 // Target headers come after it.
 #include "backends/cpu/kernels/attention_plan.h"
 #include "backends/cpu/kernels/exp-inl.h"
 #include "backends/cpu/kernels/micro_kernel-inl.h"
 
 #include <algorithm>
-#include <atomic>
 #include <limits>
 
-#include "base/parallel_for.h"
+#include "backends/cpu/kernels/parallel_units.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -23,44 +22,39 @@ namespace {
 
 // The mask of one row over one block of keys as a contiguous additive row, or
 // null.
-template <class T> class MaskRow {
-public:
-  MaskRow(const AttentionParams &p, const void *mask, int64_t b, int64_t h,
-          T *buffer)
+template <class T>
+class MaskRow {
+ public:
+  MaskRow(const AttentionParams& p, const void* mask, int64_t b, int64_t h, T* buffer)
       : p_(p), mask_(mask), buffer_(buffer) {
     base_ = b * p.mask_strides[0] + h * p.mask_strides[1];
   }
 
-  const T *get(int64_t i, int64_t j0, int64_t n) {
-    if (p_.mask == AttentionMask::kNone)
-      return nullptr;
-    const int64_t offset =
-        base_ + i * p_.mask_strides[2] + j0 * p_.mask_strides[3];
+  const T* get(int64_t i, int64_t j0, int64_t n) {
+    if (p_.mask == AttentionMask::kNone) return nullptr;
+    const int64_t offset = base_ + i * p_.mask_strides[2] + j0 * p_.mask_strides[3];
     const int64_t stride = p_.mask_strides[3];
     if (p_.mask == AttentionMask::kAdditive && stride == 1) {
-      return static_cast<const T *>(mask_) + offset;
+      return static_cast<const T*>(mask_) + offset;
     }
-    if (offset == last_offset_ && n <= last_n_)
-      return buffer_; // all rows may share one mask row
+    if (offset == last_offset_ && n <= last_n_) return buffer_;  // all rows may share one mask row
     if (p_.mask == AttentionMask::kAdditive) {
-      const T *from = static_cast<const T *>(mask_) + offset;
-      for (int64_t j = 0; j < n; ++j)
-        buffer_[j] = from[j * stride];
+      const T* from = static_cast<const T*>(mask_) + offset;
+      for (int64_t j = 0; j < n; ++j) buffer_[j] = from[j * stride];
     } else {
-      const uint8_t *from = static_cast<const uint8_t *>(mask_) + offset;
+      const uint8_t* from = static_cast<const uint8_t*>(mask_) + offset;
       const T off = -std::numeric_limits<T>::infinity();
-      for (int64_t j = 0; j < n; ++j)
-        buffer_[j] = from[j * stride] != 0 ? T(0) : off;
+      for (int64_t j = 0; j < n; ++j) buffer_[j] = from[j * stride] != 0 ? T(0) : off;
     }
     last_offset_ = offset;
     last_n_ = n;
     return buffer_;
   }
 
-private:
-  const AttentionParams &p_;
-  const void *mask_;
-  T *buffer_;
+ private:
+  const AttentionParams& p_;
+  const void* mask_;
+  T* buffer_;
   int64_t base_;
   int64_t last_offset_ = std::numeric_limits<int64_t>::min(), last_n_ = 0;
 };
@@ -69,8 +63,8 @@ private:
 // updates the running maximum and sum. Answers the factor by which what was
 // summed before must be multiplied. s has room for one vector beyond n.
 template <class T>
-HWY_INLINE T softmax_block(T *HWY_RESTRICT s, const T *mask, int64_t valid,
-                           int64_t n, T &running_max, T &running_sum) {
+HWY_INLINE T softmax_block(T* HWY_RESTRICT s, const T* mask, int64_t valid, int64_t n,
+                           T& running_max, T& running_sum) {
   const hn::ScalableTag<T> d;
   constexpr int64_t kN = kLanes<T>;
   constexpr T kNegInf = -std::numeric_limits<T>::infinity();
@@ -82,17 +76,13 @@ HWY_INLINE T softmax_block(T *HWY_RESTRICT s, const T *mask, int64_t valid,
       hn::StoreU(v, d, s + j);
       vmax = hn::Max(vmax, v);
     }
-    for (int64_t t = j; t < valid; ++t)
-      s[t] += mask[t];
+    for (int64_t t = j; t < valid; ++t) s[t] += mask[t];
   } else {
-    for (; j + kN <= valid; j += kN)
-      vmax = hn::Max(vmax, hn::LoadU(d, s + j));
+    for (; j + kN <= valid; j += kN) vmax = hn::Max(vmax, hn::LoadU(d, s + j));
   }
   const int64_t padded = round_up(valid, kN);
-  for (int64_t t = valid; t < padded; ++t)
-    s[t] = kNegInf;
-  if (j < valid)
-    vmax = hn::Max(vmax, hn::LoadU(d, s + j));
+  for (int64_t t = valid; t < padded; ++t) s[t] = kNegInf;
+  if (j < valid) vmax = hn::Max(vmax, hn::LoadU(d, s + j));
   const T new_max = hn::GetLane(hn::MaxOfLanes(d, vmax));
   // -inf - -inf is NaN: while everything is masked, measure from 0 (every
   // weight is then 0).
@@ -104,18 +94,16 @@ HWY_INLINE T softmax_block(T *HWY_RESTRICT s, const T *mask, int64_t valid,
     vsum = hn::Add(vsum, w);
     hn::StoreU(w, d, s + j);
   }
-  for (j = padded; j < n; ++j)
-    s[j] = T(0);
-  const T factor =
-      running_max == kNegInf ? T(0) : std::exp(running_max - shift);
+  for (j = padded; j < n; ++j) s[j] = T(0);
+  const T factor = running_max == kNegInf ? T(0) : std::exp(running_max - shift);
   running_sum = running_sum * factor + hn::GetLane(hn::SumOfLanes(d, vsum));
   running_max = new_max;
   return factor;
 }
 
 template <class T>
-HWY_INLINE void scale_row(T *row, int64_t n,
-                          T factor) { // n is a multiple of the vector
+HWY_INLINE void scale_row(T* row, int64_t n,
+                          T factor) {  // n is a multiple of the vector
   const hn::ScalableTag<T> d;
   const auto f = hn::Set(d, factor);
   for (int64_t j = 0; j < n; j += kLanes<T>)
@@ -123,8 +111,7 @@ HWY_INLINE void scale_row(T *row, int64_t n,
 }
 
 template <class T>
-HWY_INLINE void write_row(const T *row, int64_t n, T factor, T *out,
-                          int64_t stride) {
+HWY_INLINE void write_row(const T* row, int64_t n, T factor, T* out, int64_t stride) {
   const hn::ScalableTag<T> d;
   int64_t j = 0;
   if (stride == 1) {
@@ -133,46 +120,43 @@ HWY_INLINE void write_row(const T *row, int64_t n, T factor, T *out,
       hn::StoreU(hn::Mul(hn::LoadU(d, row + j), f), d, out + j);
     }
   }
-  for (; j < n; ++j)
-    out[j * stride] = row[j] * factor;
+  for (; j < n; ++j) out[j * stride] = row[j] * factor;
 }
 
 // Packs keys [j0, j0 + n) of one key/value head, j0 a multiple of kDepthBlock.
 // K: panels of keys, [key panel][head_dim][keys]; V: [value
 // panel][kv_len][values].
 template <class T>
-HWY_NOINLINE void pack_keys(const AttentionParams &p, const T *k, const T *v,
-                            int64_t j0, int64_t n, T *k_pack, T *v_pack) {
+HWY_NOINLINE void pack_keys(const AttentionParams& p, const T* k, const T* v, int64_t j0, int64_t n,
+                            T* k_pack, T* v_pack) {
   for (int64_t j = j0; j < j0 + n; j += kPanel<T>) {
-    pack_panel(k + j * p.k_strides[2], p.k_strides[3], p.k_strides[2],
-               p.head_dim, std::min(kPanel<T>, p.kv_len - j),
-               panel_width<T>(p.kv_len, j), k_pack + j * p.head_dim);
+    pack_panel(k + j * p.k_strides[2], p.k_strides[3], p.k_strides[2], p.head_dim,
+               std::min(kPanel<T>, p.kv_len - j), panel_width<T>(p.kv_len, j),
+               k_pack + j * p.head_dim);
   }
   for (int64_t c = 0; c < p.value_dim; c += kPanel<T>) {
     const int64_t width = panel_width<T>(p.value_dim, c);
-    pack_panel(v + j0 * p.v_strides[2] + c * p.v_strides[3], p.v_strides[2],
-               p.v_strides[3], n, std::min(kPanel<T>, p.value_dim - c), width,
-               v_pack + c * p.kv_len + j0 * width);
+    pack_panel(v + j0 * p.v_strides[2] + c * p.v_strides[3], p.v_strides[2], p.v_strides[3], n,
+               std::min(kPanel<T>, p.value_dim - c), width, v_pack + c * p.kv_len + j0 * width);
   }
 }
 
 // Rows [i0, i0 + rows) of one head, against packed keys and values.
 template <class T>
-HWY_NOINLINE void
-attend_rows(const AttentionParams &p, const AttentionPlan &plan,
-            const AttentionBuffers &buffers, int64_t b, int64_t h, int64_t i0,
-            int64_t rows, const T *k_pack, const T *v_pack, T *scratch) {
+HWY_NOINLINE void attend_rows(const AttentionParams& p, const AttentionPlan& plan,
+                              const AttentionBuffers& buffers, int64_t b, int64_t h, int64_t i0,
+                              int64_t rows, const T* k_pack, const T* v_pack, T* scratch) {
   constexpr T kNegInf = -std::numeric_limits<T>::infinity();
-  T *q_block = scratch + plan.q_offset;
-  T *scores = scratch + plan.scores_offset;
-  T *sums = scratch + plan.sums_offset;
+  T* q_block = scratch + plan.q_offset;
+  T* scores = scratch + plan.scores_offset;
+  T* sums = scratch + plan.sums_offset;
   T row_max[kRowBlock], row_sum[kRowBlock];
   std::fill_n(row_max, rows, kNegInf);
   std::fill_n(row_sum, rows, T(0));
   const int64_t pitch = plan.value_pitch;
 
-  const T *q = static_cast<const T *>(buffers.q) + b * p.q_strides[0] +
-               h * p.q_strides[1] + i0 * p.q_strides[2];
+  const T* q = static_cast<const T*>(buffers.q) + b * p.q_strides[0] + h * p.q_strides[1] +
+               i0 * p.q_strides[2];
   for (int64_t e = 0; e < p.head_dim; e += kDepthBlock) {
     copy_rows(q + e * p.q_strides[3], p.q_strides[2], p.q_strides[3], rows,
               std::min(kDepthBlock, p.head_dim - e), static_cast<T>(p.scale),
@@ -186,39 +170,34 @@ attend_rows(const AttentionParams &p, const AttentionPlan &plan,
     for (int64_t j = j0; j < j0 + n; j += kPanel<T>) {
       const int64_t width = panel_width<T>(p.kv_len, j);
       for (int64_t e = 0; e == 0 || e < p.head_dim; e += kDepthBlock) {
-        micro_block(rows, width / kLanes<T>,
-                    q_block + e / kDepthBlock * kRowBlock * kPitch,
+        micro_block(rows, width / kLanes<T>, q_block + e / kDepthBlock * kRowBlock * kPitch,
                     k_pack + j * p.head_dim + e * width, width,
-                    std::min(kDepthBlock, p.head_dim - e), scores + (j - j0),
-                    kPitch, e > 0, static_cast<const T *>(nullptr));
+                    std::min(kDepthBlock, p.head_dim - e), scores + (j - j0), kPitch, e > 0,
+                    static_cast<const T*>(nullptr));
       }
     }
     for (int64_t r = 0; r < rows; ++r) {
-      const int64_t valid =
-          p.causal ? std::clamp<int64_t>(i0 + r + 1 - j0, 0, n) : n;
-      const T factor =
-          softmax_block(scores + r * kPitch, mask.get(i0 + r, j0, n), valid, n,
-                        row_max[r], row_sum[r]);
-      if (j0 > 0 && factor != T(1))
-        scale_row(sums + r * pitch, pitch, factor);
+      const int64_t valid = p.causal ? std::clamp<int64_t>(i0 + r + 1 - j0, 0, n) : n;
+      const T factor = softmax_block(scores + r * kPitch, mask.get(i0 + r, j0, n), valid, n,
+                                     row_max[r], row_sum[r]);
+      if (j0 > 0 && factor != T(1)) scale_row(sums + r * pitch, pitch, factor);
     }
     for (int64_t c = 0; c < p.value_dim; c += kPanel<T>) {
       const int64_t width = panel_width<T>(p.value_dim, c);
-      micro_block(rows, width / kLanes<T>, scores,
-                  v_pack + c * p.kv_len + j0 * width, width, n, sums + c, pitch,
-                  j0 > 0, static_cast<const T *>(nullptr));
+      micro_block(rows, width / kLanes<T>, scores, v_pack + c * p.kv_len + j0 * width, width, n,
+                  sums + c, pitch, j0 > 0, static_cast<const T*>(nullptr));
     }
   }
-  T *out = static_cast<T *>(buffers.out) + b * p.out_strides[0] +
-           h * p.out_strides[1] + i0 * p.out_strides[2];
+  T* out = static_cast<T*>(buffers.out) + b * p.out_strides[0] + h * p.out_strides[1] +
+           i0 * p.out_strides[2];
   for (int64_t r = 0; r < rows; ++r) {
-    if (row_sum[r] == T(0)) { // fully masked
+    if (row_sum[r] == T(0)) {  // fully masked
       for (int64_t c = 0; c < p.value_dim; ++c) {
         out[r * p.out_strides[2] + c * p.out_strides[3]] = T(0);
       }
     } else {
-      write_row(sums + r * pitch, p.value_dim, T(1) / row_sum[r],
-                out + r * p.out_strides[2], p.out_strides[3]);
+      write_row(sums + r * pitch, p.value_dim, T(1) / row_sum[r], out + r * p.out_strides[2],
+                p.out_strides[3]);
     }
   }
 }
@@ -226,19 +205,17 @@ attend_rows(const AttentionParams &p, const AttentionPlan &plan,
 // scores[r * kPitch + j] = q[r, :] . k[j, :] for few rows and unpacked keys of
 // inner stride 1.
 template <class T>
-HWY_INLINE void dot_keys(const T *q, int64_t q_pitch, int64_t rows, const T *k,
-                         int64_t k_stride, int64_t n, int64_t head_dim,
-                         T *scores) {
+HWY_INLINE void dot_keys(const T* q, int64_t q_pitch, int64_t rows, const T* k, int64_t k_stride,
+                         int64_t n, int64_t head_dim, T* scores) {
   const hn::ScalableTag<T> d;
   constexpr int64_t kN = kLanes<T>;
   for (int64_t j = 0; j < n; j += 4) {
-    const T *k0 =
-        k + j * k_stride; // the last keys may be visited more than once
-    const T *k1 = k + std::min(j + 1, n - 1) * k_stride;
-    const T *k2 = k + std::min(j + 2, n - 1) * k_stride;
-    const T *k3 = k + std::min(j + 3, n - 1) * k_stride;
+    const T* k0 = k + j * k_stride;  // the last keys may be visited more than once
+    const T* k1 = k + std::min(j + 1, n - 1) * k_stride;
+    const T* k2 = k + std::min(j + 2, n - 1) * k_stride;
+    const T* k3 = k + std::min(j + 3, n - 1) * k_stride;
     for (int64_t r = 0; r < rows; ++r) {
-      const T *row = q + r * q_pitch;
+      const T* row = q + r * q_pitch;
       auto a0 = hn::Zero(d), a1 = a0, a2 = a0, a3 = a0;
       int64_t e = 0;
       for (; e + kN <= head_dim; e += kN) {
@@ -248,18 +225,15 @@ HWY_INLINE void dot_keys(const T *q, int64_t q_pitch, int64_t rows, const T *k,
         a2 = hn::MulAdd(v, hn::LoadU(d, k2 + e), a2);
         a3 = hn::MulAdd(v, hn::LoadU(d, k3 + e), a3);
       }
-      T s[4] = {hn::GetLane(hn::SumOfLanes(d, a0)),
-                hn::GetLane(hn::SumOfLanes(d, a1)),
-                hn::GetLane(hn::SumOfLanes(d, a2)),
-                hn::GetLane(hn::SumOfLanes(d, a3))};
+      T s[4] = {hn::GetLane(hn::SumOfLanes(d, a0)), hn::GetLane(hn::SumOfLanes(d, a1)),
+                hn::GetLane(hn::SumOfLanes(d, a2)), hn::GetLane(hn::SumOfLanes(d, a3))};
       for (; e < head_dim; ++e) {
         s[0] += row[e] * k0[e];
         s[1] += row[e] * k1[e];
         s[2] += row[e] * k2[e];
         s[3] += row[e] * k3[e];
       }
-      for (int64_t t = 0; t < 4 && j + t < n; ++t)
-        scores[r * kPitch + j + t] = s[t];
+      for (int64_t t = 0; t < 4 && j + t < n; ++t) scores[r * kPitch + j + t] = s[t];
     }
   }
 }
@@ -267,206 +241,177 @@ HWY_INLINE void dot_keys(const T *q, int64_t q_pitch, int64_t rows, const T *k,
 // One block of keys of one key/value head for all its query rows (few):
 // maximum, sum and weighted values go to `partial`, [row][2 + value_pitch].
 template <class T>
-HWY_NOINLINE void decode_block(const AttentionParams &p,
-                               const AttentionPlan &plan,
-                               const AttentionBuffers &buffers, int64_t b,
-                               int64_t g, int64_t j0, T *partial, T *scratch) {
+HWY_NOINLINE void decode_block(const AttentionParams& p, const AttentionPlan& plan,
+                               const AttentionBuffers& buffers, int64_t b, int64_t g, int64_t j0,
+                               T* partial, T* scratch) {
   const int64_t group = p.heads / p.kv_heads;
   const int64_t rows = group * p.q_len;
   const int64_t n = std::min(kDepthBlock, p.kv_len - j0);
   const int64_t partial_pitch = 2 + plan.value_pitch;
-  T *q_rows = scratch + plan.q_offset;
-  T *scores = scratch + plan.scores_offset;
+  T* q_rows = scratch + plan.q_offset;
+  T* scores = scratch + plan.scores_offset;
   for (int64_t r = 0; r < rows; ++r) {
-    const T *q = static_cast<const T *>(buffers.q) + b * p.q_strides[0] +
-                 (g * group + r / p.q_len) * p.q_strides[1] +
-                 r % p.q_len * p.q_strides[2];
+    const T* q = static_cast<const T*>(buffers.q) + b * p.q_strides[0] +
+                 (g * group + r / p.q_len) * p.q_strides[1] + r % p.q_len * p.q_strides[2];
     for (int64_t e = 0; e < p.head_dim; ++e) {
       q_rows[r * p.head_dim + e] = q[e] * static_cast<T>(p.scale);
     }
   }
-  const T *k = static_cast<const T *>(buffers.k) + b * p.k_strides[0] +
-               g * p.k_strides[1] + j0 * p.k_strides[2];
+  const T* k = static_cast<const T*>(buffers.k) + b * p.k_strides[0] + g * p.k_strides[1] +
+               j0 * p.k_strides[2];
   dot_keys(q_rows, p.head_dim, rows, k, p.k_strides[2], n, p.head_dim, scores);
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t i = r % p.q_len;
-    MaskRow<T> mask(p, buffers.mask, b, g * group + r / p.q_len,
-                    scratch + plan.mask_offset);
+    MaskRow<T> mask(p, buffers.mask, b, g * group + r / p.q_len, scratch + plan.mask_offset);
     const int64_t valid = p.causal ? std::clamp<int64_t>(i + 1 - j0, 0, n) : n;
-    T &row_max = partial[r * partial_pitch];
-    T &row_sum = partial[r * partial_pitch + 1];
+    T& row_max = partial[r * partial_pitch];
+    T& row_sum = partial[r * partial_pitch + 1];
     row_max = -std::numeric_limits<T>::infinity();
     row_sum = T(0);
-    softmax_block(scores + r * kPitch, mask.get(i, j0, n), valid, n, row_max,
-                  row_sum);
+    softmax_block(scores + r * kPitch, mask.get(i, j0, n), valid, n, row_max, row_sum);
   }
-  const T *v = static_cast<const T *>(buffers.v) + b * p.v_strides[0] +
-               g * p.v_strides[1] + j0 * p.v_strides[2];
-  const T *no_bias = nullptr;
+  const T* v = static_cast<const T*>(buffers.v) + b * p.v_strides[0] + g * p.v_strides[1] +
+               j0 * p.v_strides[2];
+  const T* no_bias = nullptr;
   int64_t c = 0;
   for (; c + kPanel<T> <= p.value_dim; c += kPanel<T>) {
-    micro_block(rows, 2, scores, v + c, p.v_strides[2], n, partial + 2 + c,
-                partial_pitch, false, no_bias);
+    micro_block(rows, 2, scores, v + c, p.v_strides[2], n, partial + 2 + c, partial_pitch, false,
+                no_bias);
   }
   for (; c < p.value_dim; c += kLanes<T>) {
-    const T *b_rows = v + c;
+    const T* b_rows = v + c;
     int64_t ldb = p.v_strides[2];
-    if (c + kLanes < T >> p.value_dim) { // a vector would read past the row
-      T *tail = scratch + plan.tail_offset;
-      pack_panel(v + c, p.v_strides[2], int64_t{1}, n, p.value_dim - c,
-                 kLanes<T>, tail);
+    if (c + kLanes < T >> p.value_dim) {  // a vector would read past the row
+      T* tail = scratch + plan.tail_offset;
+      pack_panel(v + c, p.v_strides[2], int64_t{1}, n, p.value_dim - c, kLanes<T>, tail);
       b_rows = tail;
       ldb = kLanes<T>;
     }
-    micro_block(rows, 1, scores, b_rows, ldb, n, partial + 2 + c, partial_pitch,
-                false, no_bias);
+    micro_block(rows, 1, scores, b_rows, ldb, n, partial + 2 + c, partial_pitch, false, no_bias);
   }
 }
 
 // Joins the partial results of all blocks of keys of one key/value head.
 template <class T>
-HWY_NOINLINE void decode_join(const AttentionParams &p,
-                              const AttentionPlan &plan,
-                              const AttentionBuffers &buffers, int64_t b,
-                              int64_t g, const T *partials, T *sums) {
+HWY_NOINLINE void decode_join(const AttentionParams& p, const AttentionPlan& plan,
+                              const AttentionBuffers& buffers, int64_t b, int64_t g,
+                              const T* partials, T* sums) {
   constexpr T kNegInf = -std::numeric_limits<T>::infinity();
   const int64_t group = p.heads / p.kv_heads;
   const int64_t rows = group * p.q_len;
   const int64_t pitch = 2 + plan.value_pitch;
   for (int64_t r = 0; r < rows; ++r) {
-    T *out = static_cast<T *>(buffers.out) + b * p.out_strides[0] +
-             (g * group + r / p.q_len) * p.out_strides[1] +
-             r % p.q_len * p.out_strides[2];
-    const T *first = partials + r * pitch;
+    T* out = static_cast<T*>(buffers.out) + b * p.out_strides[0] +
+             (g * group + r / p.q_len) * p.out_strides[1] + r % p.q_len * p.out_strides[2];
+    const T* first = partials + r * pitch;
     T max = kNegInf, sum = T(0);
-    for (int64_t s = 0; s < plan.key_blocks; ++s)
-      max = std::max(max, first[s * rows * pitch]);
+    for (int64_t s = 0; s < plan.key_blocks; ++s) max = std::max(max, first[s * rows * pitch]);
     const T shift = max == kNegInf ? T(0) : max;
     std::fill_n(sums, plan.value_pitch, T(0));
     for (int64_t s = 0; s < plan.key_blocks; ++s) {
-      const T *part = first + s * rows * pitch;
+      const T* part = first + s * rows * pitch;
       // A NaN maximum or score shows in the sum, so it reaches the result
       // whatever std::max did.
       const T factor = part[0] == kNegInf ? T(0) : std::exp(part[0] - shift);
       sum += part[1] * factor;
-      for (int64_t c = 0; c < p.value_dim; ++c)
-        sums[c] += part[2 + c] * factor;
+      for (int64_t c = 0; c < p.value_dim; ++c) sums[c] += part[2 + c] * factor;
     }
     const T inverse = sum == T(0) ? T(0) : T(1) / sum;
-    for (int64_t c = 0; c < p.value_dim; ++c)
-      out[c * p.out_strides[3]] = sums[c] * inverse;
+    for (int64_t c = 0; c < p.value_dim; ++c) out[c * p.out_strides[3]] = sums[c] * inverse;
   }
 }
 
 template <class T>
-void run(const AttentionParams &p, const AttentionPlan &plan,
-         const AttentionBuffers &buffers, T *scratch) {
+void run(const AttentionParams& p, const AttentionPlan& plan, const AttentionBuffers& buffers,
+         T* scratch) {
   const int64_t group = p.heads / p.kv_heads;
   const int64_t kv_units = p.batch * p.kv_heads;
   const int64_t q_blocks = ceil_div(p.q_len, plan.q_rows);
-  T *const shared = scratch + plan.shared_offset;
-  auto part_scratch = [&](int64_t part) {
-    return scratch + part * plan.part_size;
-  };
+  T* const shared = scratch + plan.shared_offset;
   auto keys = [&](int64_t b, int64_t g) {
-    return static_cast<const T *>(buffers.k) + b * p.k_strides[0] +
-           g * p.k_strides[1];
+    return static_cast<const T*>(buffers.k) + b * p.k_strides[0] + g * p.k_strides[1];
   };
   auto values = [&](int64_t b, int64_t g) {
-    return static_cast<const T *>(buffers.v) + b * p.v_strides[0] +
-           g * p.v_strides[1];
+    return static_cast<const T*>(buffers.v) + b * p.v_strides[0] + g * p.v_strides[1];
   };
-  // Every part claims units from one counter until none is left, and has
-  // scratch of its own.
-  auto for_units = [&](int64_t units, auto &&body) {
-    std::atomic<int64_t> next{0};
-    const int64_t parts = std::min<int64_t>(units, plan.parts);
-    parallel_for(parts, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t part = begin; part < end; ++part) {
-        for (int64_t unit = next.fetch_add(1, std::memory_order_relaxed);
-             unit < units;
-             unit = next.fetch_add(1, std::memory_order_relaxed)) {
-          body(unit, part_scratch(part));
-        }
-      }
+  auto for_units = [&](int64_t units, auto&& body) {
+    parallel_units(units, plan.parts, [&](int64_t unit, int64_t part) {
+      body(unit, scratch + part * plan.part_size);
     });
   };
-  auto head_blocks = [&](int64_t b, int64_t h, int64_t first, int64_t last,
-                         const T *k_pack, const T *v_pack, T *own) {
+  auto head_blocks = [&](int64_t b, int64_t h, int64_t first, int64_t last, const T* k_pack,
+                         const T* v_pack, T* own) {
     for (int64_t block = first; block < last; ++block) {
       const int64_t i0 = block * plan.q_rows;
-      attend_rows(p, plan, buffers, b, h, i0,
-                  std::min(plan.q_rows, p.q_len - i0), k_pack, v_pack, own);
+      attend_rows(p, plan, buffers, b, h, i0, std::min(plan.q_rows, p.q_len - i0), k_pack, v_pack,
+                  own);
     }
   };
 
   switch (plan.kind) {
-  case AttentionPlan::Kind::kDecode: {
-    const int64_t rows = group * p.q_len;
-    const int64_t unit_size = rows * (2 + plan.value_pitch);
-    for_units(kv_units * plan.key_blocks, [&](int64_t unit, T *own) {
-      const int64_t bg = unit / plan.key_blocks;
-      decode_block(p, plan, buffers, bg / p.kv_heads, bg % p.kv_heads,
-                   unit % plan.key_blocks * kDepthBlock,
-                   shared + unit * unit_size, own);
-    });
-    for_units(kv_units, [&](int64_t bg, T *own) {
-      decode_join(p, plan, buffers, bg / p.kv_heads, bg % p.kv_heads,
-                  shared + bg * plan.key_blocks * unit_size,
-                  own + plan.sums_offset);
-    });
-    return;
-  }
-  case AttentionPlan::Kind::kPackEach:
-    for_units(kv_units, [&](int64_t bg, T *own) {
-      const int64_t b = bg / p.kv_heads, g = bg % p.kv_heads;
-      T *k_pack = own + plan.pack_offset;
-      T *v_pack = k_pack + plan.k_pack_size;
-      for (int64_t j0 = 0; j0 < p.kv_len; j0 += kDepthBlock) {
-        pack_keys(p, keys(b, g), values(b, g), j0,
-                  std::min(kDepthBlock, p.kv_len - j0), k_pack, v_pack);
-      }
-      for (int64_t h = g * group; h < (g + 1) * group; ++h) {
-        head_blocks(b, h, 0, q_blocks, k_pack, v_pack, own);
-      }
-    });
-    return;
-  case AttentionPlan::Kind::kPackShared: {
-    const int64_t pack_size = plan.k_pack_size + plan.v_pack_size;
-    for_units(kv_units * plan.key_blocks, [&](int64_t unit, T *) {
-      const int64_t bg = unit / plan.key_blocks;
-      const int64_t b = bg / p.kv_heads, g = bg % p.kv_heads;
-      const int64_t j0 = unit % plan.key_blocks * kDepthBlock;
-      T *k_pack = shared + bg * pack_size;
-      pack_keys(p, keys(b, g), values(b, g), j0,
-                std::min(kDepthBlock, p.kv_len - j0), k_pack,
-                k_pack + plan.k_pack_size);
-    });
-    for_units(p.batch * p.heads * q_blocks, [&](int64_t unit, T *own) {
-      const int64_t bh = unit / q_blocks;
-      const int64_t b = bh / p.heads, h = bh % p.heads;
-      const T *k_pack = shared + (b * p.kv_heads + h / group) * pack_size;
-      head_blocks(b, h, unit % q_blocks, unit % q_blocks + 1, k_pack,
-                  k_pack + plan.k_pack_size, own);
-    });
-    return;
-  }
+    case AttentionPlan::Kind::kDecode: {
+      const int64_t rows = group * p.q_len;
+      const int64_t unit_size = rows * (2 + plan.value_pitch);
+      for_units(kv_units * plan.key_blocks, [&](int64_t unit, T* own) {
+        const int64_t bg = unit / plan.key_blocks;
+        decode_block(p, plan, buffers, bg / p.kv_heads, bg % p.kv_heads,
+                     unit % plan.key_blocks * kDepthBlock, shared + unit * unit_size, own);
+      });
+      for_units(kv_units, [&](int64_t bg, T* own) {
+        decode_join(p, plan, buffers, bg / p.kv_heads, bg % p.kv_heads,
+                    shared + bg * plan.key_blocks * unit_size, own + plan.sums_offset);
+      });
+      return;
+    }
+    case AttentionPlan::Kind::kPackEach:
+      for_units(kv_units, [&](int64_t bg, T* own) {
+        const int64_t b = bg / p.kv_heads, g = bg % p.kv_heads;
+        T* k_pack = own + plan.pack_offset;
+        T* v_pack = k_pack + plan.k_pack_size;
+        for (int64_t j0 = 0; j0 < p.kv_len; j0 += kDepthBlock) {
+          pack_keys(p, keys(b, g), values(b, g), j0, std::min(kDepthBlock, p.kv_len - j0), k_pack,
+                    v_pack);
+        }
+        for (int64_t h = g * group; h < (g + 1) * group; ++h) {
+          head_blocks(b, h, 0, q_blocks, k_pack, v_pack, own);
+        }
+      });
+      return;
+    case AttentionPlan::Kind::kPackShared: {
+      const int64_t pack_size = plan.k_pack_size + plan.v_pack_size;
+      for_units(kv_units * plan.key_blocks, [&](int64_t unit, T*) {
+        const int64_t bg = unit / plan.key_blocks;
+        const int64_t b = bg / p.kv_heads, g = bg % p.kv_heads;
+        const int64_t j0 = unit % plan.key_blocks * kDepthBlock;
+        T* k_pack = shared + bg * pack_size;
+        pack_keys(p, keys(b, g), values(b, g), j0, std::min(kDepthBlock, p.kv_len - j0), k_pack,
+                  k_pack + plan.k_pack_size);
+      });
+      for_units(p.batch * p.heads * q_blocks, [&](int64_t unit, T* own) {
+        const int64_t bh = unit / q_blocks;
+        const int64_t b = bh / p.heads, h = bh % p.heads;
+        const T* k_pack = shared + (b * p.kv_heads + h / group) * pack_size;
+        head_blocks(b, h, unit % q_blocks, unit % q_blocks + 1, k_pack, k_pack + plan.k_pack_size,
+                    own);
+      });
+      return;
+    }
   }
 }
 
-} // namespace
+}  // namespace
 
-void attention_f32(const AttentionParams &p, const AttentionPlan &plan,
-                   const AttentionBuffers &buffers, void *scratch) {
-  run<float>(p, plan, buffers, static_cast<float *>(scratch));
+void attention_f32(const AttentionParams& p, const AttentionPlan& plan,
+                   const AttentionBuffers& buffers, void* scratch) {
+  run<float>(p, plan, buffers, static_cast<float*>(scratch));
 }
 
-void attention_f64(const AttentionParams &p, const AttentionPlan &plan,
-                   const AttentionBuffers &buffers, void *scratch) {
-  run<double>(p, plan, buffers, static_cast<double *>(scratch));
+void attention_f64(const AttentionParams& p, const AttentionPlan& plan,
+                   const AttentionBuffers& buffers, void* scratch) {
+  run<double>(p, plan, buffers, static_cast<double*>(scratch));
 }
 
-} // namespace kiln::cpu::HWY_NAMESPACE
+}  // namespace kiln::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
@@ -481,7 +426,7 @@ namespace {
 // packing cannot pay.
 constexpr int64_t kDecodeRows = 6;
 
-AttentionPlan make_plan(const AttentionParams &p, int threads) {
+AttentionPlan make_plan(const AttentionParams& p, int threads) {
   AttentionPlan plan;
   plan.parts = std::max(threads, 1);
   plan.key_blocks = ceil_div(p.kv_len, kDepthBlock);
@@ -491,15 +436,15 @@ AttentionPlan make_plan(const AttentionParams &p, int threads) {
   const int64_t kv_units = p.batch * p.kv_heads;
   const int64_t group = p.heads / p.kv_heads;
 
-  int64_t own = 0; // elements of the scratch of one part; every offset a
-                   // multiple of 64 bytes
+  int64_t own = 0;  // elements of the scratch of one part; every offset a
+                    // multiple of 64 bytes
   auto take = [&own](int64_t size) {
     const int64_t offset = own;
     own += round_up(size, 16);
     return offset;
   };
-  const bool unit_strides = p.q_strides[3] == 1 && p.k_strides[3] == 1 &&
-                            (p.v_strides[3] == 1 || p.value_dim <= 1);
+  const bool unit_strides =
+      p.q_strides[3] == 1 && p.k_strides[3] == 1 && (p.v_strides[3] == 1 || p.value_dim <= 1);
   int64_t shared = 0;
   if (group * p.q_len <= kDecodeRows && unit_strides && p.kv_len > 0) {
     plan.kind = AttentionPlan::Kind::kDecode;
@@ -512,22 +457,18 @@ AttentionPlan make_plan(const AttentionParams &p, int threads) {
     plan.tail_offset = take(kDepthBlock * kMaxPanel / 2);
     shared = kv_units * plan.key_blocks * rows * (2 + plan.value_pitch);
   } else {
-    const bool balanced =
-        kv_units % plan.parts == 0 || kv_units >= 4 * plan.parts;
-    plan.kind = balanced ? AttentionPlan::Kind::kPackEach
-                         : AttentionPlan::Kind::kPackShared;
+    const bool balanced = kv_units % plan.parts == 0 || kv_units >= 4 * plan.parts;
+    plan.kind = balanced ? AttentionPlan::Kind::kPackEach : AttentionPlan::Kind::kPackShared;
     plan.q_rows = kRowBlock;
-    if (!balanced) { // smaller blocks of queries while there are too few for
-                     // all parts
+    if (!balanced) {  // smaller blocks of queries while there are too few for
+                      // all parts
       while (plan.q_rows > 12 &&
-             p.batch * p.heads * ceil_div(p.q_len, plan.q_rows) <
-                 2 * plan.parts) {
+             p.batch * p.heads * ceil_div(p.q_len, plan.q_rows) < 2 * plan.parts) {
         plan.q_rows /= 2;
       }
     }
     plan.q_offset =
-        take(ceil_div(std::max<int64_t>(p.head_dim, 1), kDepthBlock) *
-             kRowBlock * kPitch);
+        take(ceil_div(std::max<int64_t>(p.head_dim, 1), kDepthBlock) * kRowBlock * kPitch);
     plan.scores_offset = take(kRowBlock * kPitch);
     plan.mask_offset = take(kPitch);
     plan.sums_offset = take(kRowBlock * plan.value_pitch);
@@ -544,45 +485,39 @@ AttentionPlan make_plan(const AttentionParams &p, int threads) {
   return plan;
 }
 
-bool empty(const AttentionParams &p) {
+bool empty(const AttentionParams& p) {
   return p.batch == 0 || p.heads == 0 || p.q_len == 0 || p.value_dim == 0;
 }
 
-} // namespace
+}  // namespace
 
 Status AttentionParams::validate() const {
-  auto bad = [](const char *what, int64_t value) {
-    return Status::error("K4301", std::string("attention: ") + what + ", got " +
-                                      std::to_string(value));
+  auto bad = [](const char* what, int64_t value) {
+    return Status::error("K4301",
+                         std::string("attention: ") + what + ", got " + std::to_string(value));
   };
   if (dtype != DType::kF32 && dtype != DType::kF64) {
-    return Status::error("K4301", "attention: no kernel for this dtype, got " +
-                                      std::string(dtype_name(dtype)));
+    return Status::error(
+        "K4301", "attention: no kernel for this dtype, got " + std::string(dtype_name(dtype)));
   }
-  for (int64_t size :
-       {batch, heads, kv_heads, q_len, kv_len, head_dim, value_dim}) {
-    if (size < 0)
-      return bad("a size is negative", size);
+  for (int64_t size : {batch, heads, kv_heads, q_len, kv_len, head_dim, value_dim}) {
+    if (size < 0) return bad("a size is negative", size);
   }
-  if (kv_heads == 0 && heads != 0)
-    return bad("no key heads for these query heads", heads);
+  if (kv_heads == 0 && heads != 0) return bad("no key heads for these query heads", heads);
   if (kv_heads != 0 && heads % kv_heads != 0) {
     return bad("query heads are not a multiple of key heads", heads);
   }
   return Status();
 }
 
-size_t attention_scratch_bytes(const AttentionParams &params, int threads) {
-  if (empty(params))
-    return 0;
-  return static_cast<size_t>(make_plan(params, threads).total_size) *
-         dtype_bytes(params.dtype);
+size_t attention_scratch_bytes(const AttentionParams& params, int threads) {
+  if (empty(params)) return 0;
+  return static_cast<size_t>(make_plan(params, threads).total_size) * dtype_bytes(params.dtype);
 }
 
-void attention(const AttentionParams &params, const AttentionBuffers &buffers,
-               void *scratch, int threads) {
-  if (empty(params))
-    return;
+void attention(const AttentionParams& params, const AttentionBuffers& buffers, void* scratch,
+               int threads) {
+  if (empty(params)) return;
   const AttentionPlan plan = make_plan(params, threads);
   if (params.dtype == DType::kF64) {
     HWY_DYNAMIC_DISPATCH(attention_f64)(params, plan, buffers, scratch);
@@ -591,5 +526,5 @@ void attention(const AttentionParams &params, const AttentionBuffers &buffers,
   }
 }
 
-} // namespace kiln::cpu
-#endif // HWY_ONCE
+}  // namespace kiln::cpu
+#endif  // HWY_ONCE

@@ -23,19 +23,17 @@ enum class AttentionMask : uint8_t { kNone, kAdditive, kBool };
 // Strides are in elements and may have any value (0 broadcasts, negative is
 // allowed on inputs). Inner strides of 1 are fast.
 struct AttentionParams {
-  DType dtype =
-      DType::kF32; // of q, k, v, out and an additive mask: kF32 or kF64
+  DType dtype = DType::kF32;  // of q, k, v, out and an additive mask: kF32 or kF64
   int64_t batch = 0, heads = 0, kv_heads = 0;
   int64_t q_len = 0, kv_len = 0;
   int64_t head_dim = 0, value_dim = 0;
-  std::array<int64_t, 4> q_strides{}; // [batch, heads, q_len, head_dim]
-  std::array<int64_t, 4> k_strides{}; // [batch, kv_heads, kv_len, head_dim]
-  std::array<int64_t, 4> v_strides{}; // [batch, kv_heads, kv_len, value_dim]
-  std::array<int64_t, 4>
-      out_strides{}; // [batch, heads, q_len, value_dim]; no two equal places
+  std::array<int64_t, 4> q_strides{};    // [batch, heads, q_len, head_dim]
+  std::array<int64_t, 4> k_strides{};    // [batch, kv_heads, kv_len, head_dim]
+  std::array<int64_t, 4> v_strides{};    // [batch, kv_heads, kv_len, value_dim]
+  std::array<int64_t, 4> out_strides{};  // [batch, heads, q_len, value_dim]; no two equal places
   AttentionMask mask = AttentionMask::kNone;
-  std::array<int64_t, 4> mask_strides{}; // [batch, heads, q_len, kv_len]
-  bool causal = false; // key j counts only if j <= i (aligned at the top left)
+  std::array<int64_t, 4> mask_strides{};  // [batch, heads, q_len, kv_len]
+  bool causal = false;                    // key j counts only if j <= i (aligned at the top left)
   double scale = 1.0;
 
   // K4301: sizes, dtype. Every other function here requires an OK answer.
@@ -43,21 +41,21 @@ struct AttentionParams {
 };
 
 struct AttentionBuffers {
-  const void *q = nullptr;
-  const void *k = nullptr;
-  const void *v = nullptr;
-  const void *mask = nullptr; // dtype elements (kAdditive), or bytes: nonzero
-                              // takes part (kBool)
-  void *out = nullptr;
+  const void* q = nullptr;
+  const void* k = nullptr;
+  const void* v = nullptr;
+  const void* mask = nullptr;  // dtype elements (kAdditive), or bytes: nonzero
+                               // takes part (kBool)
+  void* out = nullptr;
 };
 
 // Bytes of scratch for `threads` >= 1, the number of parts the work is cut
 // into.
-size_t attention_scratch_bytes(const AttentionParams &params, int threads);
+size_t attention_scratch_bytes(const AttentionParams& params, int threads);
 
 // `scratch` is 64-byte aligned and has attention_scratch_bytes(params, threads)
 // bytes.
-void attention(const AttentionParams &params, const AttentionBuffers &buffers,
-               void *scratch, int threads);
+void attention(const AttentionParams& params, const AttentionBuffers& buffers, void* scratch,
+               int threads);
 
-} // namespace kiln::cpu
+}  // namespace kiln::cpu

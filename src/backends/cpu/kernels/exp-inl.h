@@ -19,9 +19,9 @@ namespace kiln::cpu::HWY_NAMESPACE {
 // number become 0. Reduction to |r| <= ln(2)/2 and the polynomial of Cephes'
 // expf; relative error below 2e-7.
 template <class D>
-requires(sizeof(hwy::HWY_NAMESPACE::TFromD<D>) == 4) HWY_INLINE
-    hwy::HWY_NAMESPACE::Vec<D> exp_nonpositive(D d,
-                                               hwy::HWY_NAMESPACE::Vec<D> x) {
+requires(sizeof(hwy::HWY_NAMESPACE::TFromD<D>) ==
+         4) HWY_INLINE hwy::HWY_NAMESPACE::Vec<D> exp_nonpositive(D d,
+                                                                  hwy::HWY_NAMESPACE::Vec<D> x) {
   namespace hn = hwy::HWY_NAMESPACE;
   const hn::RebindToSigned<D> di;
   const auto n = hn::Round(hn::Mul(x, hn::Set(d, 1.44269504088896341f)));
@@ -34,27 +34,25 @@ requires(sizeof(hwy::HWY_NAMESPACE::TFromD<D>) == 4) HWY_INLINE
   p = hn::MulAdd(p, r, hn::Set(d, 1.6666665459e-1f));
   p = hn::MulAdd(p, r, hn::Set(d, 5.0000001201e-1f));
   p = hn::MulAdd(p, hn::Mul(r, r), hn::Add(r, hn::Set(d, 1.0f)));
-  const auto bits =
-      hn::ShiftLeft<23>(hn::Add(hn::ConvertTo(di, n), hn::Set(di, 127)));
+  const auto bits = hn::ShiftLeft<23>(hn::Add(hn::ConvertTo(di, n), hn::Set(di, 127)));
   const auto result = hn::Mul(p, hn::BitCast(d, bits));
   return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -87.33f)),
-                            result); // false for NaN
+                            result);  // false for NaN
 }
 
 // Double precision: correct, one lane at a time.
 template <class D>
-requires(sizeof(hwy::HWY_NAMESPACE::TFromD<D>) == 8) HWY_INLINE
-    hwy::HWY_NAMESPACE::Vec<D> exp_nonpositive(D d,
-                                               hwy::HWY_NAMESPACE::Vec<D> x) {
+requires(sizeof(hwy::HWY_NAMESPACE::TFromD<D>) ==
+         8) HWY_INLINE hwy::HWY_NAMESPACE::Vec<D> exp_nonpositive(D d,
+                                                                  hwy::HWY_NAMESPACE::Vec<D> x) {
   namespace hn = hwy::HWY_NAMESPACE;
   HWY_ALIGN double lanes[hn::MaxLanes(d)];
   hn::Store(x, d, lanes);
-  for (double &lane : lanes)
-    lane = std::exp(lane);
+  for (double& lane : lanes) lane = std::exp(lane);
   return hn::Load(d, lanes);
 }
 
-} // namespace kiln::cpu::HWY_NAMESPACE
+}  // namespace kiln::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
-#endif // KILN_EXP_INL_H_
+#endif  // KILN_EXP_INL_H_
