@@ -1,8 +1,8 @@
 // Status and Result<T>: how expected failures travel.
 //
 // A failure that a caller can provoke (unsupported op, bad option, damaged file, I/O) is a Status
-// with a stable code such as "K3104"; a bug is an InternalError and is thrown, to be caught at the borders. An OK status is a
-// null pointer, so the good path costs one comparison.
+// with a stable code such as "K3104"; a bug is an InternalError and is thrown, to be caught at the
+// borders. An OK status is a null pointer, so the good path costs one comparison.
 #pragma once
 
 #include <memory>
