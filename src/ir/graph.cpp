@@ -33,11 +33,11 @@ Result<std::vector<Attr>> complete_attrs(const OpDef& op, AttrList given) {
   for (auto& [name, value] : given) {
     const int index = op.field_index(name);
     if (index < 0) {
-      return Status::error("K2202", "op has no such field: " + op.name + "." + name);
+      return Status::error("K2211", "op has no such field: " + op.name + "." + name);
     }
     const auto i = static_cast<size_t>(index);
     if (!coerce(op.fields[i].kind, value)) {
-      return Status::error("K2203", "field has another kind: " + op.name + "." + name + " is " +
+      return Status::error("K2212", "field has another kind: " + op.name + "." + name + " is " +
                                         std::string(attr_kind_name(op.fields[i].kind)) + ", not " +
                                         std::string(attr_kind_name(attr_kind(value))));
     }
@@ -46,7 +46,7 @@ Result<std::vector<Attr>> complete_attrs(const OpDef& op, AttrList given) {
   }
   for (size_t i = 0; i < set.size(); ++i) {
     if (op.fields[i].required && !set[i]) {
-      return Status::error("K2203", "field is required: " + op.name + "." + op.fields[i].name);
+      return Status::error("K2212", "field is required: " + op.name + "." + op.fields[i].name);
     }
   }
   return attrs;

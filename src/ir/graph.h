@@ -140,7 +140,7 @@ class Graph {
 
   // Creates a node before `before` (null: at the end) with results typed by the op's infer().
   // An int is accepted for a float or dim field, ints for a dims field.
-  // K2201... when infer or verify refuses; K2202 unknown field, K2203 missing field or wrong kind.
+  // K2201... when infer or verify refuses; K2211 unknown field, K2212 missing field or wrong kind.
   Result<Node*> create(const OpDef& op, std::vector<Value*> operands, AttrList attrs = {},
                        Node* before = nullptr, Origin origin = {},
                        std::vector<std::unique_ptr<Graph>> bodies = {});

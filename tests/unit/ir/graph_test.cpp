@@ -42,10 +42,10 @@ TEST(Graph, CreateRefusesWithCodesAndLeavesNothingBehind) {
   EXPECT_EQ(code("t_add", {x, x, x, x}), "K2201");
   EXPECT_EQ(code("t_add", {x, scalar}), "K2204");
   EXPECT_EQ(code("t_add", {x, y}), "K2205");
-  EXPECT_EQ(code("t_attrs", {x}, {{"unknown", true}}), "K2202");
-  EXPECT_EQ(code("t_attrs", {x}, {{"n", 1.5}}), "K2203");
+  EXPECT_EQ(code("t_attrs", {x}, {{"unknown", true}}), "K2211");
+  EXPECT_EQ(code("t_attrs", {x}, {{"n", 1.5}}), "K2212");
   EXPECT_EQ(code("t_attrs", {x}, {{"n", 101}}), "K2207");
-  EXPECT_EQ(code("t_required", {x}), "K2203");
+  EXPECT_EQ(code("t_required", {x}), "K2212");
   EXPECT_TRUE(graph.empty());
   EXPECT_TRUE(x->uses().empty());
   const Status status = graph.create(op("t_add"), {x, y}).status();
