@@ -1,7 +1,9 @@
 #include "backends/cpu/runtime/dnnl_conv.h"
 
 #include <thread>
+#include <tuple>
 
+#include "backends/cpu/runtime/dnnl_packed_weights.h"
 #include "base/parallel_for.h"
 #include "dnnl_test_support.h"
 
@@ -70,7 +72,8 @@ double oracle_at(const DnnlConvParams& p, const Tensor& x, const Tensor& w, cons
   return sum;
 }
 
-// Packs for `reference`, runs at `p` and compares every element; relative tolerance 0 is bitwise.
+// Packs for `reference`, runs at `p` (repacked if p's kernel wants another layout) and compares
+// every element; relative tolerance 0 is bitwise.
 void expect_right(const DnnlConvParams& p, const DnnlConvParams& reference, double tolerance = 0,
                   std::string* implementation = nullptr) {
   const auto layout = DnnlConv::choose_weights_layout(reference);
@@ -82,11 +85,14 @@ void expect_right(const DnnlConvParams& p, const DnnlConvParams& reference, doub
   ASSERT_TRUE(pack.ok()) << pack.to_string();
   packed.expect_guard_intact();
 
-  const auto conv = DnnlConv::create(p, *layout);
+  const auto conv = DnnlConv::create_preferring(p, *layout);
   ASSERT_TRUE(conv.ok()) << conv.status().to_string();
+  DnnlPackedWeights weights(*layout, packed.data());
+  const auto in_layout = weights.in_layout((*conv)->weights_layout());
+  ASSERT_TRUE(in_layout.ok()) << in_layout.status().to_string();
+  EXPECT_EQ(DnnlConv::create(p, *layout).ok(), *in_layout == packed.data());
   if (implementation != nullptr) *implementation = (*conv)->implementation();
   SCOPED_TRACE((*conv)->implementation() + " " + layout->to_string());
-  EXPECT_EQ((*conv)->weights_layout(), *layout);
 
   Tensor x(p.src), y(p.dst), bias(DnnlTensor::dense({p.dst.dims[1]}));
   x.fill_integers(1);
@@ -104,7 +110,7 @@ void expect_right(const DnnlConvParams& p, const DnnlConvParams& reference, doub
   }
   const Tensor before = y;
   Scratch scratch((*conv)->scratchpad_bytes());
-  const Status ran = (*conv)->run({x.data(), packed.data(), p.bias ? bias.data() : nullptr,
+  const Status ran = (*conv)->run({x.data(), *in_layout, p.bias ? bias.data() : nullptr,
                                    y.data(), operand_data, scratch.data()});
   ASSERT_TRUE(ran.ok()) << ran.to_string();
   scratch.expect_guard_intact();
@@ -260,6 +266,36 @@ TEST_F(DnnlConvTest, WeightsPackedForOneShapeServeOthers) {
       expect_right(make({batch, 64, size, size + 1}, {128, 64, 3, 3}, 1, 1), reference);
     }
   }
+}
+
+TEST_F(DnnlConvTest, WeightsPackedForOneBatchServeEveryBatch) {
+  for (const auto& [in, out, kernel, size] :
+       {std::tuple{64, 64, 3, 14}, {64, 200, 1, 14}, {24, 72, 1, 9}}) {
+    const DnnlConvParams one = make({1, in, size, size}, {out, in, kernel, kernel}, 1, kernel / 2);
+    for (const int64_t batch : {2, 3, 8}) {
+      SCOPED_TRACE(batch);
+      expect_right(make({batch, in, size, size}, {out, in, kernel, kernel}, 1, kernel / 2), one);
+    }
+  }
+}
+
+TEST_F(DnnlConvTest, RepackedWeightsAreMadeOnceAndKeepTheirValues) {
+  const DnnlConvParams p = make({1, 40, 8, 8}, {56, 40, 3, 3}, 1, 1);
+  const auto layout = DnnlConv::choose_weights_layout(p);
+  const auto plain = DnnlLayout::strided(p.weights);
+  ASSERT_TRUE(layout.ok() && plain.ok());
+  Tensor w(p.weights);
+  w.fill_integers(1, -1000, 1000);
+  Scratch packed(layout->bytes());
+  ASSERT_TRUE(DnnlConv::pack_weights(p, w.data(), *layout, packed.data()).ok());
+  DnnlPackedWeights weights(*layout, packed.data());
+  EXPECT_EQ(*weights.in_layout(*layout), packed.data());
+  EXPECT_EQ(weights.extra_bytes(), 0u);
+  const auto back = weights.in_layout(*plain);
+  ASSERT_TRUE(back.ok()) << back.status().to_string();
+  EXPECT_TRUE(std::equal(w.data(), w.data() + 56 * 40 * 9, static_cast<const float*>(*back)));
+  EXPECT_EQ(*weights.in_layout(*plain), *back);
+  EXPECT_EQ(weights.extra_bytes(), plain->bytes());
 }
 
 TEST_F(DnnlConvTest, RefusalsAreTyped) {

@@ -127,7 +127,7 @@ TEST_F(DnnlMatmulTest, LeadingDimsMergeIntoRows) {
   expect_right(p, &reference);
   expect_right(linear({1, 7, 48}, 72), &reference);
   expect_right(linear({7, 1, 48}, 72), &reference);
-  // Rows with gaps between the batches cannot merge. Right, or refused by name, with packed weights.
+  // Rows with gaps between the batches cannot merge: packed weights serve or are refused by name.
   DnnlMatmulParams gaps = linear({2, 9, 48}, 72);
   gaps.src.strides = {20 * 48, 48, 1};
   expect_right(gaps);

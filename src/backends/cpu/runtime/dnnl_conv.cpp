@@ -166,6 +166,13 @@ Result<std::unique_ptr<DnnlConv>> DnnlConv::create(const DnnlConvParams& params,
   return conv;
 }
 
+Result<std::unique_ptr<DnnlConv>> DnnlConv::create_preferring(const DnnlConvParams& params,
+                                                              const DnnlLayout& weights) {
+  auto conv = create(params, weights);
+  if (conv.ok() || conv.status().code() != "K4603") return conv;
+  return create(params);
+}
+
 Status DnnlConv::run(const Args& args) const {
   std::array<const void*, DnnlPrimitive::kMaxOperands> pointers;
   size_t n = 0;

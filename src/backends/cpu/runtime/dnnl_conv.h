@@ -44,9 +44,14 @@ class DnnlConv {
   static Result<std::unique_ptr<DnnlConv>> create(const DnnlConvParams& params,
                                                   const DnnlLayout& weights = {});
 
+  // As create(), but where that would be K4603 the library chooses: compare weights_layout(), and
+  // see dnnl_packed_weights.h.
+  static Result<std::unique_ptr<DnnlConv>> create_preferring(const DnnlConvParams& params,
+                                                             const DnnlLayout& weights);
+
   struct Args {
     const void* src;
-    const void* weights;  // packed
+    const void* weights;  // in weights_layout()
     const void* bias;     // null without
     void* dst;
     std::span<const void* const> post_op_tensors;  // of the post-ops that have one, in order
