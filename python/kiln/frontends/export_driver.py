@@ -46,7 +46,7 @@ def capture_module(model: torch.nn.Module, args: Sequence[Any] | None = None,
   The arguments are given as examples (`args`, `kwargs`) or as `inputs`: a sequence is taken by
   position, a dict by name; leaves are tensors, kiln.Input or plain values. `dynamic_shapes` is
   torch.export's; ranges can come from it or from kiln.Input, not from both.
-  The model's mode (training or eval) is taken as it is, with a warning for training. Non-strict
+  The model's mode (training or eval) is taken as it is, with a warning where training shows. Non-strict
   capture is tried first, then strict; `mode` says which worked.
   Raises FrontendError K1101 (arguments), K1102 (capture).
   """
@@ -59,12 +59,12 @@ def capture_module(model: torch.nn.Module, args: Sequence[Any] | None = None,
     model, call_args, call_kwargs, dynamic_shapes)
   call_args, call_kwargs = _enlarge_examples(
     model, call_args, call_kwargs, dynamic_shapes, notes)
-  if model.training:
+  program, mode = _export(model, call_args, call_kwargs, dynamic_shapes, notes)
+  if _trains(program):
     message = ("the model is in training mode, so dropout and batch norm are captured as training "
                "does them; call model.eval() first for inference")
     warnings.warn(message, stacklevel=3)
     notes.append(message)
-  program, mode = _export(model, call_args, call_kwargs, dynamic_shapes, notes)
   return CapturedModule(program, positional_parameters(model), mode, notes)
 
 
@@ -134,9 +134,8 @@ def _resolve_inputs(model: torch.nn.Module, args: tuple, kwargs: dict,
 class _DimTable:
   """The dynamic dims of all inputs, with one Dim per name and example sizes that torch accepts.
 
-  torch.export takes sizes 0 and 1 as constants and may take equal sizes for one symbol, so named
-  dims get distinct example sizes of at least 2. Unnamed dims follow their optimal sizes, equal
-  where those are equal, because the model may require just that.
+  torch.export takes sizes 0 and 1 as constants and may take equal sizes for one symbol, so dims
+  get distinct example sizes of at least 2.
   """
 
   def __init__(self) -> None:
@@ -145,11 +144,9 @@ class _DimTable:
     self._dims: dict[str, Any] = {}
 
   def add(self, spec: Input) -> None:
-    for d in range(spec.rank):
-      name = spec.dim_names.get(d)
+    for d in spec.dynamic_dims():
+      name = spec.dim_name(d)
       entry = (spec.min_shape[d], spec.opt_shape[d], spec.max_shape[d])
-      if name is None or entry[0] == entry[2]:
-        continue
       known = self._ranges.setdefault(name, entry)
       if (known[0], known[2]) != (entry[0], entry[2]):
         raise FrontendError("K1101", "a dim name stands for different ranges: "
@@ -161,29 +158,19 @@ class _DimTable:
       candidates = [opt, *range(opt + 1, high + 1), *range(opt - 1, low - 1, -1)]
       size = next((c for c in candidates if c >= 2 and c not in taken), None)
       if size is None:
-        raise FrontendError("K1101", f"{_NO_EXAMPLE}, distinct for each name: "
+        raise FrontendError("K1101", f"{_NO_EXAMPLE}, distinct for each dim: "
                             f"{name} in {low}..{high}")
       taken.add(size)
       self._examples[name] = size
       self._dims[name] = Dim(name, min=low, max=high)
 
   def example_size(self, spec: Input, d: int) -> int:
-    low, opt, high = spec.min_shape[d], spec.opt_shape[d], spec.max_shape[d]
-    if low == high:
-      return low
-    name = spec.dim_names.get(d)
-    if name is not None:
-      return self._examples[name]
-    size = max(opt, 2)
-    if size > high:
-      raise FrontendError("K1101", f"{_NO_EXAMPLE}: {spec!r}, dim {d} in {low}..{high}")
-    return size
+    if spec.min_shape[d] == spec.max_shape[d]:
+      return spec.min_shape[d]
+    return self._examples[spec.dim_name(d)]
 
   def dim(self, spec: Input, d: int) -> Any:
-    name = spec.dim_names.get(d)
-    if name is not None:
-      return self._dims[name]
-    return Dim.DYNAMIC(min=spec.min_shape[d], max=spec.max_shape[d])
+    return self._dims[spec.dim_name(d)]
 
 
 def _by_parameter(model: torch.nn.Module, args: tuple, kwargs: dict) -> dict:
@@ -297,8 +284,7 @@ def _export(model: torch.nn.Module, args: tuple, kwargs: dict, dynamic_shapes: A
     if failures:
       notes.append(f"non-strict capture failed, strict capture worked: {_brief(failures[0][1])}")
     if _has_autocast(program):
-      # an empty table decomposes nothing; it writes the casts of autocast regions out
-      program = program.run_decompositions({})
+      program = _write_out_autocast(program)
       notes.append("autocast regions were written out as casts")
     return program, mode
   reasons = "; ".join(f"{mode}: {_brief(error)}" for mode, error in failures)
@@ -308,12 +294,35 @@ def _export(model: torch.nn.Module, args: tuple, kwargs: dict, dynamic_shapes: A
   ) from failures[0][1]
 
 
+def _write_out_autocast(program: ExportedProgram) -> ExportedProgram:
+  """The program with explicit casts in place of autocast regions."""
+  try:
+    return program.run_decompositions({})  # an empty table decomposes nothing else
+  except Exception as error:  # noqa: BLE001: torch fails here in many ways
+    raise FrontendError("K1103", "torch cannot write the casts of an autocast region out: "
+                        f"{_brief(error)}", hint="cast the model instead of using autocast"
+                        ) from error
+
+
 def _brief(error: Exception) -> str:
   """The first paragraph of an error, in one line."""
   lines = [line.strip() for line in str(error).strip().splitlines()]
   paragraph = lines[: lines.index("")] if "" in lines else lines
   text = " ".join(paragraph) or "no message"
   return f"{type(error).__name__}: {text[:400]}"
+
+
+def _trains(program: ExportedProgram) -> bool:
+  """Whether a call in the program behaves as in training: dropout, or batch statistics."""
+  for node in program.graph.nodes:
+    schema = getattr(node.target, "_schema", None) if node.op == "call_function" else None
+    for position, argument in enumerate(schema.arguments if schema else ()):
+      if argument.name in ("train", "training"):
+        value = node.args[position] if position < len(node.args) \
+          else node.kwargs.get(argument.name)
+        if value is True:
+          return True
+  return False
 
 
 def _has_autocast(program: ExportedProgram) -> bool:

@@ -14,6 +14,8 @@ class Input:
 
   A dim whose minimum and maximum differ is dynamic. `dim_names` gives dims names, by position
   ("batch", None, None) or by index {0: "batch"}; dims of one name, of all inputs, are one size.
+  So are dynamic dims without a name that have the same index and range: name them to tell them
+  apart.
   `value_range` bounds the example values (closed for integers); `memory_format` sets the strides.
   Shapes are in elements. Raises FrontendError K1101.
   """
@@ -94,6 +96,10 @@ class Input:
 
   def dynamic_dims(self) -> list[int]:
     return [d for d in range(self.rank) if self.min_shape[d] != self.max_shape[d]]
+
+  def dim_name(self, d: int) -> str:
+    """The name of a dynamic dim: given, or made of its index and range."""
+    return self.dim_names.get(d) or f"dim{d}_{self.min_shape[d]}_{self.max_shape[d]}"
 
   def example(self, shape: Sequence[int] | None = None, seed: int = 0) -> torch.Tensor:
     """A tensor of `shape` (default opt_shape) with values in `value_range`, equal for equal seeds."""
