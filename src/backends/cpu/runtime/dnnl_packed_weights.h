@@ -2,8 +2,8 @@
 //
 // oneDNN's convolutions take the weights only in the layout that they choose for the shape at hand.
 // That is nearly always the one they chose for another shape (with AVX-512: 96 % of 2680 shapes of
-// ResNet-50 and MobileNetV3 layers, all where only the batch differs), but not quite: then a further
-// copy is made, once, and kept. Matmul needs none of this.
+// ResNet-50 and MobileNetV3 layers, all where only the batch differs), but not quite: then a
+// further copy is made, once, and kept. Matmul needs none of this.
 #pragma once
 
 #include <cstddef>
