@@ -28,6 +28,7 @@ TEST_F(DnnlApiTest, TellsVersionAndInstructionSet) {
 // The library is looked for once per process, so each case needs a process of its own. Says on
 // stderr what it saw, and leaves with 0 if everything gives the expected code.
 void exit_after_trying(const char* variable, const char* value, const std::string& code) {
+  unsetenv("KILN_DNNL_LIBRARY");
   setenv(variable, value, 1);
   const Status status = dnnl_api().status();
   std::fprintf(stderr, "%s\n", status.to_string().c_str());
