@@ -84,10 +84,20 @@ Status reference(const ReferenceContext& ctx) {
   return {};
 }
 
+bool all_default(Node& node) {
+  for (size_t i = 0; i < node.op->fields.size(); ++i) {
+    if (node.attrs()[i] != node.op->fields[i].default_value) return false;
+  }
+  return true;
+}
+
 Result<std::vector<Value*>> to_aten(Node& node, AtenEmitter& aten) {
   const ElementwiseRow& row = row_of(*node.op);
   std::vector<AtenEmitter::Arg> args;
   for (Value* operand : node.operands()) args.emplace_back(operand);
+  const std::string name = std::string("aten::") + row.aten_name;
+  if (row.fields != nullptr && row.aten_overload[0] != 0 && all_default(node))
+    return aten.call(name, "", std::move(args), {node.result()->type});
   for (const Attr& attr : node.attrs()) {
     switch (attr_kind(attr)) {
       case AttrKind::kFloat: args.emplace_back(std::get<double>(attr)); break;
@@ -97,8 +107,7 @@ Result<std::vector<Value*>> to_aten(Node& node, AtenEmitter& aten) {
     }
   }
   if (row.last_argument != nullptr) args.emplace_back(row.last_argument());
-  return aten.call(std::string("aten::") + row.aten_name, row.aten_overload, std::move(args),
-                   {node.result()->type});
+  return aten.call(name, row.aten_overload, std::move(args), {node.result()->type});
 }
 
 }  // namespace
@@ -153,8 +162,9 @@ std::vector<OpSample> elementwise_samples(const ElementwiseRow& row) {
     add("symbol against one", first, {s0, 1, 6}, {DimExpr(4), 1});
   }
   if (row.variants != nullptr) {
+    int number = 0;
     for (AttrList& attrs : row.variants()) {
-      add("fields other than the defaults", first, {3, 5, 7}, {3, 5, 7});
+      add("other fields, case " + std::to_string(++number), first, {3, 5, 7}, {3, 5, 7});
       samples.back().attrs = std::move(attrs);
     }
   }

@@ -24,6 +24,8 @@ struct ElementwiseRow {
   const char* formula;
   int arity;
   const char* aten_name;        // without "aten::"
+  // With a name and fields: the overload that takes the fields, needed only where one is not at its
+  // default; the plain overload takes none. Without a name, the fields are always given.
   const char* aten_overload;
   DTypeClass accepts;
   bool to_bool;                 // result is bool, else of the operands' dtype

@@ -189,6 +189,17 @@ Result<std::vector<Value*>> to_aten(Node& node, AtenEmitter& aten) {
       return aten.call(name, row.aten_overload,
                        {node.operand(0), ints_arg(axes), keepdim, type.tensor().dtype}, {type});
     case AtenForm::kAxesKeep:
+      // Of u8, torch's any and all are u8 too.
+      if (row.result == ResultDType::kBool && node.operand(0)->dtype() == DType::kU8) {
+        TensorType wide = type.tensor();
+        wide.dtype = DType::kU8;
+        Value* found = aten.call(name, row.aten_overload,
+                                 {node.operand(0), ints_arg(axes), keepdim}, {wide})[0];
+        return aten.call("aten::_to_copy", "",
+                         {found, DType::kBool, none_arg(), none_arg(), none_arg(), false,
+                          none_arg()},
+                         {type});
+      }
       return aten.call(name, row.aten_overload, {node.operand(0), ints_arg(axes), keepdim},
                        {type});
     case AtenForm::kAxisKeep:
