@@ -14,6 +14,7 @@
 
 #include "backends/cpu/kernels/attention.h"
 #include "backends/cpu/kernels/copy.h"
+#include "backends/cpu/kernels/gemm.h"
 #include "backends/cpu/kernels/index.h"
 #include "base/parallel_for.h"
 
@@ -100,6 +101,50 @@ void attention_lines() {
   }
 }
 
+void gemm_lines() {
+  struct Shape {
+    const char* name;
+    int64_t batch, m, n, k;
+    bool transposed_b, packed;
+  };
+  const Shape shapes[] = {
+      {"gemm 128x768x768", 1, 128, 768, 768, false, false},
+      {"gemm 128x768x768 weights [n,k]", 1, 128, 768, 768, true, false},
+      {"gemm 128x768x768 packed", 1, 128, 768, 768, true, true},
+      {"gemm 128x3072x768 packed", 1, 128, 3072, 768, true, true},
+      {"gemm 512x512x512", 1, 512, 512, 512, false, false},
+      {"gemm batch 12 128x128x64", 12, 128, 128, 64, true, false},
+      {"gemm 8x768x768 packed", 1, 8, 768, 768, true, true},
+      {"gemm 1x3072x768 packed", 1, 1, 3072, 768, true, true},
+      {"gemm 1x3072x768 weights [n,k]", 1, 1, 3072, 768, true, false},
+      {"gemm 1x3072x768 weights [k,n]", 1, 1, 3072, 768, false, false},
+      {"gemm 4x3072x768 weights [k,n]", 1, 4, 3072, 768, false, false},
+      {"gemm 2x3072x768 weights [k,n]", 1, 2, 3072, 768, false, false},
+      {"gemm 4x3072x768 weights [n,k]", 1, 4, 3072, 768, true, false},
+      {"gemm 1x50257x768 packed", 1, 1, 50257, 768, true, true},
+  };
+  for (const Shape& s : shapes) {
+    GemmParams p;
+    p.m = s.m, p.n = s.n, p.k = s.k, p.packed_b = s.packed;
+    p.a_strides = {s.k, 1}, p.c_strides = {s.n, 1};
+    p.b_strides = s.transposed_b ? std::array<int64_t, 2>{1, s.k} : std::array<int64_t, 2>{s.n, 1};
+    p.batch_rank = 1, p.batch_sizes[0] = s.batch;
+    p.a_batch_strides[0] = s.m * s.k, p.b_batch_strides[0] = s.n * s.k,
+    p.c_batch_strides[0] = s.m * s.n;
+    const GemmPlan plan(p, num_threads());
+    Buffer a(s.batch * s.m * s.k * 4), b(s.batch * s.n * s.k * 4), c(s.batch * s.m * s.n * 4);
+    Buffer scratch(plan.scratch_bytes()), packed(packed_weights_bytes(p.dtype, s.k, s.n));
+    if (s.packed) pack_weights(p.dtype, s.k, s.n, p.b_strides, b.data(), packed.data());
+    const double products = static_cast<double>(s.batch * s.m * s.n * s.k);
+    const bool bandwidth = s.m <= 8;
+    report(s.name, bandwidth ? products / static_cast<double>(s.m) * 4 : 2 * products,
+           bandwidth ? "GB/s" : "GFLOP/s", [&] {
+             plan.run(a.data(), s.packed ? packed.data() : b.data(), nullptr, c.data(),
+                      scratch.data());
+           });
+  }
+}
+
 void movement_lines() {
   struct Shape {
     const char* name;
@@ -146,6 +191,7 @@ int main(int argc, char** argv) {
   if (argc > 1) filter = argv[1];
   std::printf("threads: %d\n", kiln::num_threads());
   attention_lines();
+  gemm_lines();
   movement_lines();
   return 0;
 }

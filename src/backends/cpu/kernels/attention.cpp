@@ -202,42 +202,6 @@ HWY_NOINLINE void attend_rows(const AttentionParams& p, const AttentionPlan& pla
   }
 }
 
-// scores[r * kPitch + j] = q[r, :] . k[j, :] for few rows and unpacked keys of
-// inner stride 1.
-template <class T>
-HWY_INLINE void dot_keys(const T* q, int64_t q_pitch, int64_t rows, const T* k, int64_t k_stride,
-                         int64_t n, int64_t head_dim, T* scores) {
-  const hn::ScalableTag<T> d;
-  constexpr int64_t kN = kLanes<T>;
-  for (int64_t j = 0; j < n; j += 4) {
-    const T* k0 = k + j * k_stride;  // the last keys may be visited more than once
-    const T* k1 = k + std::min(j + 1, n - 1) * k_stride;
-    const T* k2 = k + std::min(j + 2, n - 1) * k_stride;
-    const T* k3 = k + std::min(j + 3, n - 1) * k_stride;
-    for (int64_t r = 0; r < rows; ++r) {
-      const T* row = q + r * q_pitch;
-      auto a0 = hn::Zero(d), a1 = a0, a2 = a0, a3 = a0;
-      int64_t e = 0;
-      for (; e + kN <= head_dim; e += kN) {
-        const auto v = hn::LoadU(d, row + e);
-        a0 = hn::MulAdd(v, hn::LoadU(d, k0 + e), a0);
-        a1 = hn::MulAdd(v, hn::LoadU(d, k1 + e), a1);
-        a2 = hn::MulAdd(v, hn::LoadU(d, k2 + e), a2);
-        a3 = hn::MulAdd(v, hn::LoadU(d, k3 + e), a3);
-      }
-      T s[4] = {hn::GetLane(hn::SumOfLanes(d, a0)), hn::GetLane(hn::SumOfLanes(d, a1)),
-                hn::GetLane(hn::SumOfLanes(d, a2)), hn::GetLane(hn::SumOfLanes(d, a3))};
-      for (; e < head_dim; ++e) {
-        s[0] += row[e] * k0[e];
-        s[1] += row[e] * k1[e];
-        s[2] += row[e] * k2[e];
-        s[3] += row[e] * k3[e];
-      }
-      for (int64_t t = 0; t < 4 && j + t < n; ++t) scores[r * kPitch + j + t] = s[t];
-    }
-  }
-}
-
 // One block of keys of one key/value head for all its query rows (few):
 // maximum, sum and weighted values go to `partial`, [row][2 + value_pitch].
 template <class T>
@@ -259,7 +223,7 @@ HWY_NOINLINE void decode_block(const AttentionParams& p, const AttentionPlan& pl
   }
   const T* k = static_cast<const T*>(buffers.k) + b * p.k_strides[0] + g * p.k_strides[1] +
                j0 * p.k_strides[2];
-  dot_keys(q_rows, p.head_dim, rows, k, p.k_strides[2], n, p.head_dim, scores);
+  dot_rows(q_rows, p.head_dim, rows, k, p.k_strides[2], n, p.head_dim, scores, kPitch);
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t i = r % p.q_len;
     MaskRow<T> mask(p, buffers.mask, b, g * group + r / p.q_len, scratch + plan.mask_offset);

@@ -216,6 +216,42 @@ HWY_INLINE void copy_rows(const S* src, int64_t row_stride, int64_t col_stride, 
   }
 }
 
+// c[r * ldc + j] = a[r, :] . b[j, :] for rows of contiguous elements, r < rows, j < n: reads B
+// once.
+template <class T>
+HWY_INLINE void dot_rows(const T* a, int64_t lda, int64_t rows, const T* b, int64_t ldb, int64_t n,
+                         int64_t k, T* c, int64_t ldc) {
+  const hn::ScalableTag<T> d;
+  constexpr int64_t kN = kLanes<T>;
+  for (int64_t j = 0; j < n; j += 4) {
+    const T* b0 = b + j * ldb;  // the last row may be read more than once
+    const T* b1 = b + (j + 1 < n ? j + 1 : n - 1) * ldb;
+    const T* b2 = b + (j + 2 < n ? j + 2 : n - 1) * ldb;
+    const T* b3 = b + (j + 3 < n ? j + 3 : n - 1) * ldb;
+    for (int64_t r = 0; r < rows; ++r) {
+      const T* row = a + r * lda;
+      auto s0 = hn::Zero(d), s1 = s0, s2 = s0, s3 = s0;
+      int64_t p = 0;
+      for (; p + kN <= k; p += kN) {
+        const auto v = hn::LoadU(d, row + p);
+        s0 = hn::MulAdd(v, hn::LoadU(d, b0 + p), s0);
+        s1 = hn::MulAdd(v, hn::LoadU(d, b1 + p), s1);
+        s2 = hn::MulAdd(v, hn::LoadU(d, b2 + p), s2);
+        s3 = hn::MulAdd(v, hn::LoadU(d, b3 + p), s3);
+      }
+      T sums[4] = {hn::GetLane(hn::SumOfLanes(d, s0)), hn::GetLane(hn::SumOfLanes(d, s1)),
+                   hn::GetLane(hn::SumOfLanes(d, s2)), hn::GetLane(hn::SumOfLanes(d, s3))};
+      for (; p < k; ++p) {
+        sums[0] += row[p] * b0[p];
+        sums[1] += row[p] * b1[p];
+        sums[2] += row[p] * b2[p];
+        sums[3] += row[p] * b3[p];
+      }
+      for (int64_t t = 0; t < 4 && j + t < n; ++t) c[r * ldc + j + t] = sums[t];
+    }
+  }
+}
+
 }  // namespace kiln::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
