@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import warnings
 from dataclasses import dataclass
 from operator import is_
@@ -184,7 +185,9 @@ class _Graph:
           return dict(part.node.shape_env.var_to_range)
     return {}
 
-  def walk(self, cap: Capture, frozen: set[int], captured: CapturedProgram) -> None:
+  def walk(self, cap: Capture, frozen: dict[int, torch.Tensor],
+           captured: CapturedProgram) -> None:
+    """Hands the graph over, with the arguments in `frozen` (by position) as weights."""
     walker = GraphWalker(Tee(cap, captured), ranges=self.ranges(), notes=captured.notes)
     env: dict[Node, Any] = {}
     leaves: list[dict] = []
@@ -197,10 +200,10 @@ class _Graph:
       kind = "tensor" if isinstance(argument.value, torch.Tensor) else "scalar"
       leaves.append({"kind": kind, "index": len(captured.inputs)})
       env[argument.node] = walker.add_input(argument.name, argument.value)
-    for position in sorted(frozen):
+    for position, tensor in frozen.items():
       argument = self.arguments[position]
       if argument.node.users:
-        env[argument.node] = walker.add_weight(argument.name, argument.real, argument.kind)
+        env[argument.node] = walker.add_weight(argument.name, tensor, argument.kind)
       else:
         env[argument.node] = None
     results = walker.walk(self.module, env)
@@ -258,8 +261,25 @@ def _version(tensor: torch.Tensor) -> int:
   return -1 if tensor.is_inference() else tensor._version
 
 
+@dataclass(frozen=True)
+class _State:
+  """One lowering of a graph: which arguments are frozen, and the program for the others."""
+
+  static: tuple[int, ...]
+  dynamic: tuple[int, ...]
+  values: tuple[torch.Tensor, ...]  # of the static arguments, as lowered
+  versions: tuple[int, ...]
+  run: Run
+  captured: CapturedProgram
+  rebuild: tree.Rebuild | None  # None: the outputs are the program's outputs
+  needs_sizes: bool
+
+  def is_current(self, static: list[torch.Tensor]) -> bool:
+    return all(map(is_, static, self.values)) and tuple(map(_version, static)) == self.versions
+
+
 class _Runner:
-  """The function that AOTAutograd calls: a boxed list of all arguments -> list of outputs."""
+  """What AOTAutograd calls: a boxed list of all arguments -> list of outputs. Thread-safe."""
 
   _boxed_call = True  # AOTAutograd hands over the list itself, so that inputs can be freed early
 
@@ -268,65 +288,67 @@ class _Runner:
     self._lower = lower
     self._notes = list(notes)
     self._changes: dict[int, int] = {}
-    self._frozen = {i for i, a in enumerate(graph.arguments) if a.kind != "input"}
-    self._prepare()
+    self._lock = threading.Lock()
+    self._state = self._prepare({i: a.real for i, a in enumerate(graph.arguments)
+                                 if a.real is not None})
 
-  def _prepare(self) -> None:
-    graph, frozen = self._graph, set(self._frozen)
+  def _prepare(self, frozen: dict[int, torch.Tensor]) -> _State:
     captured: list[CapturedProgram] = []
+    # versions first: a write during lowering then shows at the next call
+    versions = tuple(_version(t) for t in frozen.values())
 
     def build(cap: Capture) -> CapturedProgram:
       program = CapturedProgram(notes=list(self._notes))
-      graph.walk(cap, frozen, program)
+      self._graph.walk(cap, frozen, program)
       captured.append(program)
       return program
 
-    self._run = self._lower(build)
+    run = self._lower(build)
     if not captured:
       raise AssertionError("lower must build the program")
-    self._captured = captured[-1]
-    self._rebuild = tree.make_unflatten(self._captured.output_tree)
-    self._needs_sizes = any(item["kind"] == "expr"
-                            for item in self._captured.output_tree["items"])
-    self._plain = [item.get("index") for item in self._captured.output_tree["items"]] \
-      == list(range(len(self._captured.output_names)))
-    self._static = sorted(frozen)
-    self._dynamic = [i for i in range(len(graph.arguments)) if i not in frozen]
-    self._values = [graph.arguments[i].real for i in self._static]
-    self._versions = [_version(t) for t in self._values]
+    program = captured[-1]
+    items = program.output_tree["items"]
+    plain = [item.get("index") for item in items] == list(range(len(program.output_names)))
+    return _State(
+      static=tuple(frozen),
+      dynamic=tuple(i for i in range(len(self._graph.arguments)) if i not in frozen),
+      values=tuple(frozen.values()),
+      versions=versions,
+      run=run,
+      captured=program,
+      rebuild=None if plain else tree.make_unflatten(program.output_tree),
+      needs_sizes=any(item["kind"] == "expr" for item in items),
+    )
 
   def __call__(self, arguments: list) -> list:
-    static = [arguments[i] for i in self._static]
-    if not all(map(is_, static, self._values)) or [*map(_version, static)] != self._versions:
-      self._refresh(static)
-    values = [arguments[i] for i in self._dynamic]
+    state = self._state
+    if not state.is_current([arguments[i] for i in state.static]):
+      state = self._refresh(arguments)
+    values = [arguments[i] for i in state.dynamic]
     arguments.clear()
     with torch.no_grad():
-      outputs = self._run(values)
-    if self._plain:
+      outputs = state.run(values)
+    if state.rebuild is None:
       return list(outputs)
-    sizes = self._captured.symbol_values(values) if self._needs_sizes else {}
-    return self._rebuild(outputs, sizes)
+    sizes = state.captured.symbol_values(values) if state.needs_sizes else {}
+    return state.rebuild(outputs, sizes)
 
-  def _refresh(self, static: list[torch.Tensor]) -> None:
+  def _refresh(self, arguments: list) -> _State:
     """Some frozen tensors are not what they were: takes the new values in."""
-    changed = [position for position, new, old, version
-               in zip(self._static, static, self._values, self._versions)
-               if new is not old or _version(new) != version]
-    log.info("%d frozen tensors changed, lowering again", len(changed))
-    for position in changed:
-      self._changes[position] = self._changes.get(position, 0) + 1
-      if self._changes[position] > 1:
-        self._frozen.discard(position)
-    for position, tensor in zip(self._static, static):
-      self._graph.arguments[position].real = tensor
-    self._prepare_with(dict(zip(self._static, static)))
-
-  def _prepare_with(self, current: dict[int, torch.Tensor]) -> None:
-    self._prepare()
-    # the caller goes on with the list it already has; only the split changed
-    for position, tensor in current.items():
-      self._graph.arguments[position].real = tensor if position in self._frozen else None
+    with self._lock:
+      old = self._state
+      current = {i: arguments[i] for i in old.static}
+      if old.is_current(list(current.values())):
+        return old  # another thread was first
+      changed = [i for i, value, version in zip(old.static, old.values, old.versions)
+                 if current[i] is not value or _version(current[i]) != version]
+      log.info("%d frozen tensors changed, lowering again", len(changed))
+      for i in changed:
+        self._changes[i] = self._changes.get(i, 0) + 1
+        if self._changes[i] > 1:
+          del current[i]
+      self._state = self._prepare(current)
+      return self._state
 
 
 class _Late:
