@@ -1,0 +1,61 @@
+// assign-layouts: gives every tensor its memory order.
+//
+//   %2 = conv(%x, %w) : f32[1,64,56,56]        becomes   ... : f32[1,64,56,56]@nhwc
+//
+// Convolutions and pools are computed channels-last, the fastest order on CPUs (docs/performance.md);
+// what follows them elementwise stays so. Attention writes [batch, length, heads, dim], in which
+// merging the heads moves nothing. Everything else is contiguous. Nothing is inserted: kernels take
+// strided operands, or copy.
+#include "ir/op_def.h"
+#include "passes/pass_manager.h"
+
+namespace kiln {
+namespace {
+
+bool is_spatial(Node& node) {
+  return node.is("conv") || node.is("conv_transpose") || node.is("max_pool") ||
+         node.is("avg_pool") || node.is("adaptive_avg_pool") || node.is("adaptive_max_pool") ||
+         node.is("resize");
+}
+
+Layout layout_for(Node& node, int result) {
+  const TensorType& type = node.result(result)->tensor();
+  const int rank = type.rank();
+  if (is_spatial(node) && rank >= 3 && rank <= 5) return Layout::channels_last(rank);
+  if (node.is("attention") && rank == 4) {
+    Layout layout;
+    layout.order = {0, 2, 1, 3};
+    return layout;
+  }
+  const bool follows = node.op->has(kElementwise) || node.op->has(kRowwise) ||
+                       node.op->has(kReduction) || node.is("batch_norm") || node.is("concat") ||
+                       node.is("pad");
+  if (!follows) return {};
+  for (Value* operand : node.operands()) {
+    if (operand == nullptr || !operand->type.is_tensor()) continue;
+    const TensorType& source = operand->tensor();
+    if (source.rank() != rank || source.layout.order.empty()) continue;
+    if (node.op->has(kElementwise) && !(source.shape == type.shape)) continue;
+    return source.layout;
+  }
+  return {};
+}
+
+}  // namespace
+
+KILN_PASS(assign_layouts, "memory order of every tensor") {
+  bool changed = false;
+  for (Node* node : module.main.snapshot()) {
+    if (node->is("reorder") || node->is("aten.call")) continue;
+    for (int i = 0; i < node->num_results(); ++i) {
+      if (!node->result(i)->type.is_tensor()) continue;
+      const Layout layout = layout_for(*node, i);
+      if (node->result(i)->tensor().layout == layout || !context.should_rewrite()) continue;
+      node->result(i)->tensor().layout = layout;
+      changed = true;
+    }
+  }
+  return changed;
+}
+
+}  // namespace kiln
