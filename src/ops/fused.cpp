@@ -1,7 +1,5 @@
-// fused: a group of ordinary ops that one kernel computes. Its body is a graph over the operands,
-// so the reference just runs it.
-#include <map>
-
+// fused: a group of ordinary ops that one kernel computes. It has no reference: its body is a graph
+// over the operands, and the reference executor runs that.
 #include "ops/fields.h"
 #include "ops/operand_checks.h"
 
@@ -36,54 +34,6 @@ Result<std::vector<Type>> infer(const OpContext& c) {
   return types;
 }
 
-Status run_node(Node& node, const SymbolValues& symbols, std::map<Value*, HostTensor>& values) {
-  if (node.op->reference == nullptr) {
-    return Status::error("K2206", "fused: op has no reference: " + node.op->name);
-  }
-  std::vector<HostTensor> results;
-  for (int i = 0; i < node.num_results(); ++i) {
-    const Type& type = node.result(i)->type;
-    if (!type.is_tensor()) {
-      return Status::error("K2206", "fused: result is not a tensor, op " + node.op->name);
-    }
-    KILN_ASSIGN_OR_RETURN(std::vector<int64_t> shape, evaluate(type.tensor().shape, symbols));
-    for (int64_t size : shape) {
-      if (size < 0) {
-        return Status::error(
-            "K4203", node.op->name + ": size of a result is negative: " + std::to_string(size));
-      }
-    }
-    results.emplace_back(type.tensor().dtype, std::move(shape));
-  }
-  ReferenceContext context;
-  context.node = &node;
-  for (Value* operand : node.operands()) {
-    context.operands.push_back(operand == nullptr ? nullptr : &values.at(operand));
-  }
-  context.results = &results;
-  context.symbols = &symbols;
-  KILN_RETURN_IF_ERROR(node.op->reference(context));
-  for (int i = 0; i < node.num_results(); ++i) {
-    values[node.result(i)] = std::move(results[static_cast<size_t>(i)]);
-  }
-  return {};
-}
-
-Status reference(const ReferenceContext& c) {
-  Graph& body = *c.node->bodies.front();
-  std::map<Value*, HostTensor> values;
-  for (size_t i = 0; i < body.inputs().size(); ++i) {
-    values[body.inputs()[i]] = c.in(static_cast<int>(i));
-  }
-  for (const auto& node : body.nodes()) {
-    KILN_RETURN_IF_ERROR(run_node(*node, *c.symbols, values));
-  }
-  for (size_t i = 0; i < body.outputs().size(); ++i) {
-    c.out(static_cast<int>(i)) = values.at(body.outputs()[i]);
-  }
-  return {};
-}
-
 Result<std::vector<Value*>> to_aten(Node&, AtenEmitter&) {
   return Status::error("K2206", "fused: no aten form: put the body in place of the node first");
 }
@@ -101,7 +51,6 @@ KILN_OP(fused) {
       string_field("kind", "", "what the fusion was formed as, for messages and providers"),
   };
   def.infer = infer;
-  def.reference = reference;
   def.to_aten = to_aten;
   return def;
 }

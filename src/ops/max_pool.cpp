@@ -108,7 +108,7 @@ std::vector<OpSample> samples() {
       make_sample("windows overlap, stride 1, size stays", {f32({1, 5, 13, 7})},
                   attrs({5, 5}, {1, 1}, {2, 2})),
       make_sample("dilation", {f32({1, 3, 12, 14})},
-                  with(attrs({3, 2}, {1, 2}, {2, 1}), "dilation", Ints{2, 3})),
+                  with(attrs({3, 2}, {1, 2}, {1, 1}), "dilation", Ints{2, 3})),
       make_sample("indices; the first of equal elements", {f32({1, 2, 8, 8})},
                   with(attrs({3, 3}, {2, 2}, {1, 1}), "with_indices", true),
                   {OpSample::Fill::kSmallIntegers}),
@@ -143,7 +143,7 @@ KILN_OP(max_pool) {
       required_ints("kernel", "window size per spatial axis, in taps; one to three axes"),
       ints_field("stride", {}, "step per axis; empty: the kernel"),
       ints_field("padding", {},
-                 "positions before and after each axis; at most half the window; "
+                 "positions before and after each axis; at most half the kernel; "
                  "empty: 0"),
       ints_field("dilation", {}, "distance between taps per axis; empty: 1"),
       bool_field("ceil_mode", false,

@@ -71,7 +71,7 @@ Status reference(const ReferenceContext& c) {
   for (int a = 0; a < rank; ++a) {
     const auto i = static_cast<size_t>(a);
     for (int64_t o = 0; o < y.size(a + 2); ++o) {
-      taps[i].push_back(resize_taps(mode, o, y.size(a + 2), x.size(a + 2), align_corners,
+      taps[i].push_back(resize_taps(mode, rank, o, y.size(a + 2), x.size(a + 2), align_corners,
                                     scales.empty() ? 0.0 : scales[i]));
     }
   }
@@ -141,6 +141,10 @@ std::vector<OpSample> samples() {
                   attrs("nearest", {5, 7, 10})),
       make_sample("nearest_exact looks from the centre", {f32({1, 3, 7, 13})},
                   attrs("nearest_exact", {11, 5})),
+      make_sample("nearest to the same size under a scale above one", {f32({1, 3, 9, 8})},
+                  attrs("nearest", {9, 16}, false, {1.05, 2.1})),
+      make_sample("bilinear to the same size under a scale above one", {f32({1, 3, 9, 8})},
+                  attrs("bilinear", {9, 8}, false, {1.05, 1.05})),
       make_sample("linear", {f32({2, 3, 9})}, attrs("linear", {20})),
       make_sample("bilinear, twice the size", {f32({2, 5, 7, 9})}, attrs("bilinear", {14, 18})),
       make_sample("bilinear, down, no anti-aliasing", {f32({1, 3, 17, 19})},

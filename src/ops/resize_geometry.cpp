@@ -13,16 +13,38 @@ std::optional<ResizeMode> resize_mode(std::string_view name) {
   return std::nullopt;
 }
 
-std::vector<ResizeTap> resize_taps(ResizeMode mode, int64_t output, int64_t outputs, int64_t inputs,
-                                   bool align_corners, double scale) {
-  if (mode == ResizeMode::kNearest || mode == ResizeMode::kNearestExact) {
-    const float step = scale > 0 ? static_cast<float>(1.0 / scale)
-                                 : static_cast<float>(inputs) / static_cast<float>(outputs);
-    const float position = mode == ResizeMode::kNearest
-                               ? static_cast<float>(output) * step
-                               : static_cast<float>((static_cast<double>(output) + 0.5) * step);
-    return {{std::min(static_cast<int64_t>(std::floor(position)), inputs - 1), 1.0}};
+namespace {
+
+int64_t nearest_index(ResizeMode mode, int rank, int64_t output, int64_t outputs, int64_t inputs,
+                      double scale) {
+  if (mode == ResizeMode::kNearest && rank == 2) {  // here the sizes go before the user's scale
+    if (outputs == inputs) return output;
+    if (outputs == 2 * inputs) return output / 2;
   }
+  const float step = scale > 0 ? static_cast<float>(1.0 / scale)
+                               : static_cast<float>(inputs) / static_cast<float>(outputs);
+  float position;
+  if (mode == ResizeMode::kNearest) {
+    position = static_cast<float>(output) * step;
+  } else if (rank == 2) {
+    position = static_cast<float>((static_cast<double>(output) + 0.5) * step);
+  } else {
+    // One rounding, as torch's kernel is compiled.
+    const float centre = std::fma(step, static_cast<float>(output) + 0.5f, -0.5f);
+    position = centre + 0.5f;
+  }
+  return std::min(static_cast<int64_t>(std::floor(position)), inputs - 1);
+}
+
+}  // namespace
+
+std::vector<ResizeTap> resize_taps(ResizeMode mode, int rank, int64_t output, int64_t outputs,
+                                   int64_t inputs, bool align_corners, double scale) {
+  if (mode == ResizeMode::kNearest || mode == ResizeMode::kNearestExact) {
+    return {{nearest_index(mode, rank, output, outputs, inputs, scale), 1.0}};
+  }
+  // An axis that keeps its size is copied whatever the user's scale, but not by bicubic.
+  if (mode == ResizeMode::kLinear && outputs == inputs) return {{output, 1.0}};
   double position;
   if (align_corners) {
     position = outputs > 1 ? static_cast<double>(inputs - 1) / static_cast<double>(outputs - 1) *

@@ -20,9 +20,12 @@ struct ResizeTap {
   double weight = 0;
 };
 
-// Taps of output `output` of `outputs` over `inputs` elements. `scale` is the factor outputs/inputs
-// that the user gave; 0: the sizes decide.
-std::vector<ResizeTap> resize_taps(ResizeMode mode, int64_t output, int64_t outputs,
+// Taps of output `output` of `outputs` over `inputs` elements of one of `rank` spatial axes. `scale`
+// is the factor outputs/inputs that the user gave; 0: the sizes decide.
+//
+// Where torch's kernels for one mode disagree with each other (nearest modes, by number of axes and
+// memory format), this follows the one for contiguous tensors.
+std::vector<ResizeTap> resize_taps(ResizeMode mode, int rank, int64_t output, int64_t outputs,
                                    int64_t inputs, bool align_corners, double scale);
 
 }  // namespace kiln

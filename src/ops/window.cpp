@@ -105,9 +105,10 @@ Result<Window> infer_pool_window(const OpContext& context) {
   if (dilated) KILN_RETURN_IF_ERROR(check_ints(context, "dilation", rank, 1));
   Window window = pool_window_of(context, dilated);
   for (int axis = 0; axis < rank; ++axis) {
-    if (window.padding_low[static_cast<size_t>(axis)] > window.extent(axis) / 2) {
+    const auto i = static_cast<size_t>(axis);
+    if (window.padding_low[i] > window.kernel[i] / 2) {
       return refuse(context, "K2205",
-                    "padding is more than half the window, axis " + std::to_string(axis));
+                    "padding is more than half the kernel, axis " + std::to_string(axis));
     }
   }
   return window;

@@ -34,7 +34,7 @@ Result<Window> infer_pool_window(const OpContext& context);
 // floor((input + low + high - extent) / stride) + 1.
 DimExpr window_output(const DimExpr& input, const Window& window, int axis);
 // Ceil-mode pool: rounds up, then drops a last window that would start past the input and its low
-// padding (torch's rule; at most one window, because padding <= extent / 2).
+// padding (torch's rule; at most one window, because padding <= kernel / 2).
 DimExpr window_output_ceil(const DimExpr& input, const Window& window, int axis);
 
 // Output sizes of all spatial axes of operand 0 (its last window.rank() axes). K2204 when an axis
