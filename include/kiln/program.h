@@ -61,10 +61,14 @@ class Program {
   std::unique_ptr<ExecutionContext> create_context();
   std::shared_ptr<Engine> engine() const { return engine_; }
 
-  explicit Program(std::shared_ptr<Engine> engine);
+  // For compilers: a program around an engine that was just built.
+  static std::shared_ptr<Program> from_engine(std::shared_ptr<Engine> engine, std::string metadata,
+                                              std::string report);
   ~Program();
 
  private:
+  explicit Program(std::shared_ptr<Engine> engine);
+
   std::shared_ptr<Engine> engine_;
   struct Info;
   std::unique_ptr<Info> info_;

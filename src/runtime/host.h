@@ -48,8 +48,10 @@ class Host {
  public:
   virtual ~Host() = default;
   virtual std::string name() const = 0;  // "torch 2.11.0"
-  // Resolves the operator and prepares the constant arguments. K4301 when it does not exist.
-  virtual Result<std::unique_ptr<HostCall>> prepare(const Call& call) = 0;
+  // Resolves the operator and prepares the constant arguments. K4301 when it does not exist. The
+  // call has num_results results: those of the operator's schema, then the new contents of each
+  // argument that it writes (it writes copies).
+  virtual Result<std::unique_ptr<HostCall>> prepare(const Call& call, int num_results) = 0;
 };
 
 }  // namespace kiln

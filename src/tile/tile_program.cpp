@@ -30,7 +30,7 @@ std::string print(const TileProgram& program) {
   for (const TileAccessExpr& access : program.accesses) {
     text += "access [" + access.offset.to_string() + "]";
     for (const DimExpr& stride : access.strides) text += " [" + stride.to_string() + "]";
-    for (const TileAccessExpr::Axis& axis : access.axes) {
+    for (const TileParams::Axis& axis : access.axes) {
       text += " axis [" + axis.size.to_string() + "] [" + axis.stride.to_string() + "]";
     }
     text += "\n";

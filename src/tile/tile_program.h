@@ -10,25 +10,14 @@
 
 #include "core/dim.h"
 #include "runtime/tile_code.h"
+#include "runtime/tile_params.h"
 
 namespace kiln {
 
-// Address of a memory statement: offset + sum over domain dims of index * strides[dim], elements,
-// relative to the operand's first element.
-struct TileAccessExpr {
-  DimExpr offset;
-  std::vector<DimExpr> strides;  // one per domain dim
-  struct Axis {                  // gathers: one per index register
-    DimExpr size, stride;
-  };
-  std::vector<Axis> axes;
-};
-
-struct TileProgram {
-  TileCode code;
-  std::vector<DimExpr> extents;           // one per domain dim
-  std::vector<TileAccessExpr> accesses;   // one per memory statement, in order
-};
+// Addresses of memory statements: offset + sum over domain dims of index * strides[dim], elements,
+// relative to the operand's first element; one per memory statement, in order.
+using TileAccessExpr = TileParams::Access;
+using TileProgram = TileParams;
 
 // Code valid, lists of matching lengths. K2301.
 Status verify(const TileProgram& program);

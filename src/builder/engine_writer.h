@@ -1,0 +1,24 @@
+// Writes `.kiln` files (docs/engine_file.md).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "ir/module.h"
+#include "runtime/plan.h"
+
+namespace kiln {
+
+struct EngineFile {
+  std::string metadata;  // JSON object: input and output trees, options
+  std::string report;    // JSON; times, hosts and paths are left out when it is written
+  std::string graph;     // IR text after simplify
+  std::vector<const EnginePlan*> plans;  // one per target
+  std::vector<const Weight*> weights;    // in the order of EnginePlan::weights
+};
+
+// Atomic: temporary name, fsync, rename. Equal contents give equal bytes. K30xx.
+Status write_engine_file(const std::string& path, const EngineFile& file);
+
+}  // namespace kiln

@@ -1,0 +1,161 @@
+// The compiler, as eight calls: whoever reads run_phases() has read it.
+#include "builder/phases.h"
+
+#include <chrono>
+
+#include "backends/backend.h"
+#include "base/check.h"
+#include "builder/backends.h"
+#include "fusion/engine_lowering.h"
+#include "ir/op_def.h"
+#include "tuning/kernel_provider.h"
+
+namespace kiln {
+namespace {
+
+Status run_pipeline(Build& build, std::string_view name) {
+  KILN_ASSIGN_OR_RETURN(PassOptions options, PassOptions::from_debug_options());
+  options.label = build.options.name;
+  PassManager manager(std::move(options), &build.context);
+  KILN_ASSIGN_OR_RETURN(auto items, find_pipeline(name));
+  KILN_RETURN_IF_ERROR(manager.run(items, *build.module).status());
+  for (const PassTiming& timing : manager.timings()) build.pass_timings.push_back(timing);
+  return {};
+}
+
+// 1. Canonical form, constants folded into the init graph, batch norms and masks gone.
+Status simplify(Build& build) {
+  KILN_RETURN_IF_ERROR(run_pipeline(build, "simplify"));
+  return {};
+}
+
+// 2. The asked precision. fp32 so far: the model's own dtypes stay; this is the place for others.
+Status apply_precision(Build& build) {
+  build.simplified_ir = print(*build.module);
+  return {};
+}
+
+// 3. What the backend refuses goes back to aten.call.
+Status legalize(Build& build) { return run_pipeline(build, "legalize"); }
+
+// 4. Native nodes in as few runs as the data flow allows.
+Status partition(Build& build) {
+  KILN_RETURN_IF_ERROR(run_pipeline(build, "partition"));
+  if (!build.options.strict) return {};
+  std::string names;
+  int count = 0;
+  for (const auto& record : build.records) {
+    if (record.native) continue;
+    if (++count <= 5) names += (count > 1 ? ", " : "") + record.op + " (" + record.reason + ")";
+  }
+  for (const auto& entry : build.fallbacks.entries) {
+    if (++count <= 5) names += (count > 1 ? ", " : "") + entry.op + " (" + entry.reason + ")";
+  }
+  if (count == 0) return {};
+  return Status::error("K2001", "strict mode and " + std::to_string(count) +
+                                    " calls that only pytorch can run: " + names,
+                       "leave strict mode to run them in pytorch, between native parts");
+}
+
+// 5. Layouts and fusions.
+Status fuse(Build& build) {
+  KILN_RETURN_IF_ERROR(run_pipeline(build, "fuse"));
+  build.lowered_ir = print(*build.module);
+  return {};
+}
+
+bool is_structural(Node& node) {
+  return node.is("aten.call") || node.is("concat") ||
+         (node.op->has(kView) && node.num_operands() == 1 &&
+          (node.is("reshape") || node.is("permute") || node.is("expand") || node.is("slice")));
+}
+
+std::string label_of(Node& node) {
+  if (!node.is("fused")) return std::string(node.op_name());
+  std::string label;
+  for (Node* inner : node.bodies[0]->snapshot()) {
+    if (inner->op->has(kSource)) continue;
+    label += (label.empty() ? "" : "+") + std::string(inner->op_name());
+  }
+  return label;
+}
+
+// 6. A kernel for every node: the first tactic of the first provider that has one.
+Status choose(Build& build) {
+  for (Graph* graph : {&build.module->main, &build.module->init}) {
+    for (Node* node : graph->snapshot()) {
+      if (is_structural(*node)) continue;
+      Candidates candidates;
+      for (const auto& provider : build.backend->providers()) {
+        provider->candidates(*node, build.backend->device(), candidates);
+        if (!candidates.tactics.empty()) break;
+      }
+      Build::KernelChoice choice;
+      choice.label = label_of(*node);
+      choice.origin = node->origin;
+      std::string reasons;
+      for (const Refusal& refusal : candidates.refusals) {
+        choice.refusals.push_back(refusal.provider + ": " + refusal.reason);
+        reasons += (reasons.empty() ? "" : "; ") + choice.refusals.back();
+      }
+      if (candidates.tactics.empty()) {
+        return Status::error("K2501", "no kernel for " + choice.label + ": " +
+                                          (reasons.empty() ? "no provider knows it" : reasons))
+            .at(node->origin.to_string());
+      }
+      choice.kernel = candidates.tactics[0]->name();
+      if (graph == &build.module->main) build.kernels.push_back(std::move(choice));
+      build.tactics[node] = std::move(candidates.tactics[0]);
+    }
+  }
+  return {};
+}
+
+// 7. and 8. Steps over slots; then outputs, constants and the init plan.
+Status lower_and_plan(Build& build) {
+  EngineLowering lowering(*build.module, build.backend->target());
+  auto lower_node = [&](Node& node, EngineLowering& to) -> Status {
+    Status status = build.tactics.at(&node)->lower(node, to);
+    if (status.ok()) return {};
+    return std::move(status).at(label_of(node) + " " + node.origin.to_string());
+  };
+  for (Node* node : build.module->main.snapshot()) {
+    KILN_ASSIGN_OR_RETURN(const bool done, lowering.lower_structural(*node));
+    if (!done) KILN_RETURN_IF_ERROR(lower_node(*node, lowering));
+  }
+  KILN_ASSIGN_OR_RETURN(build.plan, lowering.finish(lower_node));
+  return verify(build.plan);
+}
+
+}  // namespace
+
+Status run_phases(Build& build, bool coverage_only) {
+  KILN_ASSIGN_OR_RETURN(build.backend, make_backend(build.options));
+  BackendSupport* support = build.backend.get();
+  FusionAdvisor* advisor = build.backend.get();
+  BuildWishes wishes;
+  wishes.min_block_size = build.options.min_block_size;
+  build.context.provide(support);
+  build.context.provide(advisor);
+  build.context.provide(&build.fallbacks);
+  build.context.provide(&build.partition);
+  build.context.provide(&wishes);
+
+  using Clock = std::chrono::steady_clock;
+  auto timed = [&build](const char* name, Status (*phase)(Build&)) -> Status {
+    const auto begin = Clock::now();
+    Status status = phase(build);
+    build.seconds.emplace_back(name, std::chrono::duration<double>(Clock::now() - begin).count());
+    return status;
+  };
+  KILN_RETURN_IF_ERROR(timed("simplify", simplify));
+  KILN_RETURN_IF_ERROR(timed("precision", apply_precision));
+  KILN_RETURN_IF_ERROR(timed("legalize", legalize));
+  KILN_RETURN_IF_ERROR(timed("partition", partition));
+  if (coverage_only) return {};
+  KILN_RETURN_IF_ERROR(timed("fuse", fuse));
+  KILN_RETURN_IF_ERROR(timed("choose", choose));
+  return timed("lower", lower_and_plan);
+}
+
+}  // namespace kiln

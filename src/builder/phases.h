@@ -1,0 +1,53 @@
+// The eight phases from captured IR to an engine plan, and what they note for the report.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <kiln/builder.h>
+#include <kiln/capture.h>
+
+#include "base/json.h"
+#include "ir/module.h"
+#include "passes/backend_support.h"
+#include "passes/pass_manager.h"
+#include "runtime/plan.h"
+
+namespace kiln {
+
+class Backend;
+class Tactic;
+
+// One compilation. Phases run in the order of phases.cpp; each leaves its results here.
+struct Build {
+  std::unique_ptr<Module> module;
+  std::vector<CaptureBuilder::CallRecord> records;
+  BuildOptions options;
+  std::unique_ptr<Backend> backend;
+
+  PassContext context;
+  FallbackLog fallbacks;
+  PartitionInfo partition;
+
+  std::string simplified_ir, lowered_ir;  // text of the module at these points
+  struct KernelChoice {
+    std::string kernel;  // tactic name
+    std::string label;   // ops it computes
+    Origin origin;
+    std::vector<std::string> refusals;  // "provider: reason" of those asked before
+  };
+  std::vector<KernelChoice> kernels;
+  std::map<Node*, std::unique_ptr<Tactic>> tactics;
+  EnginePlan plan;
+  std::vector<std::pair<std::string, double>> seconds;  // per phase, in order
+  std::vector<PassTiming> pass_timings;
+};
+
+// Runs phases 1 to 4 (coverage is known) or all eight.
+Status run_phases(Build& build, bool coverage_only);
+
+// The report as JSON; see docs/report.md.
+Json make_report(Build& build);
+
+}  // namespace kiln
