@@ -54,8 +54,7 @@ int64_t input_coordinate(const ConvParams& p, int d, int64_t o, int64_t k) {
 }
 
 // Weights of one group and phase as panels [channel panel][kernel position, in channel][out
-// channel], from `packed` on; answers how many elements were written. `positions` gets the kernel
-// positions.
+// channel], from `packed` on; answers how many elements were written.
 template <class T>
 HWY_NOINLINE int64_t pack_phase(const ConvPlan& plan, const Phase& phase, int64_t group,
                                 const T* weight, T* packed) {

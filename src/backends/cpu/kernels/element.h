@@ -21,17 +21,11 @@ struct alignas(8) Bytes16 {
 template <class Body>
 decltype(auto) with_element(int bytes, Body&& body) {
   switch (bytes) {
-    case 1:
-      return body(uint8_t());
-    case 2:
-      return body(uint16_t());
-    case 4:
-      return body(uint32_t());
-    case 8:
-      return body(uint64_t());
-    default:
-      KILN_CHECK_EQ(bytes, 16);
-      return body(Bytes16());
+    case 1: return body(uint8_t());
+    case 2: return body(uint16_t());
+    case 4: return body(uint32_t());
+    case 8: return body(uint64_t());
+    default: KILN_CHECK_EQ(bytes, 16); return body(Bytes16());
   }
 }
 
@@ -53,26 +47,16 @@ struct BF16 {
 template <class Body>
 decltype(auto) with_dtype(DType dtype, Body&& body) {
   switch (dtype) {
-    case DType::kF32:
-      return body(float());
-    case DType::kF64:
-      return body(double());
-    case DType::kF16:
-      return body(F16());
-    case DType::kBF16:
-      return body(BF16());
-    case DType::kI8:
-      return body(int8_t());
-    case DType::kU8:
-      return body(uint8_t());
-    case DType::kI16:
-      return body(int16_t());
-    case DType::kI32:
-      return body(int32_t());
-    case DType::kI64:
-      return body(int64_t());
-    case DType::kBool:
-      break;
+    case DType::kF32: return body(float());
+    case DType::kF64: return body(double());
+    case DType::kF16: return body(F16());
+    case DType::kBF16: return body(BF16());
+    case DType::kI8: return body(int8_t());
+    case DType::kU8: return body(uint8_t());
+    case DType::kI16: return body(int16_t());
+    case DType::kI32: return body(int32_t());
+    case DType::kI64: return body(int64_t());
+    case DType::kBool: break;
   }
   return body(bool());
 }

@@ -73,31 +73,25 @@ T reduce_identity(ScatterReduce reduce) {
   using Limits =
       std::numeric_limits<std::conditional_t<sizeof(T) == 2 && !std::is_integral_v<T>, float, T>>;
   switch (reduce) {
-    case ScatterReduce::kProd:
-      return static_cast<T>(1.0f);
+    case ScatterReduce::kProd: return static_cast<T>(1.0f);
     case ScatterReduce::kMax:
       return static_cast<T>(Limits::has_infinity ? -Limits::infinity() : Limits::lowest());
     case ScatterReduce::kMin:
       return static_cast<T>(Limits::has_infinity ? Limits::infinity() : Limits::max());
-    default:
-      return static_cast<T>(0.0f);
+    default: return static_cast<T>(0.0f);
   }
 }
 
 template <class T>
 T combine(ScatterReduce reduce, T old, T value) {
   switch (reduce) {
-    case ScatterReduce::kReplace:
-      return value;
+    case ScatterReduce::kReplace: return value;
     case ScatterReduce::kSum:
-    case ScatterReduce::kMean:
-      return add(old, value);
-    case ScatterReduce::kProd:
-      return multiply(old, value);
+    case ScatterReduce::kMean: return add(old, value);
+    case ScatterReduce::kProd: return multiply(old, value);
     case ScatterReduce::kMax:
       return is_nan(value) || value > old ? value : old;  // NaN wins, as in torch
-    case ScatterReduce::kMin:
-      return is_nan(value) || value < old ? value : old;
+    case ScatterReduce::kMin: return is_nan(value) || value < old ? value : old;
   }
   return value;
 }

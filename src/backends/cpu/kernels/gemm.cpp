@@ -140,17 +140,10 @@ HWY_NOINLINE void run_rows(const GemmPlan& plan, const Piece<T>& piece, T* scrat
         for (int64_t t = p.k - q; t < 4; ++t) b[t] = scratch + plan.b_offset;
       }
       switch (p.m) {
-        case 1:
-          add_rows<T, 1>(b, a, n, sums);
-          break;
-        case 2:
-          add_rows<T, 2>(b, a, n, sums);
-          break;
-        case 3:
-          add_rows<T, 3>(b, a, n, sums);
-          break;
-        default:
-          add_rows<T, 4>(b, a, n, sums);
+        case 1: add_rows<T, 1>(b, a, n, sums); break;
+        case 2: add_rows<T, 2>(b, a, n, sums); break;
+        case 3: add_rows<T, 3>(b, a, n, sums); break;
+        default: add_rows<T, 4>(b, a, n, sums);
       }
     }
     for (int64_t i = 0; i < p.m; ++i) {
@@ -198,18 +191,13 @@ void run(const GemmPlan& plan, const T* a, const T* b, const T* bias, T* c, T* s
                          std::min(p.n, n0 + plan.unit_columns)};
     T* own = scratch + part * plan.part_size;
     switch (plan.kind) {
-      case GemmPlan::Kind::kEmpty:
-        break;
-      case GemmPlan::Kind::kBlocks:
-        run_blocks(plan, piece, own);
-        break;
+      case GemmPlan::Kind::kEmpty: break;
+      case GemmPlan::Kind::kBlocks: run_blocks(plan, piece, own); break;
       case GemmPlan::Kind::kRows:
         std::fill_n(own + plan.b_offset, kRowsColumns, T(0));
         run_rows(plan, piece, own);
         break;
-      case GemmPlan::Kind::kDots:
-        run_dots(plan, piece, own);
-        break;
+      case GemmPlan::Kind::kDots: run_dots(plan, piece, own); break;
     }
   });
 }

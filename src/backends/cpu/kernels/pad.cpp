@@ -23,13 +23,9 @@ int64_t source_index(const PadParams& p, int d, int64_t i) {
       if (at < 0) at = -at;
       if (at >= n) at = 2 * (n - 1) - at;
       return at;
-    case PadMode::kReplicate:
-      return std::clamp<int64_t>(at, 0, n - 1);
-    case PadMode::kCircular:
-      at %= n;
-      return at < 0 ? at + n : at;
-    case PadMode::kConstant:
-      break;
+    case PadMode::kReplicate: return std::clamp<int64_t>(at, 0, n - 1);
+    case PadMode::kCircular: at %= n; return at < 0 ? at + n : at;
+    case PadMode::kConstant: break;
   }
   return at;
 }
