@@ -3,9 +3,6 @@
 
 #include "backends/cpu/kernels/tile_vm_step.h"
 
-// The baseline (x86-64-v2) has the same vectors as SSE4; a target less to compile.
-#undef HWY_DISABLED_TARGETS
-#define HWY_DISABLED_TARGETS HWY_SSE4
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backends/cpu/kernels/tile_vm_arith.cpp"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep

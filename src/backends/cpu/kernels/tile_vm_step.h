@@ -39,6 +39,7 @@ struct TileState {
   View* views;
   int64_t rows, cols;  // of this tile
   int64_t row0, col0;  // flattened position of its first row and column
+  int64_t outer0;      // flattened position in the dims that are neither rows nor columns
   int64_t reduced0;    // flattened position in the row (reduction domain) of this chunk
   bool first_chunk, last_chunk;
   Failure failure;
@@ -60,6 +61,8 @@ struct GatherWalk {
   int64_t size[3]{}, stride_bytes[3]{};
 };
 
+inline constexpr int64_t kIotaCols = 0, kIotaRows = 1, kIotaOuter = 2;
+
 struct Step;
 using StepFn = void (*)(const Step&, TileState&);
 
@@ -73,7 +76,8 @@ struct Step {
   int64_t pitch = 0;              // lanes, for `flat`
   double params[3] = {};
   int64_t integer = 0;
-  int64_t walk_inner = 1, walk_extent = 1;  // kIota: (position / inner) % extent
+  // kIota: (position / inner) % extent, where `integer` says which position: kIotaCols, ...
+  int64_t walk_inner = 1, walk_extent = 1;
   int32_t instr = 0;                        // for messages
   MemoryWalk memory;
   GatherWalk gather;
