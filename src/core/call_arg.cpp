@@ -7,9 +7,8 @@
 namespace kiln {
 namespace {
 
-constexpr std::array<std::string_view, 4> kMemoryFormatNames = {"contiguous", "preserve",
-                                                                "channels_last",
-                                                                "channels_last_3d"};
+constexpr std::array<std::string_view, 4> kMemoryFormatNames = {
+    "contiguous", "preserve", "channels_last", "channels_last_3d"};
 constexpr int kMaxListDepth = 32;
 
 // Grammar of one argument:
@@ -159,8 +158,8 @@ std::string Call::to_string() const {
 Result<Call> Call::parse(std::string_view text) {
   TextCursor cursor(text);
   auto fail = [&] {
-    return Status::error("K2103", "call does not parse at " + cursor.place() + ": " +
-                                      std::string(text));
+    return Status::error("K2103",
+                         "call does not parse at " + cursor.place() + ": " + std::string(text));
   };
   Call call;
   std::string full;

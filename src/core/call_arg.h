@@ -42,9 +42,9 @@ struct CallArg {
 
   CallArg() = default;
   template <typename T>
-  CallArg(T v) : value(std::move(v)) {}  // NOLINT(google-explicit-constructor)
-  CallArg(int v) : value(DimExpr(v)) {}  // NOLINT(google-explicit-constructor)
-  CallArg(int64_t v) : value(DimExpr(v)) {}  // NOLINT(google-explicit-constructor)
+  CallArg(T v) : value(std::move(v)) {}              // NOLINT(google-explicit-constructor)
+  CallArg(int v) : value(DimExpr(v)) {}              // NOLINT(google-explicit-constructor)
+  CallArg(int64_t v) : value(DimExpr(v)) {}          // NOLINT(google-explicit-constructor)
   CallArg(const char* v) : value(std::string(v)) {}  // NOLINT(google-explicit-constructor)
 
   bool operator==(const CallArg&) const = default;

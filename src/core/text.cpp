@@ -131,8 +131,8 @@ bool TextCursor::accept_word(std::string_view word) {
 bool TextCursor::identifier(std::string* out, std::string_view extra) {
   skip_space();
   const size_t begin = position_;
-  while (position_ < text_.size() && (is_word(text_[position_]) ||
-                                      extra.find(text_[position_]) != std::string_view::npos)) {
+  while (position_ < text_.size() &&
+         (is_word(text_[position_]) || extra.find(text_[position_]) != std::string_view::npos)) {
     ++position_;
   }
   *out = between(begin, position_);

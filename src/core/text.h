@@ -26,9 +26,9 @@ class TextCursor {
   explicit TextCursor(std::string_view text) : text_(text) {}
 
   bool at_end();
-  char peek();  // next character, 0 at the end
-  bool accept(std::string_view token);   // punctuation, exactly
-  bool accept_word(std::string_view word);  // a whole identifier
+  char peek();                                                     // next character, 0 at the end
+  bool accept(std::string_view token);                             // punctuation, exactly
+  bool accept_word(std::string_view word);                         // a whole identifier
   bool identifier(std::string* out, std::string_view extra = {});  // [A-Za-z0-9_] and `extra`
   bool quoted(std::string* out);
   bool integer(int64_t* out);

@@ -1,0 +1,117 @@
+#include "builder/engine_writer.h"
+
+#include "base/crc32.h"
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/json.h"
+#include "runtime/archive.h"
+#include "runtime/engine_reader.h"
+
+namespace kiln {
+namespace {
+
+uint64_t aligned(uint64_t offset) {
+  return (offset + kArchiveAlignment - 1) / kArchiveAlignment * kArchiveAlignment;
+}
+
+// Times differ from build to build; everything else in the report is the same.
+Result<std::string> timeless_report(const std::string& report) {
+  KILN_ASSIGN_OR_RETURN(const Json json, parse_json(report));
+  Json kept = Json::object();
+  if (!json.is_object()) return std::string("{}");
+  for (const JsonMember& member : json.as_object()) {
+    if (member.key != "build_seconds" && member.key != "passes") kept.set(member.key, member.value);
+  }
+  return kept.dump_pretty();
+}
+
+std::string plan_entry_name(const std::string& target) {
+  std::string name = "plans/" + target + ".json";
+  for (char& c : name) {
+    if (c == ':') c = '_';
+  }
+  return name;
+}
+
+// Calls `use(data, size)` for each weight and each gap between weights, in order.
+template <typename F>
+Status for_weight_bytes(const std::vector<const Weight*>& weights, F use) {
+  static const char kZeros[kArchiveAlignment] = {};
+  uint64_t offset = 0;
+  for (const Weight* weight : weights) {
+    const uint64_t begin = aligned(offset);
+    KILN_RETURN_IF_ERROR(use(kZeros, static_cast<size_t>(begin - offset)));
+    KILN_RETURN_IF_ERROR(use(weight->data.data, weight->data.bytes));
+    offset = begin + weight->data.bytes;
+  }
+  return {};
+}
+
+}  // namespace
+
+Status write_engine_file(const std::string& path, const EngineFile& file) {
+  Hasher128 hasher;
+  uint32_t crc = 0;
+  uint64_t weight_bytes = 0;
+  KILN_RETURN_IF_ERROR(for_weight_bytes(file.weights, [&](const void* data, size_t size) -> Status {
+    hasher.add_bytes(data, size);
+    crc = crc32(data, size, crc);
+    weight_bytes += size;
+    return {};
+  }));
+  KILN_ASSIGN_OR_RETURN(const std::string report, timeless_report(file.report));
+  std::vector<std::pair<std::string, std::string>> small = {{"graph.kir", file.graph},
+                                                            {"report.json", report}};
+  Json plans = Json::object();
+  for (const EnginePlan* plan : file.plans) {
+    const std::string name = plan_entry_name(plan->target);
+    plans.set(plan->target, name);
+    small.emplace_back(name, to_json(*plan).dump());
+  }
+
+  Json header = Json::object();
+  header.set("format", kFormatVersion);
+  KILN_ASSIGN_OR_RETURN(Json metadata,
+                        parse_json(file.metadata.empty() ? "{}" : file.metadata));
+  header.set("metadata", std::move(metadata));
+  header.set("plans", std::move(plans));
+  Json::Array weights;
+  uint64_t offset = 0;
+  for (const Weight* weight : file.weights) {
+    offset = aligned(offset);
+    Json entry = Json::object();
+    entry.set("name", weight->name);
+    entry.set("dtype", Json(dtype_name(weight->type.dtype)));
+    Json::Array dims;
+    for (const DimExpr& dim : weight->type.shape) dims.emplace_back(static_cast<long>(dim.value()));
+    entry.set("dims", std::move(dims));
+    entry.set("offset", static_cast<long>(offset));
+    entry.set("bytes", static_cast<long>(weight->data.bytes));
+    weights.push_back(std::move(entry));
+    offset += weight->data.bytes;
+  }
+  header.set("weights", std::move(weights));
+  Json entries = Json::object();
+  auto list = [&entries](const std::string& name, uint64_t bytes, const Hash128& hash) {
+    Json entry = Json::object();
+    entry.set("bytes", static_cast<long>(bytes));
+    entry.set("xxh128", hash.hex());
+    entries.set(name, std::move(entry));
+  };
+  for (const auto& [name, content] : small) list(name, content.size(), hash128(content));
+  list("weights.bin", weight_bytes, hasher.finish());
+  header.set("entries", std::move(entries));
+
+  KILN_ASSIGN_OR_RETURN(AtomicFile output, AtomicFile::create(path));
+  ArchiveWriter archive(output);
+  KILN_RETURN_IF_ERROR(archive.add("kiln.json", header.dump_pretty()));
+  for (const auto& [name, content] : small) KILN_RETURN_IF_ERROR(archive.add(name, content));
+  KILN_RETURN_IF_ERROR(archive.begin("weights.bin", weight_bytes, crc));
+  KILN_RETURN_IF_ERROR(for_weight_bytes(file.weights, [&](const void* data, size_t size) {
+    return size == 0 ? Status() : archive.append(data, size);
+  }));
+  KILN_RETURN_IF_ERROR(archive.finish());
+  return output.commit();
+}
+
+}  // namespace kiln

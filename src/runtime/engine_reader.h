@@ -1,0 +1,34 @@
+// Reads `.kiln` files: docs/engine_file.md. Everything is checked before use.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <kiln/program.h>
+
+#include "base/json.h"
+#include "runtime/engine.h"
+#include "runtime/plan.h"
+
+namespace kiln {
+
+inline constexpr int kFormatVersion = 1;
+
+struct EngineContents {
+  EnginePlan plan;                    // the best one that fits this machine
+  std::vector<WeightBytes> weights;   // views into the file
+  std::string metadata, report, graph;
+  std::vector<std::string> targets;   // all that the file has plans for
+};
+
+// `owner` keeps `bytes` alive. K3103, K3104 damaged; K3108 other format version; K3109 no plan for
+// this machine; K31xx malformed parts.
+Result<EngineContents> read_engine_file(std::string_view bytes, std::shared_ptr<const void> owner);
+
+// Refuses host calls that are neither on the built-in list of harmless operators nor allowed.
+// K3301 names the operator and the option.
+Status check_host_calls(const EnginePlan& plan, const LoadOptions& options);
+
+}  // namespace kiln

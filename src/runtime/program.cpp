@@ -1,0 +1,105 @@
+#include <kiln/program.h>
+
+#include "base/check.h"
+#include "base/file.h"
+#include "runtime/engine.h"
+#include "runtime/engine_reader.h"
+#include "runtime/execution.h"
+
+namespace kiln {
+
+struct Program::Info {
+  std::vector<TensorInfo> inputs, outputs;
+  std::string metadata, report;
+};
+
+namespace {
+
+TensorInfo describe(const TensorSignature& signature, const SymbolRanges& ranges) {
+  TensorInfo info;
+  info.name = signature.name;
+  info.dtype = signature.dtype;
+  info.order = signature.order;
+  for (const DimExpr& dim : signature.dims) {
+    const DimRange range = dim.range(ranges);
+    info.dims.push_back({dim.to_string(), range.min, range.max});
+  }
+  return info;
+}
+
+// Internal errors become statuses here: nothing is thrown across the library's border.
+template <typename F>
+auto guarded(F&& body) -> decltype(body()) {
+  try {
+    return body();
+  } catch (const InternalError& error) {
+    return Status::error("K9001", error.what(), "this is a bug in kiln");
+  } catch (const std::bad_alloc&) {
+    return Status::error("K4201", "out of memory");
+  }
+}
+
+Result<std::shared_ptr<Program>> load_bytes(std::string_view bytes,
+                                            std::shared_ptr<const void> owner,
+                                            const LoadOptions& options) {
+  KILN_ASSIGN_OR_RETURN(EngineContents contents, read_engine_file(bytes, std::move(owner)));
+  KILN_RETURN_IF_ERROR(check_host_calls(contents.plan, options));
+  EngineOptions engine_options;
+  engine_options.threads = options.threads;
+  engine_options.host = options.host;
+  KILN_ASSIGN_OR_RETURN(auto engine, Engine::create(std::move(contents.plan),
+                                                    std::move(contents.weights), engine_options));
+  return Program::from_engine(std::move(engine), std::move(contents.metadata),
+                              std::move(contents.report));
+}
+
+}  // namespace
+
+Program::Program(std::shared_ptr<Engine> engine)
+    : engine_(std::move(engine)), info_(std::make_unique<Info>()) {}
+Program::~Program() = default;
+
+std::shared_ptr<Program> Program::from_engine(std::shared_ptr<Engine> engine, std::string metadata,
+                                              std::string report) {
+  std::shared_ptr<Program> program(new Program(std::move(engine)));
+  const EnginePlan& plan = program->engine_->plan();
+  for (const TensorSignature& input : plan.inputs) {
+    program->info_->inputs.push_back(describe(input, plan.symbols));
+  }
+  for (const PlanOutput& output : plan.outputs) {
+    program->info_->outputs.push_back(describe(output.signature, plan.symbols));
+  }
+  program->info_->metadata = std::move(metadata);
+  program->info_->report = std::move(report);
+  return program;
+}
+
+Result<std::shared_ptr<Program>> Program::load(const std::string& path, LoadOptions options) {
+  return guarded([&]() -> Result<std::shared_ptr<Program>> {
+    KILN_ASSIGN_OR_RETURN(MappedFile file, MappedFile::open(path));
+    auto mapped = std::make_shared<MappedFile>(std::move(file));
+    const std::string_view bytes = mapped->text();
+    auto program = load_bytes(bytes, std::move(mapped), options);
+    if (!program.ok()) return std::move(program).status().at(path);
+    return program;
+  });
+}
+
+Result<std::shared_ptr<Program>> Program::load(const void* bytes, size_t size,
+                                               std::shared_ptr<const void> owner,
+                                               LoadOptions options) {
+  return guarded([&] {
+    return load_bytes({static_cast<const char*>(bytes), size}, std::move(owner), options);
+  });
+}
+
+const std::vector<TensorInfo>& Program::inputs() const { return info_->inputs; }
+const std::vector<TensorInfo>& Program::outputs() const { return info_->outputs; }
+const std::string& Program::metadata() const { return info_->metadata; }
+const std::string& Program::report_json() const { return info_->report; }
+
+std::unique_ptr<ExecutionContext> Program::create_context() {
+  return std::make_unique<ExecutionContext>(std::make_unique<ExecutionContext::Impl>(engine_));
+}
+
+}  // namespace kiln
