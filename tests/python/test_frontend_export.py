@@ -428,6 +428,36 @@ def test_custom_operators_are_ordinary_calls():
   assert_same(run(capture, program, x), model(x))
 
 
+class EvenBatch(nn.Module):
+  def forward(self, x, nested):
+    if x.shape[0] % 2 == 0:
+      return x + nested["y"][0]
+    return x - 1
+
+
+def test_conditions_that_the_program_depends_on_are_checked():
+  x, nested = torch.ones(6, 2), {"y": [torch.ones(6, 2)]}
+  capture, program, _ = record(EvenBatch(), args=(x, nested),
+                               dynamic_shapes=({0: Dim.AUTO}, {"y": [{0: Dim.AUTO}]}))
+  checks = [c for c in capture.calls if c.name == "aten::_assert_scalar"]
+  assert len(checks) == 1
+  assert_same(run(capture, program, x, nested), x + 1)
+  x, nested = torch.ones(7, 2), {"y": [torch.ones(7, 2)]}
+  with pytest.raises(RuntimeError, match="% 2"):
+    run(capture, program, x, nested)
+
+
+def test_conditions_that_follow_from_the_ranges_are_not():
+  class Model(nn.Module):
+    def forward(self, x, y):
+      return x.reshape(y.shape[0], -1) + y
+
+  capture, _, captured = record(Model(), inputs=[torch.ones(4, 6), torch.ones(4, 6)],
+                                dynamic_shapes=({0: Dim.AUTO, 1: Dim.AUTO},) * 2)
+  assert captured.program._guards_code
+  assert set(capture.op_counts()) == {"aten::reshape", "aten::add.Tensor"}
+
+
 def test_asserts_are_dropped_only_when_proved():
   class Model(nn.Module):
     def forward(self, x):

@@ -14,11 +14,12 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Node
 
-from . import tree
+from . import guards, tree
 from .captured import CapturedProgram, Tee
 from .errors import FrontendError
 from .graph_walker import GraphWalker, Lazy
 from .protocol import Capture
+from .symbols import Inexpressible
 
 _WEIGHT_KINDS = {InputKind.PARAMETER: "parameter", InputKind.BUFFER: "buffer",
                  InputKind.CONSTANT_TENSOR: "constant"}
@@ -38,6 +39,7 @@ def walk_exported_program(program: ExportedProgram, cap: Capture,
   walker = GraphWalker(Tee(cap, captured), ranges=program.range_constraints, notes=captured.notes)
   env, leaves = _declare_inputs(program, walker, captured)
   captured.input_tree = tree.describe(program.call_spec.in_spec, leaves)
+  _declare_guards(program, walker, parameters)
   results = walker.walk(program.graph_module, env)
   _declare_outputs(program, walker, captured, results)
   return captured
@@ -77,6 +79,18 @@ def _declare_inputs(program: ExportedProgram, walker: GraphWalker,
       raise FrontendError("K1104", "an input of a kind that is not supported: "
                           f"{spec.kind.name.lower()} {spec.target or spec.arg.name}")
   return env, leaves
+
+
+def _declare_guards(program: ExportedProgram, walker: GraphWalker,
+                    parameters: tuple[str, ...]) -> None:
+  """Hands over what the program demands of its input sizes beyond their ranges, as assertions."""
+  for guard in guards.unproved_guards(program, parameters):
+    try:
+      sides = [guards.encode(guard.left), guards.encode(guard.right)]
+    except Inexpressible as error:
+      raise FrontendError(
+        "K1105", f"a condition on the inputs that cannot be expressed: {guard}") from error
+    walker.assert_relation(guard.relation, sides, f"the program was captured for {guard}")
 
 
 def _weight_value(program: ExportedProgram, spec: Any) -> torch.Tensor:

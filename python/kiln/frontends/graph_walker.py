@@ -165,6 +165,13 @@ class GraphWalker:
       self.weights[key] = handle
     return ("v", handle)
 
+  def assert_relation(self, relation: str, sides: list, message: str) -> None:
+    """Hands over a check of two sizes: `_operator::eq` and the like, then aten::_assert_scalar."""
+    (handle,) = self.cap.call(f"_operator::{relation}", "", sides, [("scalar", "bool")],
+                              ("", ""), "")
+    self.cap.call("aten::_assert_scalar", "", [("v", handle), message], [], ("", ""),
+                  str(aten._assert_scalar.default._schema))
+
   # ---- the walk ----
 
   def walk(self, module: GraphModule, env: dict[Node, Any], prefix: str = "") -> Any:
