@@ -279,10 +279,8 @@ Status verify_tile_binding(const TileCode& code, const TileBinding& binding) {
       binding.output_elements.size() != code.outputs.size())
     return mismatch("number of operands");
   int64_t points = 1;
-  bool empty = false;
   for (int64_t extent : binding.extents) {
     if (extent < 0) return mismatch("negative extent " + std::to_string(extent));
-    if (extent == 0) empty = true;
     if (extent > 0 && __builtin_mul_overflow(points, extent, &points))
       return mismatch("domain too large");
   }
@@ -317,16 +315,15 @@ Status verify_tile_binding(const TileCode& code, const TileBinding& binding) {
     const int64_t elements =
         store ? binding.output_elements[instr.operand] : binding.input_elements[instr.operand];
     if (elements < 0) return mismatch("negative operand size" + where);
-    // A store of a reduction's result over an empty row still writes once per row.
+    // What has no stride in the row's dims is read or written once per row, also when the row is
+    // empty (the result of a reduction is stored then).
     std::vector<int64_t> extents = binding.extents;
-    bool nothing = empty;
-    bool once_per_row = store && code.row_rank > 0;
+    bool once_per_row = code.row_rank > 0;
     for (size_t d = outer_dims; d < extents.size(); ++d)
       if (access.strides[d] != 0) once_per_row = once_per_row && extents[d] == 1;
-    if (once_per_row) {
+    if (once_per_row)
       std::fill(extents.begin() + static_cast<std::ptrdiff_t>(outer_dims), extents.end(), 1);
-      nothing = outer == 0;
-    }
+    const bool nothing = std::find(extents.begin(), extents.end(), 0) != extents.end();
     if (nothing) continue;
     // A gather along an empty axis reads nothing: its first index already fails the run.
     if (std::any_of(access.axes.begin(), access.axes.end(),

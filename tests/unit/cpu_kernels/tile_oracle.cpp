@@ -257,7 +257,7 @@ class Interpreter {
         rest /= extents[d];
       }
     }
-    // A store of a reduction over an empty row still happens: keep one point for it.
+    // What is the same over the row exists once even if the row is empty.
     std::vector<int64_t> empty_point(code_.rank);
     int64_t rest = o;
     for (int d = outer_rank - 1; d >= 0; --d) {
@@ -274,15 +274,13 @@ class Interpreter {
         reduce(instr, regs);
         continue;
       }
-      if (instr.op == TileOp::kStore && row_ == 0) {
-        const bool uniform = std::all_of(access->strides.begin() + outer_rank,
-                                         access->strides.end(), [](int64_t s) { return s == 0; });
-        if (uniform) store(instr, *access, empty_point, regs[instr.src[0]][0]);
-        continue;
-      }
       for (int64_t r = 0; r < row_; ++r) point(instr, access, points[r], r, regs);
-      if (row_ == 0 && instr.dst >= 0 && access == nullptr)  // e.g. a function of a reduction
-        point(instr, access, empty_point, 0, regs);
+      if (row_ > 0) continue;
+      bool uniform = true;
+      if (access != nullptr)
+        for (int d = outer_rank; d < code_.rank; ++d)
+          uniform = uniform && (access->strides[d] == 0 || extents[d] == 1);
+      if (uniform) point(instr, access, empty_point, 0, regs);
     }
   }
 

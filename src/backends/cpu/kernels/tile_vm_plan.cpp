@@ -249,7 +249,7 @@ class Planner {
           plan.tile_rows = std::clamp<int64_t>(points / cols, 1, limits_.max_rows);
           plan.tile_rows = std::min(plan.tile_rows, plan.row_count);
         } else {
-          plan.tile_cols = points;
+          plan.tile_cols = std::min(points, plan.col_count);
           plan.chunks = ceil_div(plan.col_count, plan.tile_cols);
         }
         plan.row_blocks = ceil_div(plan.row_count, plan.tile_rows);
