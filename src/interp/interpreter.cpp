@@ -35,8 +35,8 @@ Result<HostTensor> allocate(const Type& type, const SymbolValues& symbols) {
   int64_t count = 1;
   for (int64_t extent : *shape) {
     if (extent < 0) {
-      return Status::error("K2502", "size is negative: " + type.to_string() + " gives " +
-                                        shape_text(*shape));
+      return Status::error(
+          "K2502", "size is negative: " + type.to_string() + " gives " + shape_text(*shape));
     }
     if (__builtin_mul_overflow(count, extent, &count) || count > kMaxElements) {
       return Status::error("K2504", "tensor is too large to interpret: " + shape_text(*shape));
@@ -49,9 +49,9 @@ Status check_fits(const HostTensor& tensor, const Type& type, const SymbolValues
                   const std::string& what) {
   KILN_ASSIGN_OR_RETURN(const HostTensor expected, allocate(type, symbols));
   if (expected.dtype() == tensor.dtype() && expected.shape() == tensor.shape()) return {};
-  return Status::error("K2501", what + " does not fit its type: " +
-                                    std::string(dtype_name(tensor.dtype())) +
-                                    shape_text(tensor.shape()) + " vs " + type.to_string());
+  return Status::error("K2501",
+                       what + " does not fit its type: " + std::string(dtype_name(tensor.dtype())) +
+                           shape_text(tensor.shape()) + " vs " + type.to_string());
 }
 
 Status at_node(Status status, Node& node) {
@@ -94,8 +94,8 @@ Result<std::vector<HostTensor>> interpret(Node& node,
   KILN_CHECK_EQ(results.size(), static_cast<size_t>(node.num_results()));
   for (int i = 0; i < node.num_results(); ++i) {
     // A reference that replaces a result must keep what infer() promised.
-    if (Status status = check_fits(results[static_cast<size_t>(i)], node.result(i)->type, symbols,
-                                   "result");
+    if (Status status =
+            check_fits(results[static_cast<size_t>(i)], node.result(i)->type, symbols, "result");
         !status.ok()) {
       return at_node(std::move(status), node);
     }
@@ -110,8 +110,8 @@ Result<std::vector<HostTensor>> interpret(Graph& graph, const std::vector<HostTe
   auto bind = [&](const std::vector<Value*>& values, const std::vector<HostTensor>& tensors,
                   const std::string& what) -> Status {
     if (values.size() != tensors.size()) {
-      return Status::error("K2501", "wrong number of " + what + "s: " +
-                                        std::to_string(tensors.size()) + " vs " +
+      return Status::error("K2501", "wrong number of " + what +
+                                        "s: " + std::to_string(tensors.size()) + " vs " +
                                         std::to_string(values.size()));
     }
     for (size_t i = 0; i < values.size(); ++i) {
@@ -180,8 +180,8 @@ Result<std::vector<HostTensor>> read_weights(Module& module) {
       return Status::error("K2505", "weight has no data: " + weight.name);
     }
     if (weight.data.bytes != tensor.num_bytes()) {
-      return Status::error("K2501", "weight has another number of bytes than its type: " +
-                                        weight.name);
+      return Status::error("K2501",
+                           "weight has another number of bytes than its type: " + weight.name);
     }
     if (tensor.num_bytes() != 0) {
       std::memcpy(tensor.bytes(), weight.data.data, tensor.num_bytes());

@@ -16,7 +16,17 @@
 namespace kiln {
 
 enum class AttrKind : uint8_t {
-  kBool, kInt, kFloat, kString, kDType, kInts, kDim, kDims, kCall, kTensor, kFloats
+  kBool,
+  kInt,
+  kFloat,
+  kString,
+  kDType,
+  kInts,
+  kDim,
+  kDims,
+  kCall,
+  kTensor,
+  kFloats
 };
 
 // The alternatives stand in the order of AttrKind.

@@ -18,8 +18,10 @@ void pad_operands(const OpDef& op, std::vector<Value*>& operands) {
 bool coerce(AttrKind kind, Attr& value) {
   if (attr_kind(value) == kind) return true;
   if (const auto* integer = std::get_if<int64_t>(&value)) {
-    if (kind == AttrKind::kFloat) value = static_cast<double>(*integer);
-    else if (kind == AttrKind::kDim) value = DimExpr(*integer);
+    if (kind == AttrKind::kFloat)
+      value = static_cast<double>(*integer);
+    else if (kind == AttrKind::kDim)
+      value = DimExpr(*integer);
   } else if (const auto* integers = std::get_if<std::vector<int64_t>>(&value)) {
     if (kind == AttrKind::kDims) value = std::vector<DimExpr>(integers->begin(), integers->end());
   }
@@ -201,8 +203,8 @@ Result<Node*> Graph::create(const OpDef& op, std::vector<Value*> operands, AttrL
 }
 
 Node* Graph::create_unchecked(const OpDef& op, std::vector<Value*> operands,
-                              std::vector<Attr> attrs, std::vector<Type> result_types,
-                              Node* before, Origin origin) {
+                              std::vector<Attr> attrs, std::vector<Type> result_types, Node* before,
+                              Origin origin) {
   KILN_CHECK_EQ(attrs.size(), op.fields.size());
   KILN_CHECK_MSG(before == nullptr || before->graph_ == this, "position is in another graph");
   auto owned = std::make_unique<Node>();

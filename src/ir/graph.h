@@ -47,7 +47,7 @@ class Value {
   Node* producer() { return producer_; }  // null for graph arguments
   int index() { return index_; }          // which result / argument
   Graph* graph() { return graph_; }
-  const std::vector<Use>& uses() { return uses_; }  // insertion order; graph outputs not included
+  const std::vector<Use>& uses() { return uses_; }   // insertion order; graph outputs not included
   bool is_constant_argument() { return constant_; }  // one of Graph::constants()
   bool has_one_use();  // exactly one use, counting each graph output as one
   TensorType& tensor() { return type.tensor(); }

@@ -33,8 +33,10 @@ Value* Module::init_value(Value* constant) {
   return init.outputs()[static_cast<size_t>(constant->index())];
 }
 
-void Module::prune() {
+bool Module::prune() {
   KILN_CHECK_EQ(init.outputs().size(), main.constants().size());
+  const auto size = [this] { return weights.size() + init.nodes().size() + init.outputs().size(); };
+  const size_t size_before = size();
   for (int i = static_cast<int>(main.constants().size()) - 1; i >= 0; --i) {
     Value* constant = main.constants()[static_cast<size_t>(i)];
     if (!constant->uses().empty() || main.is_output(constant)) continue;
@@ -56,6 +58,7 @@ void Module::prune() {
     init.erase_input(i);
     weights.erase(weights.begin() + i);
   }
+  return size() != size_before;
 }
 
 std::unique_ptr<Module> Module::clone() {

@@ -23,7 +23,7 @@ struct Weight {
   std::string name;  // the user's name ("layer1.0.conv1.weight")
   TensorType type;   // concrete shape
   WeightKind kind = WeightKind::kParameter;
-  WeightData data;   // may be absent in text tests
+  WeightData data;           // may be absent in text tests
   std::string content_hash;  // hex; empty until somebody asks for it
 };
 
@@ -45,7 +45,8 @@ struct OutputSpec {
   } kind = Kind::kResult;
   int target = -1;
   std::string name;
-  std::vector<int> order;  // memory order of the fresh tensor, as seen at capture; empty: contiguous
+  std::vector<int>
+      order;  // memory order of the fresh tensor, as seen at capture; empty: contiguous
   bool operator==(const OutputSpec&) const = default;
 };
 
@@ -54,7 +55,7 @@ class Module {
   Graph main;
   // Inputs: weights, in order. Outputs: main.constants(), in order.
   Graph init;
-  std::vector<Weight> weights;      // parallel to init.inputs()
+  std::vector<Weight> weights;  // parallel to init.inputs()
   SymbolRanges symbols;
   std::vector<InputSpec> inputs;    // parallel to main.inputs()
   std::vector<OutputSpec> outputs;  // parallel to main.outputs()
@@ -65,8 +66,9 @@ class Module {
   Value* constant_for(Value* init_value);
   // Inverse: the init value behind a constant of main.
   Value* init_value(Value* constant);
-  // Drops constants without uses, then dead init nodes and unused weights.
-  void prune();
+  // Drops constants without uses, then dead init nodes and unused weights. True when there were
+  // any.
+  bool prune();
   std::unique_ptr<Module> clone();
 };
 

@@ -9,20 +9,20 @@ Status check_operands(const OpContext& context) {
   const OpDef& op = *context.op;
   const int count = context.num_operands();
   if (count < op.min_operands || (op.max_operands >= 0 && count > op.max_operands)) {
-    return Status::error("K2201", "wrong number of operands: " + op.name + " got " +
-                                      std::to_string(count) + ", wants " +
-                                      std::to_string(op.min_operands) +
-                                      (op.max_operands < 0 ? " or more"
-                                       : op.max_operands == op.min_operands
-                                           ? ""
-                                           : " to " + std::to_string(op.max_operands)));
+    return Status::error(
+        "K2201",
+        "wrong number of operands: " + op.name + " got " + std::to_string(count) + ", wants " +
+            std::to_string(op.min_operands) +
+            (op.max_operands < 0                  ? " or more"
+             : op.max_operands == op.min_operands ? ""
+                                                  : " to " + std::to_string(op.max_operands)));
   }
   for (int i = 0; i < count; ++i) {
     const Type* type = context.operands[static_cast<size_t>(i)];
     if (type == nullptr) {
       if (i < op.min_operands) {
-        return Status::error("K2201", "operand is required: " + op.name + " operand " +
-                                          std::to_string(i));
+        return Status::error("K2201",
+                             "operand is required: " + op.name + " operand " + std::to_string(i));
       }
     } else if (!op.takes_any_type && !type->is_tensor()) {
       return Status::error("K2204", "operand is no tensor: " + op.name + " operand " +

@@ -1,5 +1,6 @@
-// What an op is. One file of src/ops defines one op by filling an OpDef; printing, parsing, hashing,
-// equality, saving, the conformance tests, the benchmark lines and docs/ops.md follow from it.
+// What an op is. One file of src/ops defines one op by filling an OpDef; printing, parsing,
+// hashing, equality, saving, the conformance tests, the benchmark lines and docs/ops.md follow from
+// it.
 #pragma once
 
 #include <cstdint>
@@ -19,16 +20,16 @@ namespace kiln {
 // What passes may ask; they never list op names.
 enum OpTrait : uint32_t {
   kNoTraits = 0,
-  kElementwise = 1u << 0,   // result[i] depends on the operands at the broadcast of i only
-  kView = 1u << 1,          // result is a rearrangement of operand 0 without arithmetic
-  kReduction = 1u << 2,     // reduces axes of operand 0
-  kRowwise = 1u << 3,       // reduces and comes back to the shape: softmax, norms
-  kCommutative = 1u << 4,   // operands 0 and 1 may be swapped
-  kCheap = 1u << 5,         // recomputing beats storing
-  kEffect = 1u << 6,        // ordered, never merged or dropped (random, write, unknown)
-  kAnchor = 1u << 7,        // the heavy op a fusion forms around: conv, matmul, attention
-  kIdempotent = 1u << 8,    // f(f(x)) == f(x)
-  kSource = 1u << 9,        // no tensor operands: constant, full, iota
+  kElementwise = 1u << 0,  // result[i] depends on the operands at the broadcast of i only
+  kView = 1u << 1,         // result is a rearrangement of operand 0 without arithmetic
+  kReduction = 1u << 2,    // reduces axes of operand 0
+  kRowwise = 1u << 3,      // reduces and comes back to the shape: softmax, norms
+  kCommutative = 1u << 4,  // operands 0 and 1 may be swapped
+  kCheap = 1u << 5,        // recomputing beats storing
+  kEffect = 1u << 6,       // ordered, never merged or dropped (random, write, unknown)
+  kAnchor = 1u << 7,       // the heavy op a fusion forms around: conv, matmul, attention
+  kIdempotent = 1u << 8,   // f(f(x)) == f(x)
+  kSource = 1u << 9,       // no tensor operands: constant, full, iota
 };
 
 // What infer() and verify() see. Absent optional operands are null.
@@ -82,10 +83,10 @@ class AtenEmitter {
   // Emits `name.overload(args)`; an argument that is a tensor is given as a Value*.
   struct Arg {
     std::variant<CallArg, Value*, std::vector<Value*>> value;
-    Arg(Value* v) : value(v) {}                     // NOLINT(google-explicit-constructor)
+    Arg(Value* v) : value(v) {}                          // NOLINT(google-explicit-constructor)
     Arg(std::vector<Value*> v) : value(std::move(v)) {}  // NOLINT(google-explicit-constructor)
     template <typename T>
-    Arg(T v) : value(CallArg(std::move(v))) {}      // NOLINT(google-explicit-constructor)
+    Arg(T v) : value(CallArg(std::move(v))) {}  // NOLINT(google-explicit-constructor)
   };
   virtual std::vector<Value*> call(std::string_view name, std::string_view overload,
                                    std::vector<Arg> args, std::vector<Type> result_types) = 0;
@@ -93,22 +94,22 @@ class AtenEmitter {
 
 // One generated test case of an op.
 struct OpSample {
-  std::string why;                      // the reason this case exists
+  std::string why;                            // the reason this case exists
   std::vector<std::optional<Type>> operands;  // concrete or symbolic; nullopt: absent
   AttrList attrs;
   // How operand values are drawn.
   enum class Fill : uint8_t { kNormal, kSmallIntegers, kPositive, kUnit, kIndices, kBool };
-  std::vector<Fill> fill;               // per operand; missing: kNormal
-  std::vector<int64_t> index_limit;     // for kIndices: values in [0, limit)
-  double tolerance = 1e-5;              // relative to the rms of the reference; 0: bit-equal
+  std::vector<Fill> fill;            // per operand; missing: kNormal
+  std::vector<int64_t> index_limit;  // for kIndices: values in [0, limit)
+  double tolerance = 1e-5;           // relative to the rms of the reference; 0: bit-equal
 };
 
 struct OpDef {
-  std::string name;      // "softmax"
-  std::string formula;   // one line: "y[..., i] = exp(x[..., i]) / sum_j exp(x[..., j])"
+  std::string name;     // "softmax"
+  std::string formula;  // one line: "y[..., i] = exp(x[..., i]) / sum_j exp(x[..., j])"
   uint32_t traits = kNoTraits;
   int min_operands = 1;
-  int max_operands = 1;  // -1: any number
+  int max_operands = 1;                    // -1: any number
   std::vector<std::string> operand_names;  // for messages and docs; last one repeats
   std::vector<FieldDef> fields;
   // False: every operand that is present must be a tensor (checked before infer() is asked).
@@ -155,12 +156,12 @@ class OpRegistry {
 
 // Defines and registers an op: the body returns an OpDef (its name is set from the macro argument
 // when left empty).
-#define KILN_OP(op)                                                      \
-  static ::kiln::OpDef kiln_define_##op();                               \
-  [[maybe_unused]] static const bool kiln_registered_##op = [] {         \
-    ::kiln::OpDef def = kiln_define_##op();                              \
-    if (def.name.empty()) def.name = #op;                                \
-    ::kiln::OpRegistry::global().add(std::move(def));                    \
-    return true;                                                         \
-  }();                                                                   \
+#define KILN_OP(op)                                              \
+  static ::kiln::OpDef kiln_define_##op();                       \
+  [[maybe_unused]] static const bool kiln_registered_##op = [] { \
+    ::kiln::OpDef def = kiln_define_##op();                      \
+    if (def.name.empty()) def.name = #op;                        \
+    ::kiln::OpRegistry::global().add(std::move(def));            \
+    return true;                                                 \
+  }();                                                           \
   static ::kiln::OpDef kiln_define_##op()

@@ -114,14 +114,14 @@ class ModuleParser {
       KILN_RETURN_IF_ERROR(expect("="));
       Weight weight;
       bool known = false;
-      for (WeightKind kind :
-           {WeightKind::kParameter, WeightKind::kBuffer, WeightKind::kConstant}) {
+      for (WeightKind kind : {WeightKind::kParameter, WeightKind::kBuffer, WeightKind::kConstant}) {
         if (!known && cursor_.accept_word(weight_kind_name(kind))) {
           weight.kind = kind;
           known = true;
         }
       }
-      if (!known || !cursor_.quoted(&weight.name)) return fail("kind and name of a weight expected");
+      if (!known || !cursor_.quoted(&weight.name))
+        return fail("kind and name of a weight expected");
       KILN_RETURN_IF_ERROR(expect(":"));
       Type parsed;
       KILN_RETURN_IF_ERROR(type(&parsed));
@@ -171,8 +171,10 @@ class ModuleParser {
       KILN_RETURN_IF_ERROR(argument(module.main, main_scope_, &value, &spec.name));
       if (cursor_.accept("{")) {
         while (!cursor_.accept("}")) {
-          if (cursor_.accept_word("state")) spec.kind = InputSpec::Kind::kState;
-          else if (cursor_.accept_word("order")) KILN_RETURN_IF_ERROR(order(&spec.order));
+          if (cursor_.accept_word("state"))
+            spec.kind = InputSpec::Kind::kState;
+          else if (cursor_.accept_word("order"))
+            KILN_RETURN_IF_ERROR(order(&spec.order));
           else if (!cursor_.accept_word("name") || !cursor_.accept("=") ||
                    !cursor_.quoted(&spec.name)) {
             return fail("state, order=[...] or name=\"...\" expected");

@@ -19,8 +19,7 @@ Status unknown_pass(std::string_view name) {
                        "kiln-opt --list-passes shows all");
 }
 
-Status parse_items(TextCursor& cursor, std::vector<PipelineItem>* items, bool in_group,
-                   int depth) {
+Status parse_items(TextCursor& cursor, std::vector<PipelineItem>* items, bool in_group, int depth) {
   auto fail = [&] {
     return Status::error("K2602", "pipeline does not parse at " + cursor.place() + ": " +
                                       std::string(cursor.text()));
@@ -215,8 +214,8 @@ Status PassManager::check(const Pass& pass, Module& module, bool changed,
                           const std::string& hash_before) {
   if (options_.check_claims || (options_.verify && changed)) {
     if (Status status = verify(module); !status.ok()) {
-      return Status::error("K2603", "module does not verify after pass " + pass.name + ": " +
-                                        status.to_string());
+      return Status::error(
+          "K2603", "module does not verify after pass " + pass.name + ": " + status.to_string());
     }
   }
   if (!options_.check_claims) return {};
@@ -239,8 +238,8 @@ Status PassManager::failed(Status status, const Pass& pass, Module& before,
   text += "\n// " + status.code() + " in pass " + pass.name + "\n" + print(before);
   const std::string path = file_name(pass.name + ".reproducer.ir");
   const Status written = write_file(path, text);
-  std::string hint = written.ok() ? "reproduce with: kiln-opt " + path
-                                  : "no reproducer: " + written.to_string();
+  std::string hint =
+      written.ok() ? "reproduce with: kiln-opt " + path : "no reproducer: " + written.to_string();
   if (!status.hint().empty()) hint = status.hint() + "; " + hint;
   Status result = Status::error(status.code(), status.message(), hint);
   for (const std::string& place : status.origin()) result = std::move(result).at(place);

@@ -37,9 +37,9 @@ struct Pass {
 class PassRegistry {
  public:
   static PassRegistry& global();
-  void add(Pass pass);                               // a second one of the same name is a bug
-  const Pass* find(std::string_view name) const;     // null when unknown
-  std::vector<const Pass*> all() const;              // sorted by name
+  void add(Pass pass);                            // a second one of the same name is a bug
+  const Pass* find(std::string_view name) const;  // null when unknown
+  std::vector<const Pass*> all() const;           // sorted by name
 
  private:
   std::map<std::string, Pass, std::less<>> passes_;
@@ -80,10 +80,10 @@ class PassContext {
   std::vector<std::string> notes_;
 };
 
-// "canonicalize, fix(cse, dce), verify_only": passes in order; fix(...) repeats its items until none
-// changes anything, at most kFixpointCap times.
+// "canonicalize, fix(cse, dce), verify_only": passes in order; fix(...) repeats its items until
+// none changes anything, at most kFixpointCap times.
 struct PipelineItem {
-  std::string pass;                 // empty for a group
+  std::string pass;  // empty for a group
   std::vector<PipelineItem> group;
 };
 Result<std::vector<PipelineItem>> parse_pipeline(std::string_view text);
@@ -106,8 +106,8 @@ struct PassOptions {
   std::string dump_dir;       // for dumps and reproducers
   std::string limited_pass;   // pass_limit=NAME:N
   int64_t limit = -1;
-  bool reproducers = true;    // write one when a pass fails
-  std::string label;          // goes into file names: the pipeline's or model's name
+  bool reproducers = true;  // write one when a pass fails
+  std::string label;        // goes into file names: the pipeline's or model's name
 
   // From base/options.h; K1002 when pass_limit is not NAME:N or names no pass.
   static Result<PassOptions> from_debug_options();
@@ -155,12 +155,12 @@ class PassManager {
 
 // Defines and registers a pass: KILN_PASS(dce, "drops nodes nobody uses") { ...; return changed; }
 // The body sees `module` and `context`.
-#define KILN_PASS(pass, text)                                                                  \
-  static ::kiln::Result<bool> kiln_run_##pass(::kiln::Module& module,                          \
-                                              ::kiln::PassContext& context);                   \
-  [[maybe_unused]] static const bool kiln_registered_pass_##pass = [] {                        \
-    ::kiln::PassRegistry::global().add(::kiln::Pass{#pass, text, kiln_run_##pass});            \
-    return true;                                                                               \
-  }();                                                                                         \
-  static ::kiln::Result<bool> kiln_run_##pass([[maybe_unused]] ::kiln::Module& module,         \
+#define KILN_PASS(pass, text)                                                          \
+  static ::kiln::Result<bool> kiln_run_##pass(::kiln::Module& module,                  \
+                                              ::kiln::PassContext& context);           \
+  [[maybe_unused]] static const bool kiln_registered_pass_##pass = [] {                \
+    ::kiln::PassRegistry::global().add(::kiln::Pass{#pass, text, kiln_run_##pass});    \
+    return true;                                                                       \
+  }();                                                                                 \
+  static ::kiln::Result<bool> kiln_run_##pass([[maybe_unused]] ::kiln::Module& module, \
                                               [[maybe_unused]] ::kiln::PassContext& context)

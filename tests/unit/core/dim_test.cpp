@@ -73,8 +73,8 @@ TEST(DimExpr, EvaluationReportsWhatIsMissingOrTooLarge) {
 }
 
 TEST(DimExpr, RefusesDamagedText) {
-  for (const char* text : {"", "a +", "(a", "a)", "2 3", "foo(a, b)", "min(a)", "99999999999999999999",
-                           "a**b"}) {
+  for (const char* text :
+       {"", "a +", "(a", "a)", "2 3", "foo(a, b)", "min(a)", "99999999999999999999", "a**b"}) {
     EXPECT_EQ(DimExpr::parse(text).status().code(), "K2102") << text;
   }
 }

@@ -32,10 +32,10 @@ TEST(QuoteText, RefusesWhatItNeverWrites) {
 
 TEST(DoubleText, IsExactAndNeverLooksLikeAnInteger) {
   const double signalling = std::bit_cast<double>(uint64_t{0x7ff0000000000123});
-  for (double value : {0.0, -0.0, 1.0, -17.0, 0.1, 1e300, 5e-324, 1.0 / 3.0, 1e22,
-                       std::numeric_limits<double>::infinity(),
-                       -std::numeric_limits<double>::infinity(),
-                       std::numeric_limits<double>::quiet_NaN(), signalling}) {
+  for (double value :
+       {0.0, -0.0, 1.0, -17.0, 0.1, 1e300, 5e-324, 1.0 / 3.0, 1e22,
+        std::numeric_limits<double>::infinity(), -std::numeric_limits<double>::infinity(),
+        std::numeric_limits<double>::quiet_NaN(), signalling}) {
     const std::string text = double_to_text(value);
     TextCursor as_integer(text);
     int64_t integer = 0;

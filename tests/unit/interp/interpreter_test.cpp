@@ -90,8 +90,9 @@ TEST(Interpreter, NamesTheNodeThatFailed) {
 }
 
 TEST(Interpreter, ReadsWeightsAndRefusesMissingOnes) {
-  std::unique_ptr<Module> module = parse_ok("weights { %w0 = parameter \"w\" : f32[2] }"
-                                            " main() { return }");
+  std::unique_ptr<Module> module = parse_ok(
+      "weights { %w0 = parameter \"w\" : f32[2] }"
+      " main() { return }");
   ASSERT_NE(module, nullptr);
   EXPECT_EQ(read_weights(*module).status().code(), "K2505");
   const float data[] = {1, 2};

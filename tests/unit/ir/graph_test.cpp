@@ -174,7 +174,8 @@ TEST(Module, ConstantsAreMadeOnceAndPruned) {
   module.main.add_output(constant);
   module.outputs.emplace_back();
   ASSERT_TRUE(verify(module).ok()) << verify(module).to_string();
-  module.prune();
+  EXPECT_TRUE(module.prune());
+  EXPECT_FALSE(module.prune());
   EXPECT_EQ(module.main.constants(), std::vector<Value*>{constant});
   ASSERT_EQ(module.weights.size(), 1u);
   EXPECT_EQ(module.weights[0].name, "w");

@@ -93,8 +93,9 @@ TEST(Fingerprint, SeesStructureAndNotNames) {
     EXPECT_TRUE(module.ok()) << module.status().to_string();
     return module.ok() ? fingerprint(**module) : "";
   };
-  const std::string base = hash("main(%x: f32[2], %y: f32[2]) { %0 = t_add(%x, %y) : f32[2]"
-                                " return %0 }");
+  const std::string base = hash(
+      "main(%x: f32[2], %y: f32[2]) { %0 = t_add(%x, %y) : f32[2]"
+      " return %0 }");
   EXPECT_EQ(base, hash("main(%p: f32[2], %q: f32[2]) { %9 = t_add(%p, %q) : f32[2]"
                        " loc(\"a\" \"b\") return %9 {name=\"r\"} }"));
   std::set<std::string> all{base};

@@ -1,6 +1,7 @@
 #include "passes/pass_manager.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -46,9 +47,8 @@ KILN_PASS(test_throws, "has a bug") {
 }
 
 KILN_PASS(test_alternates, "changes the module at every run") {
-  module.inputs[0].kind = module.inputs[0].kind == InputSpec::Kind::kUser
-                              ? InputSpec::Kind::kState
-                              : InputSpec::Kind::kUser;
+  module.inputs[0].kind = module.inputs[0].kind == InputSpec::Kind::kUser ? InputSpec::Kind::kState
+                                                                          : InputSpec::Kind::kUser;
   return true;
 }
 
@@ -74,18 +74,21 @@ std::unique_ptr<Module> three_dead() {
 class PassManagerTest : public ::testing::Test {
  protected:
   void SetUp() override {
+    std::filesystem::remove_all(folder_);
     options_.check_claims = true;
-    options_.dump_dir = ::testing::TempDir() + "kiln_pass_manager_test";
-    std::filesystem::remove_all(options_.dump_dir);
+    options_.dump_dir = folder_;
     module_ = three_dead();
   }
-  void TearDown() override { std::filesystem::remove_all(options_.dump_dir); }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
 
   Result<bool> run(const char* passes) {
     manager_ = std::make_unique<PassManager>(options_, &context_);
     return manager_->run(passes, *module_);
   }
 
+  // By process: ctest may run this binary twice at once, in two build trees.
+  const std::string folder_ =
+      ::testing::TempDir() + "kiln_pass_manager_test_" + std::to_string(getpid());
   PassOptions options_;
   PassContext context_;
   std::unique_ptr<PassManager> manager_;
@@ -231,7 +234,8 @@ TEST(PassOptions, ComeFromTheDebugSwitches) {
   ASSERT_TRUE(options.ok()) << options.status().to_string();
   EXPECT_EQ(options->limited_pass, "test_breaks");
   EXPECT_EQ(options->limit, 3);
-  for (const char* bad : {"test_breaks", "test_breaks:", "test_breaks:-1", ":3", "test_breaks:3x"}) {
+  for (const char* bad :
+       {"test_breaks", "test_breaks:", "test_breaks:-1", ":3", "test_breaks:3x"}) {
     debug.pass_limit = bad;
     set_debug_options(debug);
     EXPECT_EQ(PassOptions::from_debug_options().status().code(), "K1002") << bad;

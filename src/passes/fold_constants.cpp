@@ -1,0 +1,185 @@
+// fold-constants: what depends on weights and literals alone is computed before the first run.
+//
+//   main(%x: f32[2,3]) {                                %c0: a weight [3]
+//     %0 = constant() {value=f32[] 2} : f32[]
+//     %1 = add(%c0, %0) : f32[3]
+//     %2 = mul(%x, %1) : f32[2,3]
+// becomes
+//   init {
+//     %0 = constant() {value=f32[] 2} : f32[]
+//     %1 = add(%w0, %0) : f32[3]
+//     const %c0 = %1
+//   }
+//   main(%x: f32[2,3]) {
+//     %0 = mul(%x, %c0) : f32[2,3]
+//
+// Without weights in it and with few elements, the result becomes a literal, by the reference
+// executor. What would grow stays: an expand costs nothing where it is used, its result would
+// cost memory.
+#include <map>
+
+#include "interp/interpreter.h"
+#include "ir/op_def.h"
+#include "ops/effects.h"
+#include "passes/match.h"
+#include "passes/rewriter.h"
+
+namespace kiln {
+namespace {
+
+// A literal is printed, hashed and saved with the program; larger results are computed by init.
+constexpr int64_t kMaxLiteral = 256;
+// A result may have this many bytes however small its operands are (a causal mask of 1024 x 1024);
+// beyond it must not be larger than they are together.
+constexpr int64_t kMaxGrowth = int64_t{1} << 20;
+constexpr int64_t kNoLimit = int64_t{1} << 60;
+
+int64_t bytes_of(Value* value) {
+  const std::optional<int64_t> count = static_elements(value->shape(), kNoLimit);
+  return count ? *count * static_cast<int64_t>(dtype_bytes(value->dtype())) : -1;
+}
+
+class Folder {
+ public:
+  Folder(Module& module, PassContext& context) : module_(module), context_(context) {}
+
+  Result<bool> run() {
+    for (Node* node : module_.main.snapshot()) {
+      if (is_dead(*node) || !is_foldable(*node)) continue;
+      KILN_ASSIGN_OR_RETURN(const bool literal, make_literal(*node));
+      if (!literal && !move(*node)) break;
+    }
+    return finish();
+  }
+
+ private:
+  bool known(Value* value) { return is_known(value) || moved_.contains(value); }
+
+  bool is_foldable(Node& node) {
+    if (node.op->has(kSource) || node.op->reference == nullptr || node.is("aten.call") ||
+        has_effect(node) || !node.bodies.empty()) {
+      return false;
+    }
+    int64_t in = 0;
+    bool any = false;
+    for (Value* operand : node.operands()) {
+      if (operand == nullptr) continue;
+      if (!known(operand)) return false;
+      any = true;
+      in += bytes_of(operand);
+    }
+    if (!any) return false;
+    int64_t out = 0;
+    for (int i = 0; i < node.num_results(); ++i) {
+      if (!node.result(i)->type.is_tensor()) return false;
+      const int64_t bytes = bytes_of(node.result(i));
+      if (bytes < 0) return false;
+      out += bytes;
+    }
+    if (node.is("expand")) return out <= in;
+    return out <= in || out <= kMaxGrowth;
+  }
+
+  // The value of a node on sources alone, when it is small. References may refuse (an index out of
+  // range): the node then stays where it is, and raises when it runs.
+  Result<bool> make_literal(Node& node) {
+    std::vector<HostTensor> operands;
+    for (int i = 0; i < node.num_results(); ++i) {
+      if (!static_elements(node.result(i)->shape(), kMaxLiteral)) return false;
+    }
+    for (Value* operand : node.operands()) {
+      if (operand == nullptr) continue;
+      Node* source = operand->producer();
+      if (source == nullptr || !source->op->has(kSource)) return false;
+      if (!static_elements(operand->shape(), kMaxLiteral)) return false;
+      KILN_ASSIGN_OR_RETURN(std::vector<HostTensor> value, interpret(*source, {}, {}));
+      operands.push_back(std::move(value[0]));
+    }
+    std::vector<const HostTensor*> pointers;
+    size_t next = 0;
+    for (Value* operand : node.operands()) {
+      pointers.push_back(operand == nullptr ? nullptr : &operands[next++]);
+    }
+    Result<std::vector<HostTensor>> results = interpret(node, pointers, {});
+    if (!results.ok() || !context_.should_rewrite()) return false;
+    for (int i = 0; i < node.num_results(); ++i) {
+      Node* literal = create_node(module_.main, "constant", {},
+                                  {{"value", std::move((*results)[static_cast<size_t>(i)])}}, &node,
+                                  node.origin);
+      literal->result()->type = node.result(i)->type;
+      module_.main.replace_all_uses(node.result(i), literal->result());
+    }
+    changed_ = true;
+    erase_with_producers(&node);
+    return true;
+  }
+
+  // The copy of the node in the init graph; false when the limit of rewrites is reached.
+  bool move(Node& node) {
+    if (!context_.should_rewrite()) return false;
+    changed_ = true;
+    std::vector<Value*> operands;
+    for (Value* operand : node.operands()) {
+      operands.push_back(operand == nullptr ? nullptr : init_of(operand));
+    }
+    std::vector<Type> types;
+    for (int i = 0; i < node.num_results(); ++i) types.push_back(node.result(i)->type);
+    Node* copy = module_.init.create_unchecked(*node.op, std::move(operands), node.attrs(),
+                                               std::move(types), nullptr, node.origin);
+    for (int i = 0; i < node.num_results(); ++i) {
+      copy->result(i)->name = node.result(i)->name;
+      copy->result(i)->origin = node.result(i)->origin;
+      moved_[node.result(i)] = copy->result(i);
+    }
+    order_.push_back(&node);
+    return true;
+  }
+
+  Value* init_of(Value* value) {
+    if (value->is_constant_argument()) return module_.init_value(value);
+    const auto found = moved_.find(value);
+    if (found != moved_.end()) return found->second;
+    Node* source = value->producer();
+    Node* copy = module_.init.create_unchecked(*source->op, {}, source->attrs(), {value->type},
+                                               nullptr, source->origin);
+    return moved_[value] = copy->result();
+  }
+
+  // Constants for those of the moved values that main still needs.
+  bool finish() {
+    for (auto it = order_.rbegin(); it != order_.rend(); ++it) {
+      // What used it and moved too is gone already.
+      for (int i = 0; i < (*it)->num_results(); ++i) {
+        Value* value = (*it)->result(i);
+        if (value->uses().empty() && !module_.main.is_output(value)) continue;
+        Value* constant = module_.constant_for(moved_.at(value));
+        module_.main.replace_all_uses(value, constant);
+      }
+      std::vector<Value*> operands = (*it)->operands();
+      module_.main.erase(*it);
+      for (Value* operand : operands) {
+        if (operand == nullptr || operand->producer() == nullptr) continue;
+        if (operand->producer()->op->has(kSource) && is_dead(*operand->producer()) &&
+            sources_erased_.insert(operand->producer()).second) {
+          module_.main.erase(operand->producer());
+        }
+      }
+    }
+    return changed_;
+  }
+
+  Module& module_;
+  PassContext& context_;
+  std::map<Value*, Value*> moved_;  // values of main -> of init; lookups only
+  std::vector<Node*> order_;
+  std::set<Node*> sources_erased_;
+  bool changed_ = false;
+};
+
+}  // namespace
+
+KILN_PASS(fold_constants, "what depends on weights and literals alone moves to the init graph") {
+  return Folder(module, context).run();
+}
+
+}  // namespace kiln

@@ -1,0 +1,53 @@
+// Text tests of passes: `kiln-opt --test FILES...` (format: docs/ir.md).
+//
+//   // RUN: passes=cse,dce tolerance=0
+//   // DATA: "bn.running_var" positive
+//   // Why this case exists.
+//   main(%x: f32[2]) { ... }
+//   // ----
+//   the module as printed, or `// UNCHANGED`, or `// ERROR: K2205`
+//   // ====
+//   the next case
+//
+// Words of the RUN line: passes=LIST or pipeline=NAME; limit=N (of rewrites, for a single pass);
+// not-idempotent (a second run changes something again); order-dependent (another legal order of
+// nodes gives another result); not-executable (the reference executor cannot run it);
+// trivial-outputs (zeros are right); tolerance=T. A word that is not needed is an error too.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "kiln-opt/execution.h"
+#include "passes/pass_manager.h"
+
+namespace kiln {
+
+struct RunLine {
+  std::string passes;  // pipeline text
+  int64_t limit = -1;
+  bool not_idempotent = false;
+  bool order_dependent = false;
+  bool not_executable = false;
+  ExecutionRules rules;
+};
+
+// Reads the RUN and DATA lines of a text; K9001 for what they do not know. `passes` is empty when
+// there is no RUN line.
+Result<RunLine> parse_run_line(std::string_view text);
+
+// Options that give a run of `line` its limit.
+PassOptions pass_options(const RunLine& line);
+
+struct FileResult {
+  int cases = 0;
+  std::vector<std::string> failures;  // "FILE:LINE: text", possibly of several lines
+  bool rewritten = false;
+};
+
+// Runs all cases of a file. With `bless` the expected parts are replaced by what came out and only
+// the other checks can fail.
+Result<FileResult> run_test_file(const std::string& path, bool bless);
+
+}  // namespace kiln
