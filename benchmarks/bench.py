@@ -211,8 +211,8 @@ def build(options: argparse.Namespace) -> list[dict]:
     rows.append(row)
     after_capture = row["total_s"] - row["capture_s"]
     print(f"{label:20s}  build {after_capture:5.2f} s after {row['capture_s']:5.2f} s of capture  "
-          f"peak +{row['peak_over_model_mib']:6.0f} MiB for {row['weights_mib']:5.0f} MiB of weights"
-          f"  file {row['file_mib']:5.0f} MiB  load {row['load_s'] * 1e3:6.1f} ms", flush=True)
+          f"peak +{row['peak_over_model_mib']:6.0f} MiB for {row['weights_mib']:5.0f} MiB weights  "
+          f"file {row['file_mib']:5.0f} MiB  load {row['load_s'] * 1e3:6.1f} ms", flush=True)
   return rows
 
 
@@ -283,8 +283,9 @@ def markdown(results: dict) -> str:
     lines += ["| model | capture | build | peak above model | weights | file | load |",
               "|---|---|---|---|---|---|---|"]
     for row in results["build"]:
+      build_s = row["total_s"] - row["capture_s"]
       lines.append(
-        f"| {row['model']} | {row['capture_s']:.2f} s | {row['total_s'] - row['capture_s']:.2f} s | "
+        f"| {row['model']} | {row['capture_s']:.2f} s | {build_s:.2f} s | "
         f"{row['peak_over_model_mib']:.0f} MiB | {row['weights_mib']:.0f} MiB | "
         f"{row['file_mib']:.0f} MiB | {row['load_s'] * 1e3:.0f} ms |")
     lines.append("")

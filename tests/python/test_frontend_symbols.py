@@ -94,7 +94,7 @@ def test_location_skips_frames_of_torch():
   import torch
 
   trace = (f'  File "/home/me/site-packages/models/net.py", line 12, in forward\n    y = f(x)\n'
-           f'  File "{torch.__path__[0]}/nn/modules/linear.py", line 134, in forward\n    return 1\n')
+           f'  File "{torch.__path__[0]}/nn/modules/linear.py", line 134, in forward\n    return\n')
   assert location_of_trace(trace) == "models/net.py:12"
   assert location_of_trace('File "torch/fx/passes/runtime_assert.py", line 24, in x') == ""
   assert location_of_trace("") == ""

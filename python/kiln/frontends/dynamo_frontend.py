@@ -166,7 +166,8 @@ class _Graph:
       value = node.meta.get("val")
       index = _dynamo_index(node)
       source, example = (sources[index], examples[index]) if index is not None else (None, None)
-      kind = _static_kind(source, example) if source is not None and node not in written else "input"
+      frozen = source is not None and node not in written
+      kind = _static_kind(source, example) if frozen else "input"
       name = clean_module_path(_source_name(source)) if source is not None else ""
       if isinstance(value, torch.SymInt):
         name = f"size_{value.node.expr}"

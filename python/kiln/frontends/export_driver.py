@@ -46,8 +46,8 @@ def capture_module(model: torch.nn.Module, args: Sequence[Any] | None = None,
   The arguments are given as examples (`args`, `kwargs`) or as `inputs`: a sequence is taken by
   position, a dict by name; leaves are tensors, kiln.Input or plain values. `dynamic_shapes` is
   torch.export's; ranges can come from it or from kiln.Input, not from both.
-  The model's mode (training or eval) is taken as it is, with a warning where training shows. Non-strict
-  capture is tried first, then strict; `mode` says which worked.
+  The model's mode (training or eval) is taken as it is, with a warning where training shows.
+  Non-strict capture is tried first, then strict; `mode` says which worked.
   Raises FrontendError K1101 (arguments), K1102 (capture).
   """
   if not isinstance(model, torch.nn.Module):
@@ -265,7 +265,7 @@ def _maximum(dim: Any) -> int:
   return high if isinstance(high, int) else 2**62
 
 
-# ---- torch.export ---------------------------------------------------------------------------------
+# ---- torch.export -------------------------------------------------------------------------------
 
 
 def _export(model: torch.nn.Module, args: tuple, kwargs: dict, dynamic_shapes: Any,
@@ -327,5 +327,6 @@ def _trains(program: ExportedProgram) -> bool:
 
 def _has_autocast(program: ExportedProgram) -> bool:
   return any(getattr(n.target, "__name__", "") == "wrap_with_autocast"
-             for module in program.graph_module.modules() if isinstance(module, torch.fx.GraphModule)
+             for module in program.graph_module.modules()
+             if isinstance(module, torch.fx.GraphModule)
              for n in module.graph.nodes if n.op == "call_function")

@@ -132,7 +132,8 @@ class GraphWalker:
     if isinstance(value, torch.Tensor):
       meta = tensor_meta(value)
       if meta[0] == "opaque":
-        raise FrontendError("K1104", f"an input has a type that is not supported: {name}, {meta[1]}")
+        raise FrontendError(
+          "K1104", f"an input has a type that is not supported: {name}, {meta[1]}")
       return ("v", self.cap.input(name, *meta))
     kind = scalar_kind(value)
     if kind is None:

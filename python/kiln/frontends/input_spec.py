@@ -87,7 +87,8 @@ class Input:
     for dim, name in pairs.items():
       if not (isinstance(dim, int) and 0 <= dim < rank and isinstance(name, str)
               and name.isidentifier()):
-        raise self._error(f"a dim name must be an identifier for an existing dim: {dim!r}: {name!r}")
+        raise self._error(
+          f"a dim name must be an identifier for an existing dim: {dim!r}: {name!r}")
     return pairs
 
   @property
@@ -102,7 +103,7 @@ class Input:
     return self.dim_names.get(d) or f"dim{d}_{self.min_shape[d]}_{self.max_shape[d]}"
 
   def example(self, shape: Sequence[int] | None = None, seed: int = 0) -> torch.Tensor:
-    """A tensor of `shape` (default opt_shape) with values in `value_range`, equal for equal seeds."""
+    """A tensor of `shape` (default opt_shape) in `value_range`, equal for equal seeds."""
     shape = tuple(self.opt_shape if shape is None else shape)
     generator = torch.Generator().manual_seed(seed)
     low, high = self.value_range if self.value_range is not None else (None, None)

@@ -29,7 +29,7 @@ def clean_module_path(path: str) -> str:
 
 @lru_cache(maxsize=4096)
 def shorten_file(path: str) -> str:
-  """A path that says enough and leaks nothing: package-relative, else cwd-relative, else the name."""
+  """A path that leaks nothing: relative to the package or the working folder, or a bare name."""
   inside = _PACKAGES.match(path)
   if inside:
     return path[inside.end():]
@@ -39,7 +39,7 @@ def shorten_file(path: str) -> str:
 
 @lru_cache(maxsize=8192)
 def location_of_trace(stack_trace: str) -> str:
-  """"file.py:line" of the innermost frame outside torch; of the innermost frame if all are torch's."""
+  """"file.py:line" of the innermost frame outside torch; "" where there is none."""
   frames = [(m["file"], m["line"]) for m in _FRAME.finditer(stack_trace)]
   own = [f for f in frames if not os.path.abspath(f[0]).startswith((_TORCH, _HERE))
          and not f[0].startswith(("torch/", "<"))]

@@ -169,7 +169,7 @@ _ALLOWED_NODES = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.USub, ast.Add, ast
 
 
 def compile_expr(text: str) -> Callable[[Mapping[str, int]], int]:
-  """A function from symbol values to the value of `text`. ValueError for anything else than a size."""
+  """A function from symbol values to the value of `text`. ValueError if it is no size."""
   try:
     tree = ast.parse(text, mode="eval")
   except SyntaxError as error:

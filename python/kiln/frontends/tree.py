@@ -251,7 +251,8 @@ def _unflatten(node: dict, notes: list[str]) -> Rebuild:
   if kind == "named_tuple":
     cls = _find_type(node["type"])
     fields = list(node["fields"])
-    if cls is not None and issubclass(cls, tuple) and getattr(cls, "_fields", None) == tuple(fields):
+    if (cls is not None and issubclass(cls, tuple)
+        and getattr(cls, "_fields", None) == tuple(fields)):
       return lambda values, sizes: cls(*[item(values, sizes) for item in items])
     notes.append(f"output type is not available, a dict stands for it: {node['type']}")
     named = list(zip(fields, items, strict=True))
