@@ -1,0 +1,321 @@
+// kiln._native: the capture builder, compilation and programs for Python. No torch header here but
+// through native_program.h's plain interface.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <kiln/builder.h>
+#include <kiln/capture.h>
+#include <kiln/program.h>
+
+#include "base/check.h"
+#include "core/cpu_features.h"
+#include "core/dtype.h"
+#include "runtime/engine.h"
+#include "torch/python/native_program.h"
+#include "torch/python/weight_tensor.h"
+#include "torch/torch_host.h"
+
+namespace nb = nanobind;
+
+namespace kiln {
+namespace {
+
+// Thrown inside bindings, with Python's error already set.
+void raise(const Status& status) {
+  set_python_error(status);
+  throw nb::python_error();
+}
+
+void check(const Status& status) {
+  if (!status.ok()) raise(status);
+}
+
+template <typename T>
+T check(Result<T> result) {
+  if (!result.ok()) raise(result.status());
+  return std::move(result).value();
+}
+
+// Runs the body without the GIL; internal errors become Python's.
+template <typename F>
+auto compute(F&& body) -> decltype(body()) {
+  try {
+    nb::gil_scoped_release release;
+    return body();
+  } catch (const InternalError& error) {
+    return Status::error("K9001", error.what(), "this is a bug in kiln");
+  } catch (const std::bad_alloc&) {
+    return Status::error("K4201", "out of memory");
+  }
+}
+
+DType dtype_of(const std::string& name) {
+  const auto dtype = dtype_from_name(name);
+  if (!dtype) raise(Status::error("K1108", "unknown dtype: " + name));
+  return *dtype;
+}
+
+CaptureDim dim_text(nb::handle dim) {
+  if (nb::isinstance<nb::int_>(dim)) return std::to_string(nb::cast<int64_t>(dim));
+  return nb::cast<std::string>(dim);
+}
+
+std::vector<CaptureDim> dim_texts(nb::handle dims) {
+  std::vector<CaptureDim> result;
+  for (nb::handle dim : nb::cast<nb::list>(dims)) result.push_back(dim_text(dim));
+  return result;
+}
+
+char scalar_code(const std::string& kind) { return kind == "i64" ? 'i' : kind == "f64" ? 'f' : 'b'; }
+
+// ("f32", dims, strides) | ("scalar", kind) | ("opaque", why)
+CaptureMeta meta_of(nb::handle value) {
+  const auto tuple = nb::cast<nb::tuple>(value);
+  const auto first = nb::cast<std::string>(tuple[0]);
+  CaptureMeta meta;
+  if (first == "scalar") {
+    meta.scalar = scalar_code(nb::cast<std::string>(tuple[1]));
+  } else if (first == "opaque") {
+    meta.opaque = nb::cast<std::string>(tuple[1]);
+  } else {
+    meta.dtype = dtype_of(first);
+    meta.dims = dim_texts(tuple[1]);
+    if (!tuple[2].is_none()) meta.strides = dim_texts(tuple[2]);
+  }
+  return meta;
+}
+
+Device device_of(const std::string& name) {
+  Device device;
+  if (name.rfind("cuda", 0) == 0) {
+    device.kind = DeviceKind::kCuda;
+    if (name.size() > 5) device.index = std::stoi(name.substr(5));
+  } else if (name != "cpu") {
+    raise(Status::error("K1109", "unknown device: " + name));
+  }
+  return device;
+}
+
+CaptureArg arg_of(nb::handle value) {
+  CaptureArg arg;
+  if (value.is_none()) return arg;
+  if (PyBool_Check(value.ptr())) {
+    arg.value = value.is(nb::bool_(true));
+  } else if (PyLong_Check(value.ptr())) {
+    arg.value = nb::cast<int64_t>(value);
+  } else if (PyFloat_Check(value.ptr())) {
+    arg.value = nb::cast<double>(value);
+  } else if (nb::isinstance<nb::str>(value)) {
+    arg.value = nb::cast<std::string>(value);
+  } else if (nb::isinstance<nb::list>(value)) {
+    CaptureArg::List list;
+    for (nb::handle item : nb::cast<nb::list>(value)) list.push_back(arg_of(item));
+    arg.value = std::move(list);
+  } else {
+    const auto tuple = nb::cast<nb::tuple>(value);
+    const auto tag = nb::cast<std::string>(tuple[0]);
+    if (tag == "v") {
+      arg.value = CaptureArg::Value{nb::cast<int32_t>(tuple[1])};
+    } else if (tag == "e") {
+      arg.value = CaptureArg::Expr{nb::cast<std::string>(tuple[1])};
+    } else if (tag == "dtype") {
+      arg.value = dtype_of(nb::cast<std::string>(tuple[1]));
+    } else if (tag == "device") {
+      arg.value = device_of(nb::cast<std::string>(tuple[1]));
+    } else if (tag == "layout") {
+      arg.value = CaptureArg::Layout{nb::cast<std::string>(tuple[1])};
+    } else if (tag == "memory_format") {
+      arg.value = CaptureArg::MemoryFormat{nb::cast<std::string>(tuple[1])};
+    } else {
+      raise(Status::error("K1110", "unknown encoding of an argument: " + tag));
+    }
+  }
+  return arg;
+}
+
+using Handle = CaptureBuilder::Handle;
+
+std::vector<Handle> capture_call(CaptureBuilder& cap, const std::string& name,
+                                 const std::string& overload, nb::list args, nb::list results,
+                                 nb::tuple origin, const std::string& schema) {
+  std::vector<CaptureArg> arguments;
+  for (nb::handle arg : args) arguments.push_back(arg_of(arg));
+  std::vector<CaptureMeta> metas;
+  for (nb::handle result : results) metas.push_back(meta_of(result));
+  const CaptureOrigin place{nb::cast<std::string>(origin[0]), nb::cast<std::string>(origin[1])};
+  return check(cap.call(name, overload, arguments, metas, place, schema));
+}
+
+void bind_capture(nb::module_& m) {
+  nb::class_<CaptureBuilder>(m, "CaptureBuilder",
+                             "A captured program as a stream of calls; see frontends/protocol.py.")
+      .def(nb::init<>())
+      .def("symbol", [](CaptureBuilder& cap, const std::string& name, int64_t min,
+                        int64_t max) { check(cap.symbol(name, min, max)); })
+      .def("input",
+           [](CaptureBuilder& cap, const std::string& name, const std::string& dtype,
+              nb::list dims, nb::object strides) {
+             CaptureMeta meta;
+             meta.dtype = dtype_of(dtype);
+             meta.dims = dim_texts(dims);
+             if (!strides.is_none()) meta.strides = dim_texts(strides);
+             return check(cap.input(name, meta));
+           }, nb::arg(), nb::arg(), nb::arg(), nb::arg().none())
+      .def("scalar_input",
+           [](CaptureBuilder& cap, const std::string& name, const std::string& kind,
+              std::optional<std::string> expr) {
+             CaptureMeta meta;
+             meta.scalar = scalar_code(kind);
+             return check(cap.scalar_input(name, meta, expr.value_or("")));
+           }, nb::arg(), nb::arg(), nb::arg().none())
+      .def("weight", [](CaptureBuilder& cap, const std::string& name, nb::handle tensor,
+                        const std::string& kind) {
+        return check(cap.weight(name, check(borrow_tensor(tensor.ptr(), name)), kind));
+      })
+      .def("call", capture_call)
+      .def("output", [](CaptureBuilder& cap, nb::tuple value, const std::string& name) {
+        check(cap.output(nb::cast<Handle>(value[1]), name));
+      })
+      .def("mutation", [](CaptureBuilder& cap, const std::string& kind, const std::string& target,
+                          Handle value) {
+        check(kind == "buffer" ? cap.mutates_buffer(target, value)
+                               : cap.mutates_input(target, value));
+      })
+      .def("keep_in_torch", [](CaptureBuilder& cap, std::vector<std::string> ops,
+                               std::vector<std::string> modules) {
+        cap.keep_in_torch(std::move(ops), std::move(modules));
+      })
+      .def("records", [](CaptureBuilder& cap) {
+        nb::list list;
+        for (const auto& record : cap.records()) {
+          nb::dict row;
+          row["op"] = record.op;
+          row["module_path"] = record.origin.module_path;
+          row["location"] = record.origin.location;
+          row["native"] = record.native;
+          row["code"] = record.code;
+          row["reason"] = record.reason;
+          list.append(row);
+        }
+        return list;
+      });
+}
+
+BuildOptions build_options(int threads, bool strict, int min_block_size, const std::string& target,
+                           const std::string& metadata, const std::string& name) {
+  BuildOptions options;
+  options.threads = threads;
+  options.strict = strict;
+  options.min_block_size = min_block_size;
+  options.target = target;
+  options.metadata = metadata;
+  options.name = name;
+  return options;
+}
+
+nb::list infos(const std::vector<TensorInfo>& tensors) {
+  nb::list list;
+  for (const TensorInfo& info : tensors) {
+    nb::dict row;
+    row["name"] = info.name;
+    row["dtype"] = std::string(dtype_name(info.dtype));
+    nb::list dims;
+    for (const DimInfo& dim : info.dims) dims.append(nb::make_tuple(dim.expression, dim.min, dim.max));
+    row["dims"] = dims;
+    list.append(row);
+  }
+  return list;
+}
+
+nb::object call_program(NativeProgram& program, nb::handle inputs) {
+  PyObject* results = program.run(inputs.ptr());
+  if (results == nullptr) throw nb::python_error();
+  return nb::steal(results);
+}
+
+void bind_program(nb::module_& m) {
+  nb::class_<NativeProgram>(m, "NativeProgram", "A program ready to run; thread-safe.")
+      .def("run", call_program, "List of inputs -> list of outputs.")
+      .def("__call__", call_program)
+      .def("inputs", [](NativeProgram& p) { return infos(p.program().inputs()); })
+      .def("outputs", [](NativeProgram& p) { return infos(p.program().outputs()); })
+      .def("metadata", [](NativeProgram& p) { return p.program().metadata(); })
+      .def("report_json", [](NativeProgram& p) { return p.program().report_json(); })
+      .def("bindings_made", [](NativeProgram& p) { return p.program().engine()->bindings_made(); },
+           "Distinct shapes (and thread counts) prepared so far.")
+      .def("packed_bytes",
+           [](NativeProgram& p) { return p.program().engine()->constants()->owned_bytes; },
+           "Bytes of constants that are not borrowed weights.")
+      .def("time_run",
+           [](NativeProgram& p, nb::handle inputs, int64_t repeats) {
+             const auto times = p.time_run(inputs.ptr(), repeats);
+             if (times.first < 0) throw nb::python_error();
+             return times;
+           },
+           "Median seconds of (C++ run with preallocated outputs, allocation of the outputs).")
+      .def("profile", [](NativeProgram& p, nb::handle inputs, int64_t repeats) {
+        std::string rows = p.profile(inputs.ptr(), repeats);
+        if (rows.empty()) throw nb::python_error();
+        return rows;
+      });
+  nb::class_<CompiledProgram>(m, "CompiledProgram", "A built program: instantiate() and save().")
+      .def("instantiate",
+           [](CompiledProgram& p, int threads) {
+             LoadOptions options;
+             options.threads = threads;
+             options.host = torch_host();
+             auto program = check(compute([&] { return p.instantiate(options); }));
+             return std::make_unique<NativeProgram>(std::move(program));
+           })
+      .def("save", [](CompiledProgram& p, const std::string& path) {
+        check(compute([&] { return p.save(path); }));
+      })
+      .def("report_json", [](CompiledProgram& p) { return p.report_json(); })
+      .def("ir", [](CompiledProgram& p, const std::string& stage) { return p.ir(stage); })
+      .def("weight_names", &CompiledProgram::weight_names);
+}
+
+}  // namespace
+
+NB_MODULE(_native, m) {
+  m.doc() = "Kiln's compiler and runtime for Python.";
+  nb::set_leak_warnings(false);
+  bind_capture(m);
+  bind_program(m);
+  m.def("set_error_class", [](nb::handle cls) { set_error_class(cls.ptr()); });
+  m.def("compile",
+        [](CaptureBuilder& cap, int threads, bool strict, int min_block_size,
+           const std::string& target, const std::string& metadata, const std::string& name) {
+          const BuildOptions options =
+              build_options(threads, strict, min_block_size, target, metadata, name);
+          return check(compute([&] { return compile(cap, options); }));
+        },
+        nb::arg("capture"), nb::arg("threads") = 0, nb::arg("strict") = false,
+        nb::arg("min_block_size") = 1, nb::arg("target") = "", nb::arg("metadata") = "{}",
+        nb::arg("name") = "");
+  m.def("explain",
+        [](CaptureBuilder& cap, bool strict, int min_block_size, const std::string& target) {
+          const BuildOptions options = build_options(0, strict, min_block_size, target, "{}", "");
+          return check(compute([&] { return explain(cap, options); }));
+        },
+        nb::arg("capture"), nb::arg("strict") = false, nb::arg("min_block_size") = 1,
+        nb::arg("target") = "");
+  m.def("load",
+        [](const std::string& path, int threads, bool trust, std::vector<std::string> allow_ops) {
+          LoadOptions options;
+          options.threads = threads;
+          options.trust = trust;
+          options.allow_ops = std::move(allow_ops);
+          options.host = torch_host();
+          auto program = check(compute([&] { return Program::load(path, options); }));
+          return std::make_unique<NativeProgram>(std::move(program));
+        },
+        nb::arg("path"), nb::arg("threads") = 0, nb::arg("trust") = false,
+        nb::arg("allow_ops") = std::vector<std::string>());
+  m.def("cpu_level", [] { return std::string(cpu_level_name(cpu_level())); });
+}
+
+}  // namespace kiln

@@ -1,0 +1,286 @@
+#include "torch/python/native_program.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/python_variable.h>
+#include <torch/csrc/jit/python/pybind_utils.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "base/check.h"
+#include "base/json.h"
+#include "runtime/engine.h"
+#include "runtime/execution.h"
+#include "torch/dtype_conversion.h"
+#include "torch/torch_host.h"
+
+namespace kiln {
+namespace {
+
+PyObject* error_class = nullptr;
+
+// Inputs of one call. Tensors are kept so that their sizes and memory stay.
+struct CallInputs {
+  std::vector<at::Tensor> tensors;
+  std::vector<TensorView> views;
+  std::vector<std::shared_ptr<HostObject>> objects;  // of object inputs
+};
+
+bool read_inputs(PyObject* sequence, const EnginePlan& plan, CallInputs& inputs) {
+  const Py_ssize_t count = PySequence_Fast_GET_SIZE(sequence);
+  PyObject** items = PySequence_Fast_ITEMS(sequence);
+  inputs.tensors.resize(static_cast<size_t>(count));
+  inputs.views.resize(static_cast<size_t>(count));
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    const auto index = static_cast<size_t>(i);
+    const bool is_object = index < plan.inputs.size() && plan.inputs[index].is_object;
+    if (is_object) {
+      inputs.objects.resize(static_cast<size_t>(count));
+      inputs.objects[index] = wrap_in_object(torch::jit::toTypeInferredIValue(items[i]));
+      continue;
+    }
+    if (!THPVariable_Check(items[i])) {
+      set_python_error(Status::error(
+          "K4111", "input is no tensor: input " + std::to_string(i) + " is " +
+                       Py_TYPE(items[i])->tp_name));
+      return false;
+    }
+    at::Tensor tensor = THPVariable_Unpack(items[i]);
+    const auto dtype = from_scalar_type(tensor.scalar_type());
+    const std::string name =
+        index < plan.inputs.size() ? plan.inputs[index].name : std::to_string(i);
+    if (!dtype || tensor.layout() != c10::kStrided) {
+      set_python_error(Status::error("K4102", "wrong dtype or layout: input '" + name + "' is " +
+                                                  std::string(c10::toString(tensor.scalar_type()))));
+      return false;
+    }
+    if (!tensor.is_cpu()) {
+      set_python_error(Status::error("K4107", "wrong device: input '" + name + "' is on " +
+                                                  tensor.device().str() + ", expected cpu"));
+      return false;
+    }
+    if (tensor.is_conj() || tensor.is_neg()) tensor = tensor.resolve_conj().resolve_neg();
+    inputs.views[index] = {tensor.data_ptr(),         *dtype, Device(),
+                           static_cast<int>(tensor.dim()), tensor.sizes().data(),
+                           tensor.strides().data()};
+    inputs.tensors[index] = std::move(tensor);
+  }
+  return true;
+}
+
+// Allocates the fresh outputs of the prepared shapes.
+void allocate_outputs(ExecutionContext::Impl& context, std::vector<at::Tensor>& tensors,
+                      std::vector<TensorView>& views) {
+  const EnginePlan& plan = context.engine().plan();
+  const std::vector<TensorSpec>& specs = context.output_specs();
+  tensors.resize(plan.outputs.size());
+  views.resize(plan.outputs.size());
+  for (size_t i = 0; i < plan.outputs.size(); ++i) {
+    if (plan.outputs[i].kind != PlanOutput::Kind::kResult || plan.outputs[i].signature.is_object) {
+      continue;
+    }
+    const TensorSpec& spec = specs[i];
+    tensors[i] = at::detail::empty_strided_cpu(spec.shape, spec.strides, to_scalar_type(spec.dtype));
+    views[i] = {tensors[i].mutable_data_ptr(), spec.dtype, Device(),
+                static_cast<int>(spec.shape.size()), spec.shape.data(), spec.strides.data()};
+  }
+}
+
+Status guarded(Status (*body)(void*), void* data) {
+  try {
+    return body(data);
+  } catch (const InternalError& error) {
+    return Status::error("K9001", error.what(), "this is a bug in kiln");
+  } catch (const std::bad_alloc&) {
+    return Status::error("K4201", "out of memory");
+  } catch (const std::exception& error) {
+    return Status::error("K9002", error.what());
+  }
+}
+
+template <typename F>
+Status guarded(F& body) {
+  return guarded([](void* data) { return (*static_cast<F*>(data))(); }, &body);
+}
+
+}  // namespace
+
+void set_error_class(PyObject* cls) {
+  Py_XINCREF(cls);
+  Py_XDECREF(error_class);
+  error_class = cls;
+}
+
+void set_python_error(const Status& status) {
+  if (error_class == nullptr) {
+    PyErr_SetString(PyExc_RuntimeError, status.to_string().c_str());
+    return;
+  }
+  std::string place;
+  for (const std::string& part : status.origin()) place += (place.empty() ? "" : ", ") + part;
+  PyObject* arguments = Py_BuildValue("(ssss)", status.code().c_str(), status.message().c_str(),
+                                      status.hint().c_str(), place.c_str());
+  if (arguments == nullptr) return;
+  PyErr_SetObject(error_class, arguments);
+  Py_DECREF(arguments);
+}
+
+NativeProgram::NativeProgram(std::shared_ptr<Program> program) : program_(std::move(program)) {}
+
+std::unique_ptr<ExecutionContext> NativeProgram::take_context() {
+  std::lock_guard lock(mutex_);
+  if (!idle_.empty()) {
+    auto context = std::move(idle_.back());
+    idle_.pop_back();
+    return context;
+  }
+  ++contexts_made_;
+  return program_->create_context();
+}
+
+void NativeProgram::give_back(std::unique_ptr<ExecutionContext> context) {
+  std::lock_guard lock(mutex_);
+  idle_.push_back(std::move(context));
+}
+
+PyObject* NativeProgram::run(PyObject* inputs) {
+  if (!PyList_Check(inputs) && !PyTuple_Check(inputs)) {
+    PyErr_SetString(PyExc_TypeError, "inputs must be a list or a tuple");
+    return nullptr;
+  }
+  const EnginePlan& plan = program_->engine()->plan();
+  CallInputs call;
+  if (!read_inputs(inputs, plan, call)) return nullptr;
+  std::unique_ptr<ExecutionContext> context = take_context();
+  std::vector<at::Tensor> tensors;
+  std::vector<TensorView> views;
+  Status status;
+  auto body = [&]() -> Status {
+    ExecutionContext::Impl& impl = *context->impl();
+    KILN_RETURN_IF_ERROR(impl.prepare(call.views));
+    allocate_outputs(impl, tensors, views);
+    for (size_t i = 0; i < call.objects.size(); ++i) {
+      if (call.objects[i]) impl.set_input_object(static_cast<int>(i), std::move(call.objects[i]));
+    }
+    return impl.run(call.views, views);
+  };
+  Py_BEGIN_ALLOW_THREADS;
+  status = guarded(body);
+  Py_END_ALLOW_THREADS;
+  if (!status.ok()) {
+    // A context that failed may hold half-run state; the next call makes a new one.
+    set_python_error(status);
+    return nullptr;
+  }
+  PyObject* results = PyList_New(0);
+  for (size_t i = 0; results != nullptr && i < plan.outputs.size(); ++i) {
+    const PlanOutput& output = plan.outputs[i];
+    PyObject* item = nullptr;
+    if (output.kind == PlanOutput::Kind::kWriteInput) continue;
+    if (output.kind == PlanOutput::Kind::kViewOfInput) {
+      item = PySequence_Fast_GET_ITEM(inputs, output.target);
+      Py_INCREF(item);
+    } else if (output.signature.is_object) {
+      const auto object = context->impl()->take_output_object(static_cast<int>(i));
+      if (object != nullptr) {
+        item = torch::jit::toPyObject(unwrap_object(*object)).release().ptr();
+      } else {
+        item = Py_None;
+        Py_INCREF(item);
+      }
+    } else {
+      item = THPVariable_Wrap(std::move(tensors[i]));
+    }
+    if (item == nullptr || PyList_Append(results, item) != 0) {
+      Py_XDECREF(item);
+      Py_CLEAR(results);
+      break;
+    }
+    Py_DECREF(item);
+  }
+  give_back(std::move(context));
+  return results;
+}
+
+namespace {
+
+double median(std::vector<double>& times) {
+  std::nth_element(times.begin(), times.begin() + static_cast<int64_t>(times.size() / 2), times.end());
+  return times[times.size() / 2];
+}
+
+}  // namespace
+
+std::pair<double, double> NativeProgram::time_run(PyObject* inputs, int64_t repeats) {
+  using Clock = std::chrono::steady_clock;
+  CallInputs call;
+  if (!read_inputs(inputs, program_->engine()->plan(), call)) return {-1, -1};
+  auto context = take_context();
+  ExecutionContext::Impl& impl = *context->impl();
+  std::vector<double> runs, allocations;
+  std::vector<at::Tensor> tensors;
+  std::vector<TensorView> views;
+  auto body = [&]() -> Status {
+    KILN_RETURN_IF_ERROR(impl.prepare(call.views));
+    for (int64_t i = 0; i < repeats; ++i) {
+      const auto start = Clock::now();
+      allocate_outputs(impl, tensors, views);
+      const auto allocated = Clock::now();
+      KILN_RETURN_IF_ERROR(context->run(call.views, views));
+      const auto end = Clock::now();
+      allocations.push_back(std::chrono::duration<double>(allocated - start).count());
+      runs.push_back(std::chrono::duration<double>(end - allocated).count());
+    }
+    return {};
+  };
+  const Status status = guarded(body);
+  if (!status.ok() || repeats < 1) {
+    set_python_error(status);
+    return {-1, -1};
+  }
+  give_back(std::move(context));
+  return {median(runs), median(allocations)};
+}
+
+std::string NativeProgram::profile(PyObject* inputs, int64_t repeats) {
+  CallInputs call;
+  const EnginePlan& plan = program_->engine()->plan();
+  if (!read_inputs(inputs, plan, call)) return {};
+  auto context = program_->create_context();
+  ExecutionContext::Impl& impl = *context->impl();
+  std::vector<std::vector<double>> seconds;
+  std::vector<at::Tensor> tensors;
+  std::vector<TensorView> views;
+  impl.set_profiling(true);
+  auto body = [&]() -> Status {
+    for (int64_t i = 0; i < repeats; ++i) {
+      KILN_RETURN_IF_ERROR(impl.prepare(call.views));
+      allocate_outputs(impl, tensors, views);
+      KILN_RETURN_IF_ERROR(impl.run(call.views, views));
+      const auto& steps = impl.step_seconds();
+      seconds.resize(impl.binding().shape->steps.size());
+      for (size_t k = 0; k < seconds.size(); ++k) seconds[k].push_back(steps[k]);
+    }
+    return {};
+  };
+  const Status status = guarded(body);
+  if (!status.ok() || repeats < 1) {
+    set_python_error(status);
+    return {};
+  }
+  Json rows = Json::array();
+  for (size_t k = 0; k < seconds.size(); ++k) {
+    const ShapePlan::RunStep& step = impl.binding().shape->steps[k];
+    const StepDesc& desc = plan.main.steps[static_cast<size_t>(step.index)];
+    Json row = Json::object();
+    row.set("kind", desc.kind);
+    row.set("label", desc.label);
+    row.set("origin", desc.origin);
+    row.set("implementation", step.step->implementation());
+    row.set("seconds", median(seconds[k]));
+    rows.push_back(std::move(row));
+  }
+  return rows.dump();
+}
+
+}  // namespace kiln

@@ -1,0 +1,48 @@
+// The callable that Python holds: tensors in, tensors out, one crossing per call.
+#pragma once
+
+#include <Python.h>
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include <kiln/program.h>
+
+namespace kiln {
+
+// Runs one program from any number of threads; contexts are pooled.
+class NativeProgram {
+ public:
+  explicit NativeProgram(std::shared_ptr<Program> program);
+
+  Program& program() { return *program_; }
+  // `inputs`: a list or tuple with one object per program input (tensors; numbers for object
+  // inputs). Returns a new list of the results that are the program's own (not written inputs), or
+  // null with a Python error set. Releases the GIL while running.
+  PyObject* run(PyObject* inputs);
+  // Median seconds of `repeats` C++ runs on these inputs with preallocated outputs, and of the
+  // allocation of the outputs alone.
+  std::pair<double, double> time_run(PyObject* inputs, int64_t repeats);
+  // Seconds per step of one profiled run, with kind, label, origin and implementation: JSON array.
+  std::string profile(PyObject* inputs, int64_t repeats);
+  // Contexts made so far.
+  size_t contexts_made() const { return contexts_made_; }
+
+ private:
+  std::unique_ptr<ExecutionContext> take_context();
+  void give_back(std::unique_ptr<ExecutionContext> context);
+
+  std::shared_ptr<Program> program_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<ExecutionContext>> idle_;
+  size_t contexts_made_ = 0;
+};
+
+// Sets kiln's Python exception from a failed status.
+void set_python_error(const Status& status);
+// The exception class; called once by the package.
+void set_error_class(PyObject* error_class);
+
+}  // namespace kiln

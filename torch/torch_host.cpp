@@ -1,0 +1,299 @@
+#include "torch/torch_host.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/core/jit_type.h>
+
+#include <algorithm>
+#include <sstream>
+
+#include "base/status.h"
+#include "torch/dtype_conversion.h"
+
+namespace kiln {
+namespace {
+
+struct TorchObject : HostObject {
+  c10::IValue value;
+};
+
+at::Tensor tensor_from(const HostOperand& operand) {
+  if (operand.object != nullptr) return unwrap_object(*operand.object).toTensor();
+  const TensorView& view = operand.view;
+  return at::from_blob(view.data, at::IntArrayRef(view.shape, static_cast<size_t>(view.rank)),
+                       at::IntArrayRef(view.strides, static_cast<size_t>(view.rank)),
+                       at::TensorOptions().dtype(to_scalar_type(view.dtype)));
+}
+
+c10::IValue operand_value(const HostOperand& operand) {
+  if (operand.object != nullptr) return unwrap_object(*operand.object);
+  return tensor_from(operand);
+}
+
+// Converts arguments to what the schema wants. `dims` and `operands` may be null while preparing,
+// when only constant arguments are converted.
+class ArgumentConverter {
+ public:
+  const std::vector<HostOperand>* operands = nullptr;
+  const std::vector<int64_t>* dims = nullptr;
+  size_t next_dim = 0;
+
+  // True when the argument is the same at every call.
+  static bool is_constant(const CallArg& arg) {
+    if (arg.get<CallArg::Operand>() != nullptr) return false;
+    if (const auto* expr = arg.get<DimExpr>()) return expr->is_constant();
+    if (const auto* list = arg.get<CallArg::List>()) {
+      for (const CallArg& item : *list) {
+        if (!is_constant(item)) return false;
+      }
+    }
+    return true;
+  }
+
+  c10::IValue convert(const CallArg& arg, const c10::TypePtr& wanted) {
+    c10::TypePtr type = wanted;
+    if (type->kind() == c10::TypeKind::OptionalType) {
+      if (arg.is_none()) return c10::IValue();
+      type = type->castRaw<c10::OptionalType>()->getElementType();
+    }
+    if (const auto* operand = arg.get<CallArg::Operand>()) {
+      return operand_value((*operands)[static_cast<size_t>(operand->index)]);
+    }
+    if (const auto* list = arg.get<CallArg::List>()) return convert_list(*list, type);
+    if (const auto* flag = arg.get<bool>()) {
+      return type->kind() == c10::TypeKind::IntType ? c10::IValue(static_cast<int64_t>(*flag))
+                                                    : c10::IValue(*flag);
+    }
+    if (const auto* expr = arg.get<DimExpr>()) {
+      const int64_t value = expr->is_constant() ? expr->value() : (*dims)[next_dim++];
+      if (type->kind() == c10::TypeKind::FloatType) return c10::IValue(static_cast<double>(value));
+      if (type->kind() == c10::TypeKind::BoolType) return c10::IValue(value != 0);
+      // One integer stands for a list of one, as in Python.
+      if (type->kind() == c10::TypeKind::ListType) return c10::IValue(c10::List<int64_t>({value}));
+      return c10::IValue(value);
+    }
+    if (const auto* number = arg.get<double>()) return c10::IValue(*number);
+    if (const auto* text = arg.get<std::string>()) return c10::IValue(*text);
+    if (const auto* dtype = arg.get<DType>()) {
+      return c10::IValue(static_cast<int64_t>(to_scalar_type(*dtype)));
+    }
+    if (const auto* device = arg.get<Device>()) {
+      return c10::IValue(device->kind == DeviceKind::kCpu
+                             ? c10::Device(c10::DeviceType::CPU)
+                             : c10::Device(c10::DeviceType::CUDA,
+                                           static_cast<c10::DeviceIndex>(device->index)));
+    }
+    if (const auto* format = arg.get<MemoryFormat>()) {
+      return c10::IValue(static_cast<int64_t>(to_torch(*format)));
+    }
+    if (const auto* layout = arg.get<CallArg::Layout>()) {
+      TORCH_CHECK(layout->name == "strided", "layout is not strided: ", layout->name);
+      return c10::IValue(static_cast<int64_t>(c10::kStrided));
+    }
+    return c10::IValue();
+  }
+
+ private:
+  static c10::MemoryFormat to_torch(MemoryFormat format) {
+    switch (format) {
+      case MemoryFormat::kContiguous: return c10::MemoryFormat::Contiguous;
+      case MemoryFormat::kPreserve: return c10::MemoryFormat::Preserve;
+      case MemoryFormat::kChannelsLast: return c10::MemoryFormat::ChannelsLast;
+      case MemoryFormat::kChannelsLast3d: return c10::MemoryFormat::ChannelsLast3d;
+    }
+    return c10::MemoryFormat::Contiguous;
+  }
+
+  c10::IValue convert_list(const CallArg::List& list, const c10::TypePtr& type) {
+    TORCH_CHECK(type->kind() == c10::TypeKind::ListType, "list given for ", type->str());
+    const c10::TypePtr element = type->castRaw<c10::ListType>()->getElementType();
+    c10::impl::GenericList result(element);
+    result.reserve(list.size());
+    for (const CallArg& item : list) result.push_back(convert(item, element));
+    return c10::IValue(std::move(result));
+  }
+};
+
+bool overlaps(const at::Tensor& a, const at::Tensor& b) {
+  if (!a.has_storage() || !b.has_storage()) return false;
+  const auto* a_begin = static_cast<const char*>(a.storage().data());
+  const auto* b_begin = static_cast<const char*>(b.storage().data());
+  if (a_begin == nullptr || b_begin == nullptr) return false;
+  return a_begin < b_begin + b.storage().nbytes() && b_begin < a_begin + a.storage().nbytes();
+}
+
+bool has_strides(const at::Tensor& tensor, const std::vector<int64_t>& strides) {
+  for (int64_t d = 0; d < tensor.dim(); ++d) {
+    if (tensor.size(d) != 1 && tensor.stride(d) != strides[static_cast<size_t>(d)]) return false;
+  }
+  return true;
+}
+
+void append_values(const c10::IValue& value, std::vector<c10::IValue>& out) {
+  if (value.isTensorList()) {
+    for (const at::Tensor& tensor : value.toTensorVector()) out.emplace_back(tensor);
+  } else {
+    out.push_back(value);
+  }
+}
+
+class TorchCall : public HostCall {
+ public:
+  TorchCall(c10::OperatorHandle op, Call call, int num_results)
+      : op_(std::move(op)), call_(std::move(call)), num_results_(num_results) {
+    const auto& arguments = op_.schema().arguments();
+    ArgumentConverter converter;
+    for (size_t i = 0; i < call_.args.size(); ++i) {
+      constant_.push_back(ArgumentConverter::is_constant(call_.args[i]));
+      prepared_.push_back(constant_.back()
+                              ? converter.convert(call_.args[i], arguments[i].real_type())
+                              : c10::IValue());
+    }
+  }
+
+  Status run(const std::vector<HostOperand>& operands, const std::vector<int64_t>& dims,
+             const std::vector<HostExpected>& expected,
+             std::vector<std::shared_ptr<HostObject>>& results) override {
+    try {
+      return run_unguarded(operands, dims, expected, results);
+    } catch (const c10::Error& error) {
+      return Status::error("K4304", std::string("pytorch operator failed: ") +
+                                        error.what_without_backtrace());
+    } catch (const std::exception& error) {
+      return Status::error("K4304", std::string("pytorch operator failed: ") + error.what());
+    }
+  }
+
+ private:
+  Status run_unguarded(const std::vector<HostOperand>& operands, const std::vector<int64_t>& dims,
+                       const std::vector<HostExpected>& expected,
+                       std::vector<std::shared_ptr<HostObject>>& results) {
+    const at::NoGradGuard no_grad;
+    ArgumentConverter converter;
+    converter.operands = &operands;
+    converter.dims = &dims;
+    torch::jit::Stack stack;
+    std::vector<c10::IValue> written;
+    std::vector<at::Tensor> borrowed;  // memory of the program that results must not share
+    const auto& arguments = op_.schema().arguments();
+    for (size_t i = 0; i < call_.args.size(); ++i) {
+      c10::IValue value = constant_[i]
+                              ? prepared_[i]
+                              : converter.convert(call_.args[i], arguments[i].real_type());
+      const auto* alias = arguments[i].alias_info();
+      if (alias != nullptr && alias->isWrite() && value.isTensor()) {
+        value = value.toTensor().clone();
+        written.push_back(value);
+      } else if (!constant_[i]) {
+        std::vector<c10::IValue> tensors;
+        append_values(value, tensors);
+        for (const c10::IValue& tensor : tensors) {
+          if (tensor.isTensor() && tensor.toTensor().defined()) borrowed.push_back(tensor.toTensor());
+        }
+      }
+      stack.push_back(std::move(value));
+    }
+    op_.callBoxed(&stack);
+    std::vector<c10::IValue> values;
+    for (const c10::IValue& value : stack) append_values(value, values);
+    for (c10::IValue& value : written) values.push_back(std::move(value));
+    if (static_cast<int>(values.size()) != num_results_) {
+      return Status::error("K4302", "operator gave another number of results than at capture: " +
+                                        std::to_string(values.size()) + ", expected " +
+                                        std::to_string(num_results_));
+    }
+    for (size_t i = 0; i < values.size(); ++i) {
+      if (values[i].isTensor()) {
+        at::Tensor tensor = values[i].toTensor();
+        if (!expected[i].is_object) {
+          KILN_RETURN_IF_ERROR(check(tensor, expected[i].spec, i));
+        }
+        const bool shared = std::any_of(borrowed.begin(), borrowed.end(), [&](const at::Tensor& t) {
+          return overlaps(tensor, t);
+        });
+        if (!expected[i].is_object && !has_strides(tensor, expected[i].spec.strides)) {
+          at::Tensor dense = at::empty_strided(tensor.sizes(), expected[i].spec.strides,
+                                               tensor.options());
+          dense.copy_(tensor);
+          tensor = dense;
+        } else if (shared) {
+          tensor = expected[i].is_object ? tensor.clone()
+                                         : at::empty_strided(tensor.sizes(), tensor.strides(),
+                                                             tensor.options()).copy_(tensor);
+        }
+        values[i] = tensor;
+      }
+      results.push_back(wrap_in_object(values[i]));
+    }
+    return {};
+  }
+
+  static Status check(const at::Tensor& tensor, const TensorSpec& spec, size_t index) {
+    const auto dtype = from_scalar_type(tensor.scalar_type());
+    if (tensor.defined() && dtype && *dtype == spec.dtype && tensor.is_cpu() &&
+        tensor.layout() == c10::kStrided && tensor.sizes() == at::IntArrayRef(spec.shape)) {
+      return {};
+    }
+    std::ostringstream shape;
+    shape << tensor.sizes() << " " << tensor.scalar_type();
+    return Status::error("K4302", "operator gave another dtype, device or shape than at capture: "
+                                  "result " + std::to_string(index) + " is " + shape.str());
+  }
+
+  c10::OperatorHandle op_;
+  Call call_;
+  int num_results_;
+  std::vector<bool> constant_;
+  std::vector<c10::IValue> prepared_;
+};
+
+class TorchHost : public Host {
+ public:
+  std::string name() const override { return "torch"; }
+
+  Result<std::unique_ptr<HostCall>> prepare(const Call& call, int num_results) override {
+    auto op = c10::Dispatcher::singleton().findSchema({call.name, call.overload});
+    if (!op) {
+      return Status::error("K4301", "pytorch has no such operator: " + call.full_name(),
+                           "import the library that defines it first");
+    }
+    if (call.args.size() != op->schema().arguments().size()) {
+      return Status::error("K4301", "operator has another number of arguments than at capture: " +
+                                        call.full_name());
+    }
+    try {
+      return std::unique_ptr<HostCall>(new TorchCall(*op, call, num_results));
+    } catch (const c10::Error& error) {
+      return Status::error("K4301", "arguments do not fit the operator: " + call.full_name() + ": " +
+                                        error.what_without_backtrace());
+    }
+  }
+};
+
+}  // namespace
+
+Host* torch_host() {
+  static TorchHost* host = new TorchHost();
+  return host;
+}
+
+std::shared_ptr<HostObject> wrap_in_object(const c10::IValue& value) {
+  auto object = std::make_shared<TorchObject>();
+  object->value = value;
+  if (value.isTensor() && value.toTensor().defined()) {
+    const at::Tensor& tensor = object->value.toTensor();
+    const auto dtype = from_scalar_type(tensor.scalar_type());
+    if (dtype && tensor.is_cpu() && tensor.layout() == c10::kStrided && !tensor.is_conj() &&
+        !tensor.is_neg()) {
+      object->view = {tensor.data_ptr(), *dtype,           Device(), static_cast<int>(tensor.dim()),
+                      tensor.sizes().data(), tensor.strides().data()};
+    }
+  }
+  return object;
+}
+
+const c10::IValue& unwrap_object(const HostObject& object) {
+  return static_cast<const TorchObject&>(object).value;
+}
+
+}  // namespace kiln
