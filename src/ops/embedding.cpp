@@ -1,5 +1,6 @@
 // embedding: rows of a table.
 #include "ops/aten_args.h"
+#include "ops/index_value.h"
 #include "ops/operand_checks.h"
 #include "ops/reference_data.h"
 #include "ops/sample_types.h"
@@ -19,11 +20,7 @@ Status reference(const ReferenceContext& c) {
   const int64_t rows = c.in(0).size(0);
   const int64_t width = c.in(0).size(1);
   for (int64_t i = 0; i < c.in(1).num_elements(); ++i) {
-    const int64_t id = c.in(1).get_int(i);
-    if (id < 0 || id >= rows) {
-      return Status::error("K4210", "embedding: index out of range, " + std::to_string(id) +
-                                        " of " + std::to_string(rows));
-    }
+    KILN_ASSIGN_OR_RETURN(const int64_t id, checked_index("embedding", c.in(1).get_int(i), rows));
     for (int64_t e = 0; e < width; ++e) {
       copy_element(c.in(0), id * width + e, c.out(), i * width + e);
     }
