@@ -1,4 +1,4 @@
-// The windows of adaptive pooling: output i of n covers inputs floor(i*size/n) up to, not including,
+// The windows of adaptive pooling: output i of n covers inputs floor(i*size/n) up to, and not with,
 // ceil((i+1)*size/n). Neighbouring windows may share an element.
 #pragma once
 

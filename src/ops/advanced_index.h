@@ -11,8 +11,8 @@
 
 namespace kiln {
 
-// Shape of x[indices], where operand 0 is x, operands `first_index`... are the index tensors and the
-// field `axes` says, ascending, which axis of x each one indexes. K2203, K2204, K2205.
+// Shape of x[indices], where operand 0 is x, operands `first_index`... are the index tensors and
+// the field `axes` says, ascending, which axis of x each one indexes. K2203 to K2205.
 Result<Shape> advanced_index_shape(const OpContext& context, int first_index);
 
 // For each element of x[indices], row-major, its flat position in x; writes the shape too. Negative

@@ -1,5 +1,5 @@
-// Where an output of `resize` reads: taps and weights along one axis, with the arithmetic of torch's
-// upsample functions (single precision where they use it, because rounding decides which element is
+// Where an output of `resize` reads: taps and weights along one axis, with the arithmetic of
+// torch's upsample functions (single precision where they use it, because rounding decides which element is
 // nearest).
 #pragma once
 
@@ -20,8 +20,8 @@ struct ResizeTap {
   double weight = 0;
 };
 
-// Taps of output `output` of `outputs` over `inputs` elements of one of `rank` spatial axes. `scale`
-// is the factor outputs/inputs that the user gave; 0: the sizes decide.
+// Taps of output `output` of `outputs` over `inputs` elements of one of `rank` spatial axes.
+// `scale` is the factor outputs/inputs that the user gave; 0: the sizes decide.
 //
 // Where torch's kernels for one mode disagree with each other (nearest modes, by number of axes and
 // memory format), this follows the one for contiguous tensors.
