@@ -1,6 +1,6 @@
 // Where an output of `resize` reads: taps and weights along one axis, with the arithmetic of
-// torch's upsample functions (single precision where they use it, because rounding decides which element is
-// nearest).
+// torch's upsample functions (single precision where they use it, because rounding decides which
+// element is nearest).
 #pragma once
 
 #include <cstdint>
