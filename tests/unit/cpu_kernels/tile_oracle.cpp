@@ -734,6 +734,12 @@ class RandomCase {
       case 11:
       case 12:
         if (!number) return;
+        if (pick(0, 2) == 0) {  // a sum of products
+          const int32_t x = tamed(a);
+          const int32_t y = pick(0, 1) ? x : tamed(as(any(), type));
+          result = tamed(builder_.op(TileOp::kReduceSum, {builder_.op(TileOp::kMul, {x, y})}));
+          break;
+        }
         result = pick(0, 3) ? builder_.op(TileOp::kReduceSum, {a})
                             : builder_.op(TileOp::kReduceProd, {builder_.op(TileOp::kSign, {a})});
         result = tamed(result);

@@ -32,10 +32,9 @@ inline constexpr float kRoundMagic = 12582912.0f;  // 1.5 * 2^23: adding it roun
 inline constexpr float kLn2High = 0.693359375f;    // few bits: n * kLn2High is exact
 inline constexpr float kLn2Low = -2.12194440e-4f;
 
-// p * 2^n, where n was rounded by adding kRoundMagic and |n| < 160; two factors, so that results
-// may be subnormal or infinite.
+// In two factors, each a normal number.
 template <class D, class V>
-HWY_INLINE V scale_by_power(D d, V p, V n_plus_magic) {
+HWY_INLINE V scale_by_two_powers(D d, V p, V n_plus_magic) {
   const hn::RebindToSigned<D> di;
   const auto n = hn::Sub(hn::BitCast(di, n_plus_magic), hn::Set(di, 0x4B400000));
   const auto half = hn::ShiftRight<1>(n);
@@ -43,6 +42,20 @@ HWY_INLINE V scale_by_power(D d, V p, V n_plus_magic) {
   const auto first = hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(half, bias)));
   const auto second = hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(hn::Sub(n, half), bias)));
   return hn::Mul(hn::Mul(p, first), second);
+}
+
+// p * 2^n, where n was rounded by adding kRoundMagic and |n| < 160; results may be subnormal or
+// infinite.
+template <class D, class V>
+HWY_INLINE V scale_by_power(D d, V p, V n, V n_plus_magic) {
+#if HWY_TARGET <= HWY_AVX3 && HWY_MAX_BYTES == 64
+  (void)d;
+  (void)n_plus_magic;
+  return V{_mm512_scalef_ps(p.raw, n.raw)};
+#else
+  (void)n;
+  return scale_by_two_powers(d, p, n_plus_magic);
+#endif
 }
 
 // exp(r) for |r| <= ln(2)/2.
@@ -53,15 +66,17 @@ HWY_INLINE V exp_reduced(D d, V r) {
   return hn::Add(hn::MulAdd(hn::Mul(r, r), tail, r), hn::Set(d, 1.0f));
 }
 
-template <class D, class V>
+// kBounded: the caller knows that |x| < 104, so that nothing must be clamped.
+template <bool kBounded = false, class D, class V>
 HWY_INLINE V exp_f32(D d, V x) {
-  const V c = hn::Min(hn::Set(d, 89.0f), hn::Max(hn::Set(d, -104.5f), x));
+  V c = x;
+  if constexpr (!kBounded) c = hn::Min(hn::Set(d, 89.0f), hn::Max(hn::Set(d, -104.5f), x));
   const V magic = hn::Set(d, kRoundMagic);
   const V t = hn::MulAdd(c, hn::Set(d, 1.44269504088896341f), magic);
   const V n = hn::Sub(t, magic);
   V r = hn::NegMulAdd(n, hn::Set(d, kLn2High), c);
   r = hn::NegMulAdd(n, hn::Set(d, kLn2Low), r);
-  return scale_by_power(d, exp_reduced(d, r), t);
+  return scale_by_power(d, exp_reduced(d, r), n, t);
 }
 
 template <class D, class V>
@@ -71,7 +86,7 @@ HWY_INLINE V exp2_f32(D d, V x) {
   const V t = hn::Add(c, magic);
   const V n = hn::Sub(t, magic);
   return scale_by_power(d, exp_reduced(d, hn::Mul(hn::Sub(c, n), hn::Set(d, 0.693147180559945f))),
-                        t);
+                        n, t);
 }
 
 template <class D, class V>
@@ -200,10 +215,11 @@ HWY_INLINE V erf_f32(D d, V x) {
                  -0.02676236256957054f, 0.004986226093024015f, -0.0005952533683739603f),
       x);
   const V u = hn::Min(hn::Set(d, 4.0f), t);
-  const V q = polynomial(d, u, -0.00017733496497385204f, 1.1295276880264282f, 0.633321225643158f,
-                         0.10830827057361603f, -0.02513762377202511f, 0.0041779628954827785f,
-                         -0.0004358848964329809f, 2.12179384107003e-05f);
-  const V large = hn::Sub(hn::Set(d, 1.0f), exp_f32(d, hn::Neg(q)));
+  const V minus_q =
+      polynomial(d, u, 0.00017733496497385204f, -1.1295276880264282f, -0.633321225643158f,
+                 -0.10830827057361603f, 0.02513762377202511f, -0.0041779628954827785f,
+                 0.0004358848964329809f, -2.12179384107003e-05f);
+  const V large = hn::Sub(hn::Set(d, 1.0f), exp_f32<true>(d, minus_q));
   return hn::IfThenElse(hn::Lt(t, hn::Set(d, 0.93f)), small, hn::CopySign(large, x));
 }
 
@@ -214,11 +230,12 @@ template <class D, class V>
 HWY_INLINE V gelu_erf_f32(D d, V x) {
   const V t = hn::Abs(x);
   const V six = hn::Set(d, 6.0f);
-  const V g = polynomial(d, hn::Min(six, t), 0.6931471228599548f, 0.7978881001472473f,
-                         0.3182801306247711f, 0.03643091022968292f, -0.004933150950819254f,
-                         9.474129910813645e-05f, 0.00014894380001351237f, -4.0167833503801376e-05f,
-                         5.435435014078394e-06f, -3.963743324675306e-07f, 1.2340542809852195e-08f);
-  const V h = hn::IfThenZeroElse(hn::Gt(t, six), exp_f32(d, hn::Neg(g)));
+  const V minus_g = polynomial(
+      d, hn::Min(six, t), -0.6931471228599548f, -0.7978881001472473f, -0.3182801306247711f,
+      -0.03643091022968292f, 0.004933150950819254f, -9.474129910813645e-05f,
+      -0.00014894380001351237f, 4.0167833503801376e-05f, -5.435435014078394e-06f,
+      3.963743324675306e-07f, -1.2340542809852195e-08f);
+  const V h = hn::IfThenZeroElse(hn::Gt(t, six), exp_f32<true>(d, minus_g));
   const V phi = hn::IfThenElse(hn::Lt(x, hn::Zero(d)), h, hn::Sub(hn::Set(d, 1.0f), h));
   return hn::Mul(x, phi);
 }

@@ -628,6 +628,7 @@ class Planner {
         break;
       case TileOpKind::kReduce:
         key.vertical = plan_->mode == Mode::kColumns && node.variance.cols;
+        key.product = node.src[1] >= 0;
         if (const auto found = accumulators_.find(node.dst); found != accumulators_.end())
           step.acc = found->second;
         step.fn = find_reduce_kernel(key);

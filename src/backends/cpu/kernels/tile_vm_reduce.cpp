@@ -97,8 +97,35 @@ HWY_INLINE typename Op::Running* running_of(const Step& step, TileState& state, 
     return step.acc < 0 ? nullptr : row_of<typename Op::Running>(state.views[step.acc], row);
 }
 
+// What is reduced: one operand, or the product of two (a sum of products needs no buffer for them).
+template <typename T, bool kProduct>
+struct Source {
+  using D = hn::ScalableTag<T>;
+  using V = hn::Vec<D>;
+  HWY_INLINE Source(const Step& step, const TileState& state, int64_t row)
+      : a(row_of<T>(state.views[step.src[0]], row)),
+        b(kProduct ? row_of<T>(state.views[step.src[1]], row) : nullptr) {}
+  template <class Op>
+  HWY_INLINE V joined(V sum, size_t i) const {
+    const D d;
+    if constexpr (kProduct) return hn::MulAdd(hn::LoadU(d, a + i), hn::LoadU(d, b + i), sum);
+    else return Op::lanes(sum, hn::LoadU(d, a + i));
+  }
+  template <class Op>
+  HWY_INLINE V joined_some(V sum, size_t i, size_t n) const {
+    const D d;
+    if constexpr (kProduct)
+      return hn::MulAdd(load_some(d, a + i, n), load_some(d, b + i, n), sum);
+    else
+      return Op::lanes(sum, hn::IfThenElse(hn::FirstN(d, n), load_some(d, a + i, n),
+                                           hn::Set(d, Op::kIdentity)));
+  }
+  const T* a;
+  const T* b;
+};
+
 // One result per tile row.
-template <class Op, typename T>
+template <class Op, typename T, bool kProduct>
 void reduce_along_cols(const Step& step, TileState& state) {
   const hn::ScalableTag<T> d;
   using V = hn::Vec<decltype(d)>;
@@ -107,26 +134,24 @@ void reduce_along_cols(const Step& step, TileState& state) {
   const size_t cols = static_cast<size_t>(bounds.cols);
   const V identity = hn::Set(d, Op::kIdentity);
   for (int64_t r = 0; r < bounds.rows; ++r) {
-    const T* a = row_of<T>(state.views[step.src[0]], r);
+    const Source<T, kProduct> from(step, state, r);
     typename Op::Running part = Op::kIdentity;
     size_t i = 0;
     while (i + 4 * lanes <= cols) {
       const size_t end = std::min(cols, i + 4 * lanes * kBlockSteps);
       V a0 = identity, a1 = identity, a2 = identity, a3 = identity;
       for (; i + 4 * lanes <= end; i += 4 * lanes) {
-        a0 = Op::lanes(a0, hn::LoadU(d, a + i));
-        a1 = Op::lanes(a1, hn::LoadU(d, a + i + lanes));
-        a2 = Op::lanes(a2, hn::LoadU(d, a + i + 2 * lanes));
-        a3 = Op::lanes(a3, hn::LoadU(d, a + i + 3 * lanes));
+        a0 = from.template joined<Op>(a0, i);
+        a1 = from.template joined<Op>(a1, i + lanes);
+        a2 = from.template joined<Op>(a2, i + 2 * lanes);
+        a3 = from.template joined<Op>(a3, i + 3 * lanes);
       }
       part = Op::running(part, Op::across(d, Op::lanes(Op::lanes(a0, a1), Op::lanes(a2, a3))));
     }
     if (i < cols) {
       V rest = identity;
-      for (; i + lanes <= cols; i += lanes) rest = Op::lanes(rest, hn::LoadU(d, a + i));
-      if (i < cols)
-        rest = Op::lanes(rest, hn::IfThenElse(hn::FirstN(d, cols - i),
-                                              load_some(d, a + i, cols - i), identity));
+      for (; i + lanes <= cols; i += lanes) rest = from.template joined<Op>(rest, i);
+      if (i < cols) rest = from.template joined_some<Op>(rest, i, cols - i);
       part = Op::running(part, Op::across(d, rest));
     }
     T* result = row_of<T>(state.views[step.dst], r);
@@ -134,56 +159,70 @@ void reduce_along_cols(const Step& step, TileState& state) {
   }
 }
 
-// One result per tile column: rows are added up in blocks.
-template <class Op, typename T>
-void reduce_along_rows(const Step& step, TileState& state) {
+// One result per tile column, kVectors vectors of columns from column i on (or its first `some`
+// columns): rows are added up in blocks.
+template <class Op, typename T, bool kProduct, size_t kVectors>
+HWY_INLINE void reduce_columns(const Step& step, TileState& state, int64_t rows, size_t i,
+                               size_t some) {
   const hn::ScalableTag<T> d;
   using V = hn::Vec<decltype(d)>;
   const size_t lanes = hn::Lanes(d);
+  const V identity = hn::Set(d, Op::kIdentity);
+  HWY_ALIGN T parts[kVectors * HWY_MAX_BYTES / sizeof(T)];
+  for (size_t k = 0; k < kVectors; ++k) hn::Store(identity, d, parts + k * lanes);
+  for (int64_t r = 0; r < rows;) {
+    const int64_t end = std::min<int64_t>(rows, r + static_cast<int64_t>(kBlockSteps));
+    V sums[kVectors];
+    for (size_t k = 0; k < kVectors; ++k) sums[k] = identity;
+    for (; r < end; ++r) {
+      const Source<T, kProduct> from(step, state, r);
+      if (kVectors == 1 && some < lanes) {
+        sums[0] = from.template joined_some<Op>(sums[0], i, some);
+      } else {
+        for (size_t k = 0; k < kVectors; ++k)
+          sums[k] = from.template joined<Op>(sums[k], i + k * lanes);
+      }
+    }
+    for (size_t k = 0; k < kVectors; ++k)
+      hn::Store(Op::lanes(hn::Load(d, parts + k * lanes), sums[k]), d, parts + k * lanes);
+  }
+  T* result = row_of<T>(state.views[step.dst], 0) + i;
+  typename Op::Running* running =
+      running_of<Op, T>(step, state, 0, row_of<T>(state.views[step.dst], 0));
+  const size_t width = kVectors == 1 ? some : kVectors * lanes;
+  if (state.first_chunk && state.last_chunk) {
+    std::memcpy(result, parts, width * sizeof(T));
+    return;
+  }
+  for (size_t k = 0; k < width; ++k)
+    finish<Op, T>(state, parts[k], running + i + k, result + k);
+}
+
+template <class Op, typename T, bool kProduct>
+void reduce_along_rows(const Step& step, TileState& state) {
+  const hn::ScalableTag<T> d;
+  const size_t lanes = hn::Lanes(d);
   const Bounds bounds = bounds_of(step, state);
   const size_t cols = static_cast<size_t>(bounds.cols);
-  const View& view = state.views[step.src[0]];
-  T* result = row_of<T>(state.views[step.dst], 0);
-  typename Op::Running* running = running_of<Op, T>(step, state, 0, result);
-  const V identity = hn::Set(d, Op::kIdentity);
-  HWY_ALIGN T parts[2 * HWY_MAX_BYTES / sizeof(T)];
-  for (size_t i = 0; i < cols;) {
-    const size_t width = i + 2 * lanes <= cols ? 2 * lanes : std::min(lanes, cols - i);
-    V total0 = identity, total1 = identity;
-    for (int64_t r = 0; r < bounds.rows;) {
-      const int64_t end = std::min<int64_t>(bounds.rows, r + static_cast<int64_t>(kBlockSteps));
-      V a0 = identity, a1 = identity;
-      if (width == 2 * lanes) {
-        for (; r < end; ++r) {
-          const T* a = row_of<T>(view, r) + i;
-          a0 = Op::lanes(a0, hn::LoadU(d, a));
-          a1 = Op::lanes(a1, hn::LoadU(d, a + lanes));
-        }
-      } else if (width == lanes) {
-        for (; r < end; ++r) a0 = Op::lanes(a0, hn::LoadU(d, row_of<T>(view, r) + i));
-      } else {
-        for (; r < end; ++r) a0 = Op::lanes(a0, load_some(d, row_of<T>(view, r) + i, width));
-      }
-      total0 = Op::lanes(total0, a0);
-      total1 = Op::lanes(total1, a1);
-    }
-    hn::Store(total0, d, parts);
-    hn::Store(total1, d, parts + lanes);
-    for (size_t k = 0; k < width; ++k)
-      finish<Op, T>(state, parts[k], running ? running + i + k : nullptr, result + i + k);
-    i += width;
-  }
+  size_t i = 0;
+  for (; i + 8 * lanes <= cols; i += 8 * lanes)
+    reduce_columns<Op, T, kProduct, 8>(step, state, bounds.rows, i, lanes);
+  for (; i < cols; i += lanes)
+    reduce_columns<Op, T, kProduct, 1>(step, state, bounds.rows, i, std::min(lanes, cols - i));
 }
 
 template <class Op, typename T>
 StepFn pick(bool vertical) {
-  return vertical ? reduce_along_rows<Op, T> : reduce_along_cols<Op, T>;
+  return vertical ? reduce_along_rows<Op, T, false> : reduce_along_cols<Op, T, false>;
 }
 
 template <typename T>
 StepFn find_typed(const StepKey& key) {
   switch (key.op) {
     case TileOp::kReduceSum:
+      if (key.product)
+        return key.vertical ? reduce_along_rows<SumOp<T>, T, true>
+                            : reduce_along_cols<SumOp<T>, T, true>;
       return pick<SumOp<T>, T>(key.vertical);
     case TileOp::kReduceMax:
       return pick<MaxOp<T>, T>(key.vertical);

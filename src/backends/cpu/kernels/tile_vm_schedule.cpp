@@ -86,6 +86,7 @@ class Scheduler {
     int32_t value = -1;     // its newest copy
     int32_t value_phase = -1;
     bool reduced = false;
+    int32_t uses = 0;
   };
 
   bool is_reduction(size_t i) const {
@@ -111,6 +112,8 @@ class Scheduler {
     for (size_t i = 0; i < code_.instrs.size(); ++i) {
       const TileInstr& instr = code_.instrs[i];
       if (tile_op_info(instr.op).kind == TileOpKind::kMemory) instr_access_[i] = access++;
+      for (int32_t s : instr.src)
+        if (s >= 0) ++regs_[s].uses;
       if (instr.dst < 0) continue;
       Register& reg = regs_[instr.dst];
       reg.instr = static_cast<int32_t>(i);
@@ -245,13 +248,32 @@ class Scheduler {
     const bool vertical = shape_.mode == Mode::kColumns;
     Node node;
     node.instr = static_cast<int32_t>(i);
-    node.src[0] = broadcast(get(instr.src[0], phase), {vertical, !vertical}, i, &list(level, phase));
+    if (!emit_product(instr, phase, {vertical, !vertical}, &node))
+      node.src[0] =
+          broadcast(get(instr.src[0], phase), {vertical, !vertical}, i, &list(level, phase));
     node.variance = value(node.src[0]).variance;
     node.dst = new_value(code_.registers[instr.dst], {!vertical && node.variance.rows,
                                                       vertical && node.variance.cols});
     list(level, phase).push_back(node);
     reg.value = node.dst;
     reg.value_phase = phase;
+  }
+
+  // A float sum of products that nothing else uses: the products need no tile of their own.
+  bool emit_product(const TileInstr& sum, int32_t phase, Variance along, Node* node) {
+    const TileInstr& source = code_.instrs[regs_[sum.src[0]].instr];
+    if (sum.op != TileOp::kReduceSum || sum.type == LaneType::kI64 || source.op != TileOp::kMul ||
+        regs_[sum.src[0]].uses != 1)
+      return false;
+    const uint32_t mask = masks_[source.src[0]];
+    const Variance variance = variance_of(mask);
+    if (masks_[source.src[1]] != mask || !(variance == (variance | along))) return false;
+    const int32_t a = get(source.src[0], phase);
+    const int32_t b = get(source.src[1], phase);
+    KILN_CHECK(value(a).variance == variance && value(b).variance == variance);
+    node->src[0] = a;
+    node->src[1] = b;
+    return true;
   }
 
   void prepare_store(size_t i, int32_t phase, std::vector<Node>* stores,

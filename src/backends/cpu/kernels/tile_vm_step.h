@@ -118,6 +118,7 @@ struct StepKey {
   DType storage;         // memory, kRoundTo
   uint8_t scalar_mask;   // as Step::scalar_mask
   bool vertical = false;  // reductions: along tile rows instead of columns
+  bool product = false;   // kReduceSum: of src[0] * src[1]
   bool transposed = false;  // load: consecutive rows are consecutive in memory
 };
 
