@@ -1,0 +1,121 @@
+"""The doors: kiln.compile, kiln.explain and the torch.compile backend."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Any, Callable
+
+import torch
+from torch.export import ExportedProgram
+
+from . import _native
+from .frontends.captured import CapturedProgram
+from .frontends.errors import FrontendError
+from .frontends.export_driver import capture_module
+from .frontends.export_frontend import walk_exported_program
+from .options import Options, parse_options
+from .program import Program, describe_program
+from .report import Report
+
+_IRS = ("auto", "dynamo")
+_jit_reports: deque[Report] = deque(maxlen=64)
+
+
+def jit_reports() -> list[Report]:
+  """Reports of the programs that torch.compile built in this process, oldest first (at most 64)."""
+  return list(_jit_reports)
+
+
+def _capture(model: Any, inputs: Any, kwargs: dict | None, dynamic_shapes: Any, ir: str,
+             options: Options) -> tuple[Any, CapturedProgram, float, float]:
+  """The model handed to a new capture builder; seconds of capture and import."""
+  if ir not in _IRS:
+    raise FrontendError("K1005", f"unknown ir: {ir!r}", hint=f"known: {', '.join(_IRS)}")
+  start = time.perf_counter()
+  notes: list[str] = []
+  module: torch.nn.Module | None = None
+  parameters: tuple[str, ...] = ()
+  if isinstance(model, ExportedProgram):
+    if inputs is not None or kwargs is not None or dynamic_shapes is not None:
+      raise FrontendError("K1101", "an ExportedProgram has its inputs: give none")
+    exported = model
+  elif isinstance(model, torch.nn.Module):
+    module = model
+    if kwargs is None:
+      captured_module = capture_module(model, inputs=inputs, dynamic_shapes=dynamic_shapes)
+    else:
+      captured_module = capture_module(model, args=inputs, kwargs=kwargs,
+                                       dynamic_shapes=dynamic_shapes)
+    exported, parameters = captured_module.program, captured_module.parameters
+    notes = captured_module.notes
+  else:
+    raise FrontendError("K1101", "expected a torch.nn.Module or an ExportedProgram, got "
+                        f"{type(model).__name__}")
+  captured_at = time.perf_counter()
+  cap = _native.CaptureBuilder()
+  cap.keep_in_torch(options.op_names(), options.module_paths(module))
+  captured = walk_exported_program(exported, cap, parameters)
+  captured.notes += notes
+  return cap, captured, captured_at - start, time.perf_counter() - captured_at
+
+
+def build_program(cap: Any, captured: CapturedProgram, options: Options,
+                  seconds: dict[str, float], name: str = "") -> Program:
+  """Builds what was captured. `seconds` are the times before, for the report."""
+  compiled = _native.compile(
+    cap, threads=options.threads, strict=options.strict, min_block_size=options.min_block_size,
+    target=options.target, metadata=describe_program(captured), name=name)
+  start = time.perf_counter()
+  native = compiled.instantiate(options.threads)
+  pack = time.perf_counter() - start
+  report = Report.from_json(compiled.report_json())
+  phases = {**seconds, **report.build_seconds, "pack": pack}
+  report.update(build_seconds=phases, memory={"packed_bytes": native.packed_bytes()},
+                notes=report.notes + captured.notes)
+  return Program(native, captured, report, compiled=compiled, strict=options.strict)
+
+
+def compile(model: Any, inputs: Any = None, *, kwargs: dict[str, Any] | None = None,
+            dynamic_shapes: Any = None, ir: str = "auto", **options: Any) -> Program:
+  """Compiles an nn.Module or an ExportedProgram ahead of time.
+
+  `inputs`: example tensors or kiln.Input by position (list, tuple) or by name (dict); with
+  `kwargs`, `inputs` are the positional ones. `dynamic_shapes` is torch.export's. `options` are
+  those of kiln.options.Options. Raises kiln.Error with a stable code: K10xx options, K11xx capture,
+  K20xx strict mode, K2xxx compiler.
+  """
+  parsed = parse_options(options)
+  cap, captured, capture, imported = _capture(model, inputs, kwargs, dynamic_shapes, ir, parsed)
+  return build_program(cap, captured, parsed, {"capture": capture, "import": imported},
+                       name=type(model).__name__)
+
+
+def explain(model: Any, inputs: Any = None, *, kwargs: dict[str, Any] | None = None,
+            dynamic_shapes: Any = None, ir: str = "auto", **options: Any) -> Report:
+  """The coverage part of the report without building anything. Arguments as for compile()."""
+  parsed = parse_options(options)
+  cap, captured, capture, imported = _capture(model, inputs, kwargs, dynamic_shapes, ir, parsed)
+  report = Report.from_json(_native.explain(
+    cap, strict=parsed.strict, min_block_size=parsed.min_block_size, target=parsed.target))
+  report.update(build_seconds={"capture": capture, "import": imported},
+                notes=report.notes + captured.notes)
+  return report
+
+
+def lower_for_torch_compile(options: Options, build: Callable[[Any], CapturedProgram]) -> Callable:
+  """One lowering of a graph from torch.compile: a callable from values to a list of results."""
+  start = time.perf_counter()
+  cap = _native.CaptureBuilder()
+  cap.keep_in_torch(options.op_names(), options.module_paths(None))
+  captured = build(cap)
+  imported = time.perf_counter() - start
+  compiled = _native.compile(cap, threads=options.threads, strict=options.strict,
+                             min_block_size=options.min_block_size, target=options.target,
+                             name="torch_compile")
+  native = compiled.instantiate(options.threads)
+  report = Report.from_json(compiled.report_json())
+  report.update(build_seconds={"import": imported}, memory={"packed_bytes": native.packed_bytes()},
+                notes=report.notes + captured.notes)
+  _jit_reports.append(report)
+  return native.run

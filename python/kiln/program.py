@@ -1,0 +1,196 @@
+"""Programs: what compile() returns and load() reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from typing import Any
+
+import torch
+
+from . import _native
+from .frontends.captured import CapturedInput, CapturedProgram
+from .frontends.errors import FrontendError
+from .frontends.tree import make_binder, make_unflatten
+from .report import Report
+
+_warned_about_grad = False
+
+
+def describe_program(captured: CapturedProgram) -> str:
+  """What a file keeps of the Python side: trees and names, as JSON."""
+  return json.dumps({
+    "inputs": [[i.name, i.kind, i.dtype, i.dims, i.expr] for i in captured.inputs],
+    "output_names": captured.output_names,
+    "input_tree": captured.input_tree,
+    "output_tree": captured.output_tree,
+    "symbols": {name: list(bounds) for name, bounds in captured.symbols.items()},
+    "parameters": list(captured.parameters),
+  })
+
+
+def _captured_from(metadata: str) -> CapturedProgram:
+  try:
+    data = json.loads(metadata)
+    return CapturedProgram(
+      inputs=[CapturedInput(*entry) for entry in data["inputs"]],
+      output_names=list(data["output_names"]),
+      input_tree=data["input_tree"],
+      output_tree=data["output_tree"],
+      symbols={name: tuple(bounds) for name, bounds in data["symbols"].items()},
+      parameters=tuple(data["parameters"]),
+    )
+  except (KeyError, TypeError, ValueError) as error:
+    raise FrontendError("K3120", f"the file does not describe its inputs and outputs: {error}",
+                        hint="it was not saved from Python; run it with kiln run or from C++"
+                        ) from error
+
+
+class Program(torch.nn.Module):
+  """A compiled model: call it as the model was called.
+
+  The program borrows the model's parameters and does not follow later changes to them. Wrong
+  arguments raise kiln.Error with a stable code.
+  """
+
+  def __init__(self, native: "_native.NativeProgram", captured: CapturedProgram, report: Report,
+               compiled: Any = None, path: str | None = None, strict: bool = False):
+    super().__init__()
+    self._native = native
+    self._captured = captured
+    self._compiled = compiled
+    self._path = path
+    self._strict = strict
+    self.report = report
+    self._run = native.run
+    count = len(captured.inputs)
+    self._bind = make_binder(captured.input_tree, count, captured.parameters)
+    self._rebuild = make_unflatten(captured.output_tree, captured.notes)
+    self._state = self._find_state(native.inputs()[count:])
+    self._needs_sizes = '"expr"' in json.dumps(captured.output_tree)
+    self._plain = self._plain_arity()
+    self._single = captured.output_tree == {"kind": "tensor", "index": 0}
+
+  def _find_state(self, infos: list[dict]) -> list[torch.Tensor]:
+    """Buffers that the program changes: the module's own, passed with every call."""
+    state = []
+    for info in infos:
+      tensor = self._captured.weights.get(info["name"])
+      if tensor is None:
+        shape = [low for _, low, _ in info["dims"]]
+        tensor = torch.zeros(shape, dtype=_DTYPES[info["dtype"]])
+      state.append(tensor)
+    return state
+
+  def _plain_arity(self) -> int:
+    """Number of positional tensors when the arguments are nothing else; else -1."""
+    args, kwargs = self._captured.input_tree["items"]
+    expected = [{"kind": "tensor", "index": i} for i in range(len(args["items"]))]
+    return len(expected) if args["items"] == expected and not kwargs["items"] else -1
+
+  def forward(self, *args: Any, **kwargs: Any) -> Any:
+    if not kwargs and len(args) == self._plain:
+      values = args if not self._state else [*args, *self._state]
+    else:
+      values = self._bind(args, kwargs)
+      if self._state:
+        values = [*values, *self._state]
+    if torch.is_grad_enabled():
+      self._check_grad(values)
+    outputs = self._run(values)
+    if self._single:
+      return outputs[0]
+    sizes = self._captured.symbol_values(values) if self._needs_sizes else {}
+    return self._rebuild(outputs, sizes)
+
+  def _check_grad(self, values: Any) -> None:
+    global _warned_about_grad
+    if not any(isinstance(v, torch.Tensor) and v.requires_grad for v in values):
+      return
+    message = "grad mode is on, but kiln programs are for inference: outputs are detached"
+    if self._strict:
+      raise FrontendError("K1107", message, hint="call the program under torch.no_grad()")
+    if not _warned_about_grad:
+      _warned_about_grad = True
+      warnings.warn(f"{message}; call the program under torch.no_grad()", stacklevel=4)
+
+  # ---- files
+
+  def save(self, path: str | os.PathLike) -> None:
+    """Writes a `.kiln` file: runs with kiln.load, `kiln run` and libkiln_runtime in C++.
+
+    On failure a file that was there stays as it was. Raises kiln.Error K30xx.
+    """
+    path = os.fspath(path)
+    suffix = os.path.splitext(path)[1]
+    if suffix in (".pt2", ".ts", ".pt"):
+      raise FrontendError("K1003", f"programs are saved as .kiln files only: {path}")
+    if self._compiled is not None:
+      self._compiled.save(path)
+      return
+    _copy_file(self._path, path)
+
+  # ---- looking inside
+
+  def ir(self, stage: str = "simplified") -> str:
+    """Text of the IR after simplify ("simplified") or as kernels were chosen for ("lowered")."""
+    if self._compiled is None:
+      raise FrontendError("K1004", "only a program built in this process has its ir at hand")
+    return self._compiled.ir(stage)
+
+  def profile(self, *args: Any, repeats: int = 20, **kwargs: Any) -> list[dict]:
+    """Median seconds of each step: rows {kind, label, origin, implementation, seconds}."""
+    values = [*self._bind(args, kwargs), *self._state]
+    return json.loads(self._native.profile(values, repeats))
+
+  @property
+  def bindings_made(self) -> int:
+    """How many distinct shapes (and thread counts) have been prepared."""
+    return self._native.bindings_made()
+
+  def extra_repr(self) -> str:
+    return repr(self.report)
+
+  def __deepcopy__(self, memo: dict) -> "Program":
+    # Programs do not change, so a copy is the program itself.
+    return self
+
+
+_DTYPES = {
+  "f32": torch.float32, "f64": torch.float64, "f16": torch.float16, "bf16": torch.bfloat16,
+  "i8": torch.int8, "u8": torch.uint8, "i16": torch.int16, "i32": torch.int32, "i64": torch.int64,
+  "bool": torch.bool,
+}
+
+
+def _copy_file(source: str, target: str) -> None:
+  """Copies under a temporary name and renames."""
+  folder = os.path.dirname(os.path.abspath(target))
+  try:
+    handle, temporary = tempfile.mkstemp(dir=folder)
+    os.close(handle)
+    try:
+      shutil.copyfile(source, temporary)
+      os.replace(temporary, target)
+    except BaseException:
+      os.unlink(temporary)
+      raise
+  except OSError as error:
+    raise FrontendError("K3003", f"cannot write: {target}: {error.strerror}") from error
+
+
+def load(path: str | os.PathLike, *, threads: int = 0, trust: bool = False,
+         allow_ops: list[str] | tuple[str, ...] = ()) -> Program:
+  """Reads a `.kiln` file. Safe with files from strangers unless `trust` or `allow_ops` says more.
+
+  Raises kiln.Error: K3001 no such file, K31xx damaged or foreign, K3301 an operator that needs
+  `allow_ops`, K51xx something this machine lacks.
+  """
+  path = os.fspath(path)
+  native = _native.load(path, threads=threads, trust=trust, allow_ops=list(allow_ops))
+  report = Report.from_json(native.report_json())
+  report.update(memory={"packed_bytes": native.packed_bytes()})
+  return Program(native, _captured_from(native.metadata()), report, path=path)
