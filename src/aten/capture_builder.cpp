@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <map>
+#include <optional>
+#include <set>
 
 #include "aten/functionalizer.h"
 #include "aten/import_rule.h"
@@ -33,6 +36,7 @@ class CaptureBuilder::Impl {
     int tensor = -1;         // in functional_, or
     Value* value = nullptr;  // a value that is no tensor
     int input = -1;          // position when it is a program input as it came
+    Shape strides;           // as captured, for a tensor that is not contiguous
   };
 
   Result<Type> type_of(const CaptureMeta& meta) {
@@ -65,6 +69,26 @@ class CaptureBuilder::Impl {
       strides.push_back(std::move(expr));
     }
     return dense_order(dims, strides);
+  }
+
+  // Captured strides; empty: contiguous.
+  static Result<Shape> strides_of(const CaptureMeta& meta) {
+    Shape strides;
+    for (const CaptureDim& stride : meta.strides) {
+      KILN_ASSIGN_OR_RETURN(DimExpr expr, parse_dim(stride));
+      strides.push_back(std::move(expr));
+    }
+    if (!strides.empty() && strides.size() != meta.dims.size()) {
+      return Status::error("K1108", "capture gives another number of strides than dims");
+    }
+    DimExpr expected = 1;
+    bool contiguous = true;
+    for (size_t i = strides.size(); i-- > 0;) {
+      KILN_ASSIGN_OR_RETURN(DimExpr dim, parse_dim(meta.dims[i]));
+      contiguous = contiguous && (dim.is_value(1) || strides[i] == expected);
+      expected *= dim;
+    }
+    return contiguous ? Shape() : strides;
   }
 
   // The order in which the dims are dense: repeatedly the dim whose stride is the product of the
@@ -235,29 +259,47 @@ class CaptureBuilder::Impl {
     return true;
   }
 
+  struct Built {
+    std::vector<Value*> values;
+    std::vector<bool> fresh;  // memory of its own, whatever the schema says
+  };
+
   // Runs the rule; on refusal the nodes it made are gone again.
-  Result<std::vector<Value*>> run_rule(const ImportRule& rule, const CallArg::List& args,
-                                       const std::vector<Value*>& values,
-                                       const std::vector<Type>& captured, const Origin& origin) {
+  Result<Built> run_rule(const ImportRule& rule, const CallArg::List& args,
+                         const std::vector<Value*>& values, const std::vector<Type>& captured,
+                         const Origin& origin, bool in_place) {
+    Built built;
     CallArg::List filled = args;
     KILN_RETURN_IF_ERROR(fill_defaults(rule.schema, filled));
     ImportCall call(*module_, rule.schema, std::move(filled), values, captured, origin);
-    rule.run(call);
-    if (!call.refused() && call.results().size() != captured.size()) {
-      call.refuse("rule gives another number of results", "K1305");
+    try {
+      rule.run(call);
+      // An in-place operator keeps the dtype of what it writes, whatever its operands promote to.
+      for (size_t i = 0; i < call.results().size(); ++i) {
+        Value*& result = built.values.emplace_back(call.results()[i]);
+        if (in_place && result != nullptr && captured[0].is_tensor()) {
+          result = call.cast(result, captured[0].tensor().dtype);
+        }
+        built.fresh.push_back(call.is_fresh(i));
+      }
+    } catch (const ImportCall::Refused&) {
     }
-    for (size_t i = 0; !call.refused() && i < captured.size(); ++i) {
-      if (call.results()[i] == nullptr) continue;  // unused optional result
-      if (!agrees(call.results()[i]->type, captured[i])) {
-        call.refuse("result differs from what was captured: " +
-                        call.results()[i]->type.to_string() + " for " + captured[i].to_string(),
-                    "K1305");
+    auto refuse = [&](std::string reason) {
+      call.set_refusal(Status::error("K1305", std::move(reason)));
+    };
+    if (call.refusal().ok() && built.values.size() != captured.size()) {
+      refuse("rule gives another number of results");
+    }
+    for (size_t i = 0; call.refusal().ok() && i < captured.size(); ++i) {
+      if (built.values[i] == nullptr) continue;  // a result that nothing can read
+      if (!agrees(built.values[i]->type, captured[i])) {
+        refuse("result differs from what was captured: " + built.values[i]->type.to_string() +
+               " for " + captured[i].to_string());
       }
     }
-    if (!call.refused()) return call.results();
-    Status refusal = call.refusal();
+    if (call.refusal().ok()) return built;
     for (size_t i = call.created().size(); i-- > 0;) module_->main.erase(call.created()[i]);
-    return refusal;
+    return call.refusal();
   }
 
   Result<std::vector<Handle>> call(std::string_view name, std::string_view overload,
@@ -306,24 +348,37 @@ class CaptureBuilder::Impl {
       refusal = Status::error("K1300", "kiln has no implementation of this operator");
     }
     if (refusal.ok()) {
+      // squeeze_, t_, ...: another look at the same memory, under the same name.
+      const bool view_in_place = in_place && !rule->schema.results.empty() &&
+                                 !rule->schema.results[0].alias.empty();
       std::vector<Type> wanted = captured;
-      if (in_place) wanted = {values[0]->type};
-      auto built = run_rule(*rule, target.args, values, wanted, origin);
+      if (in_place && !view_in_place) wanted = {values[0]->type};
+      auto built = run_rule(*rule, target.args, values, wanted, origin, in_place);
+      if (built.ok() && view_in_place) {
+        const int tensor = handles_[static_cast<size_t>(used[0])].tensor;
+        if (built->values[0] != values[0]) {
+          functional_.rebind(tensor, functional_.add_view(tensor, built->values[0]));
+        }
+        records_.push_back(std::move(record));
+        return std::vector<Handle>{add_handle({functional_.add_alias(tensor), nullptr, -1, {}})};
+      }
       if (built.ok() && in_place) {
         // The handle of the written tensor and the result are one tensor.
         const int tensor = handles_[static_cast<size_t>(used[0])].tensor;
-        const Status written = functional_.write(tensor, (*built)[0], origin);
+        const Status written = built->values[0] == values[0]
+                                   ? Status()
+                                   : functional_.write(tensor, built->values[0], origin);
         if (written.ok()) {
           records_.push_back(std::move(record));
-          return std::vector<Handle>{add_handle({functional_.add_alias(tensor), nullptr, -1})};
+          return std::vector<Handle>{add_handle({functional_.add_alias(tensor), nullptr, -1, {}})};
         }
-        refusal = written;
-      } else if (built.ok()) {
-        records_.push_back(std::move(record));
-        return register_results(*rule, *built, values, used);
-      } else {
-        refusal = built.status();
+        return written;
       }
+      if (built.ok()) {
+        records_.push_back(std::move(record));
+        return register_results(*rule, *built, values, used, results);
+      }
+      refusal = built.status();
     }
     record.native = false;
     record.code = refusal.code();
@@ -332,43 +387,103 @@ class CaptureBuilder::Impl {
     return keep_call(std::move(target), values, used, captured, origin, schema, rule, in_place);
   }
 
-  Result<std::vector<Handle>> register_results(const ImportRule& rule,
-                                               const std::vector<Value*>& built,
+  // Operators that give their operand back, or a view of it, when they can, and a copy otherwise.
+  // Schemas of composites do not say so.
+  static bool may_share(const Schema& schema) {
+    static const std::set<std::string, std::less<>> kNames{
+        "aten::reshape", "aten::reshape_as", "aten::flatten", "aten::ravel", "aten::contiguous",
+        "aten::to", "aten::type_as", "aten::dropout", "aten::feature_dropout",
+        "aten::alpha_dropout", "aten::feature_alpha_dropout", "aten::atleast_1d",
+        "aten::atleast_2d", "aten::atleast_3d", "aten::broadcast_tensors", "aten::meshgrid"};
+    return kNames.contains(schema.name);
+  }
+
+  // Would torch's reshape of a tensor with these strides be a view? Every run of dims that becomes
+  // one group of new dims must lie densely in memory.
+  static bool reshape_is_view(const Shape& from, const Shape& strides, const Shape& to) {
+    if (strides.empty()) return true;
+    Shape old_dims, old_strides;  // without size 1, neighbours that are dense merged
+    for (size_t i = 0; i < from.size(); ++i) {
+      if (from[i].is_value(1)) continue;
+      if (!old_dims.empty() && old_strides.back() == strides[i] * from[i]) {
+        old_dims.back() *= from[i];
+        old_strides.back() = strides[i];
+      } else {
+        old_dims.push_back(from[i]);
+        old_strides.push_back(strides[i]);
+      }
+    }
+    size_t group = 0;
+    DimExpr covered = 1;
+    for (const DimExpr& dim : to) {
+      if (dim.is_value(1)) continue;
+      if (group == old_dims.size()) return false;
+      covered *= dim;
+      if (covered == old_dims[group]) {
+        covered = 1;
+        ++group;
+      }
+    }
+    return group == old_dims.size();
+  }
+
+  // Of an operator that may share: does this call?
+  bool shares(const Schema& schema, const HandleInfo& source, Value* before, Value* after,
+              const Shape& strides_after) {
+    if (schema.name == "aten::contiguous" || schema.name == "aten::to") {
+      return before == after && source.strides == strides_after;
+    }
+    if (schema.name == "aten::reshape" || schema.name == "aten::reshape_as" ||
+        schema.name == "aten::flatten" || schema.name == "aten::ravel") {
+      return reshape_is_view(before->shape(), source.strides, after->shape());
+    }
+    return true;
+  }
+
+  Result<std::vector<Handle>> register_results(const ImportRule& rule, const Built& built,
                                                const std::vector<Value*>& values,
-                                               const std::vector<Handle>& used) {
+                                               const std::vector<Handle>& used,
+                                               const std::vector<CaptureMeta>& metas) {
     std::vector<Handle> handles;
-    for (size_t i = 0; i < built.size(); ++i) {
-      Value* value = built[i];
+    const bool composite = may_share(rule.schema);
+    for (size_t i = 0; i < built.values.size(); ++i) {
+      Value* value = built.values[i];
       if (value == nullptr) {
         handles.push_back(-1);
         continue;
       }
       const auto& schema_results = rule.schema.results;
       const SchemaArgument& result = schema_results[std::min(i, schema_results.size() - 1)];
+      // The operand whose memory the result may share: the one that it is, or a followable view
+      // of; else the first.
       int source = -1;
-      // The rule gave back an operand as it was, or the schema says that memory is shared.
-      for (size_t j = 0; j < values.size(); ++j) {
+      for (size_t j = 0; j < values.size() && source < 0; ++j) {
         if (values[j] == value) source = static_cast<int>(j);
       }
-      if (source >= 0) {
-        HandleInfo info = handles_[static_cast<size_t>(used[static_cast<size_t>(source)])];
-        // An operator that copies makes a tensor of its own although the values are equal.
-        if (result.alias.empty() && !rule.schema.name.ends_with("::contiguous") &&
-            !rule.schema.name.ends_with("::to") && !rule.schema.name.ends_with("::reshape") &&
-            !rule.schema.name.ends_with("::dropout")) {
-          handles.push_back(add_handle({functional_.add(value), nullptr, -1}));
-          continue;
-        }
-        if (info.tensor >= 0) info.tensor = functional_.add_alias(info.tensor);
-        handles.push_back(add_handle(info));
-        continue;
+      for (size_t j = 0; composite && j < values.size() && source < 0; ++j) {
+        const int tensor = handles_[static_cast<size_t>(used[j])].tensor;
+        if (tensor >= 0 && functional_.is_followable(tensor, value)) source = static_cast<int>(j);
       }
-      if (!result.alias.empty() && !used.empty()) {
-        const int base = handles_[static_cast<size_t>(used[0])].tensor;
-        handles.push_back(add_handle({functional_.add_view(base, value), nullptr, -1}));
-        continue;
+      if (source < 0 && !composite && !values.empty()) source = 0;
+      KILN_ASSIGN_OR_RETURN(Shape strides, strides_of(metas[i]));
+      bool shared = source >= 0 && !built.fresh[i] && (composite || !result.alias.empty());
+      if (shared && composite) {
+        const size_t j = static_cast<size_t>(source);
+        shared = shares(rule.schema, handles_[static_cast<size_t>(used[j])], values[j], value,
+                        strides);
       }
-      handles.push_back(add_value(value));
+      HandleInfo info;
+      if (shared) {
+        const int base = handles_[static_cast<size_t>(used[static_cast<size_t>(source)])].tensor;
+        info = handles_[static_cast<size_t>(used[static_cast<size_t>(source)])];
+        const bool same = values[static_cast<size_t>(source)] == value;
+        info.tensor = same ? functional_.add_alias(base) : functional_.add_view(base, value);
+        if (!same) info.input = -1;
+      } else {
+        info.tensor = functional_.add(value);
+      }
+      info.strides = std::move(strides);
+      handles.push_back(add_handle(std::move(info)));
     }
     return handles;
   }
@@ -383,6 +498,7 @@ class CaptureBuilder::Impl {
     // Arguments that the operator writes: the host works on a copy and returns it as one more
     // result each, after the operator's own.
     std::vector<int> written;
+    std::vector<int> viewed;  // per result: the operand whose memory it shares, or -1
     std::optional<Schema> schema;
     if (!schema_text.empty()) {
       KILN_ASSIGN_OR_RETURN(Schema parsed, Schema::parse(schema_text));
@@ -404,7 +520,25 @@ class CaptureBuilder::Impl {
       types.push_back(values[0]->type);
       effect = "write";
     }
+    if (schema) {
+      for (size_t i = 0; i < captured.size() && !schema->results.empty(); ++i) {
+        const SchemaArgument& result =
+            schema->results[std::min(i, schema->results.size() - 1)];
+        int shared = -1;
+        for (size_t k = 0; k < schema->arguments.size() && k < target.args.size(); ++k) {
+          const auto* operand = target.args[k].get<CallArg::Operand>();
+          if (operand != nullptr && !result.alias.empty() &&
+              schema->arguments[k].alias == result.alias) {
+            shared = operand->index;
+          }
+        }
+        viewed.push_back(shared);
+      }
+    }
+    viewed.resize(captured.size(), -1);
     if (is_random(target)) effect = "random";
+    // A call for nothing but its effect (an assertion) must not be dropped.
+    if (captured.empty() && written.empty()) effect = "unknown";
     const OpDef& def = OpRegistry::global().get("aten.call");
     std::vector<Attr> attrs;
     for (const FieldDef& f : def.fields) attrs.push_back(f.default_value);
@@ -413,7 +547,16 @@ class CaptureBuilder::Impl {
     Node* node = module_->main.create_unchecked(def, values, std::move(attrs), types, nullptr, origin);
     std::vector<Handle> handles;
     for (size_t i = 0; i < captured.size(); ++i) {
-      handles.push_back(add_value(node->result(static_cast<int>(i))));
+      Value* value = node->result(static_cast<int>(i));
+      const int source = viewed[i];
+      const int base =
+          source < 0 ? -1 : handles_[static_cast<size_t>(used[static_cast<size_t>(source)])].tensor;
+      const bool is_written = std::find(written.begin(), written.end(), source) != written.end();
+      if (base < 0 || is_written || !value->type.is_tensor()) {
+        handles.push_back(add_value(value));
+      } else {
+        handles.push_back(add_handle({functional_.add_view(base, value), nullptr, -1, {}}));
+      }
     }
     for (size_t k = 0; k < written.size(); ++k) {
       Value* after = node->result(static_cast<int>(captured.size() + k));
@@ -424,8 +567,11 @@ class CaptureBuilder::Impl {
       }
       KILN_RETURN_IF_ERROR(functional_.write(info.tensor, after, origin));
       // What an in-place operator returns is the tensor it wrote.
-      if (k == 0 && in_place && handles.size() == 1) {
-        handles[0] = add_handle({functional_.add_alias(info.tensor), nullptr, -1});
+      const int tensor = info.tensor;
+      for (size_t i = 0; i < handles.size(); ++i) {
+        if (viewed[i] == written[k] || (in_place && handles.size() == 1)) {
+          handles[i] = add_handle({functional_.add_alias(tensor), nullptr, -1, {}});
+        }
       }
     }
     return handles;
@@ -509,6 +655,7 @@ Result<CaptureBuilder::Handle> CaptureBuilder::input(std::string_view name,
   impl_->module_->inputs.push_back({std::string(name), InputSpec::Kind::kUser, std::move(order)});
   Impl::HandleInfo info;
   info.input = position;
+  KILN_ASSIGN_OR_RETURN(info.strides, Impl::strides_of(meta));
   if (value->type.is_tensor()) {
     info.tensor = impl_->functional_.add(value);
   } else {
@@ -525,7 +672,7 @@ Result<CaptureBuilder::Handle> CaptureBuilder::scalar_input(std::string_view nam
   Value* value = impl_->module_->main.add_input(std::move(type), std::string(name));
   impl_->module_->inputs.push_back({std::string(name), InputSpec::Kind::kUser, {}});
   impl_->input_tensors_.push_back(-1);
-  return impl_->add_handle({-1, value, static_cast<int>(impl_->module_->inputs.size()) - 1});
+  return impl_->add_handle({-1, value, static_cast<int>(impl_->module_->inputs.size()) - 1, {}});
 }
 
 Result<CaptureBuilder::Handle> CaptureBuilder::weight(std::string_view name,
@@ -548,7 +695,10 @@ Result<CaptureBuilder::Handle> CaptureBuilder::weight(std::string_view name,
   Value* constant = impl_->module_->constant_for(init_value);
   const int tensor = impl_->functional_.add(constant);
   impl_->weight_tensors_.push_back({std::string(name), tensor, constant});
-  return impl_->add_handle({tensor, nullptr, -1});
+  Shape strides;
+  for (int64_t stride : weight.strides) strides.emplace_back(stride);
+  if (is_contiguous(weight)) strides.clear();
+  return impl_->add_handle({tensor, nullptr, -1, std::move(strides)});
 }
 
 Result<std::vector<CaptureBuilder::Handle>> CaptureBuilder::call(

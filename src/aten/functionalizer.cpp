@@ -19,7 +19,7 @@ const Attr& field(const OpDef& def, const std::vector<Attr>& attrs, std::string_
 }  // namespace
 
 int Functionalizer::add(Value* value) {
-  storages_.push_back({value, 0});
+  storages_.push_back({value, 0, false});
   tensors_.push_back({static_cast<int>(storages_.size()) - 1, {}, value, 0});
   return static_cast<int>(tensors_.size()) - 1;
 }
@@ -29,17 +29,37 @@ int Functionalizer::add_alias(int tensor) {
   return static_cast<int>(tensors_.size()) - 1;
 }
 
-int Functionalizer::add_view(int source, Value* value) {
-  Value* current = read(source);
-  std::vector<ViewStep> steps;
-  Value* at = value;
-  while (at != current) {
+void Functionalizer::rebind(int tensor, int other) {
+  tensors_[static_cast<size_t>(tensor)] = Tensor(tensors_[static_cast<size_t>(other)]);
+}
+
+bool Functionalizer::steps_between(Value* source, Value* value, std::vector<ViewStep>& steps) {
+  for (Value* at = value; at != source;) {
     Node* node = at->producer();
-    if (node == nullptr || !node->op->has(kView) || node->num_operands() != 1) return add(value);
-    steps.push_back({node->op, node->attrs(), node->operand(0)->type, at->type});
+    if (node == nullptr) return false;
+    const bool view = node->op->has(kView) && node->num_operands() == 1;
+    if (!view && !node->is("index")) return false;
+    std::vector<Value*> indices(node->operands().begin() + 1, node->operands().end());
+    steps.push_back({node->op, node->attrs(), std::move(indices), node->operand(0)->type, at->type});
     at = node->operand(0);
   }
   std::reverse(steps.begin(), steps.end());
+  return true;
+}
+
+bool Functionalizer::is_followable(int source, Value* value) {
+  std::vector<ViewStep> steps;
+  return steps_between(read(source), value, steps);
+}
+
+int Functionalizer::add_view(int source, Value* value) {
+  std::vector<ViewStep> steps;
+  if (!steps_between(read(source), value, steps)) {
+    const int tensor = add(value);
+    storages_.back().shared_unseen = true;
+    storages_[static_cast<size_t>(storage(source))].shared_unseen = true;
+    return tensor;
+  }
   Tensor tensor = tensors_[static_cast<size_t>(source)];
   tensor.chain.insert(tensor.chain.end(), steps.begin(), steps.end());
   tensor.value = value;
@@ -52,7 +72,9 @@ Value* Functionalizer::apply(const std::vector<ViewStep>& chain, size_t count, V
                              const Origin& origin) {
   Value* value = base;
   for (size_t i = 0; i < count; ++i) {
-    Node* node = module_.main.create_unchecked(*chain[i].op, {value}, chain[i].attrs,
+    std::vector<Value*> operands{value};
+    operands.insert(operands.end(), chain[i].indices.begin(), chain[i].indices.end());
+    Node* node = module_.main.create_unchecked(*chain[i].op, std::move(operands), chain[i].attrs,
                                                {chain[i].result}, nullptr, origin);
     value = node->result();
   }
@@ -94,7 +116,16 @@ Result<Value*> Functionalizer::invert(const ViewStep& step, Value* source, Value
     const DimExpr start = std::get<DimExpr>(field(*step.op, step.attrs, "start"));
     const DimExpr stride = std::get<DimExpr>(field(*step.op, step.attrs, "step"));
     if (!stride.is_value(1)) {
-      return Status::error("K1304", "in-place write through a slice with a step");
+      KILN_ASSIGN_OR_RETURN(
+          Node * places,
+          graph.create(op("iota"), {},
+                       {{"length", part->shape()[static_cast<size_t>(axis)]},
+                        {"dtype", DType::kI64}, {"start", start}, {"step", stride}},
+                       nullptr, origin));
+      KILN_ASSIGN_OR_RETURN(Node * node,
+                            graph.create(op("index_put"), {source, part, places->result()},
+                                         {{"axes", std::vector<int64_t>{axis}}}, nullptr, origin));
+      return node->result();
     }
     const DimExpr extent = source->shape()[static_cast<size_t>(axis)];
     const DimExpr end = start + part->shape()[static_cast<size_t>(axis)];
@@ -116,11 +147,26 @@ Result<Value*> Functionalizer::invert(const ViewStep& step, Value* source, Value
                           graph.create(op("concat"), pieces, {{"axis", axis}}, nullptr, origin));
     return node->result();
   }
-  return Status::error("K1304", "in-place write through a view that is no slice, reshape or "
-                                "permute: " + name);
+  if (name == "index") {
+    std::vector<Value*> operands{source, part};
+    operands.insert(operands.end(), step.indices.begin(), step.indices.end());
+    KILN_ASSIGN_OR_RETURN(
+        Node * node, graph.create(op("index_put"), std::move(operands),
+                                  {{"axes", field(*step.op, step.attrs, "axes")}}, nullptr, origin));
+    return node->result();
+  }
+  return Status::error("K1304", "in-place write through a view that repeats elements: " + name);
+}
+
+Status Functionalizer::check_writable(int index) {
+  const Tensor& tensor = tensors_[static_cast<size_t>(index)];
+  if (!storages_[static_cast<size_t>(tensor.storage)].shared_unseen) return {};
+  return Status::error("K1304", "in-place write to memory that is shared in a way kiln cannot "
+                                "follow");
 }
 
 Status Functionalizer::write(int index, Value* value, const Origin& origin) {
+  KILN_RETURN_IF_ERROR(check_writable(index));
   Tensor& tensor = tensors_[static_cast<size_t>(index)];
   Storage& storage = storages_[static_cast<size_t>(tensor.storage)];
   Value* part = value;

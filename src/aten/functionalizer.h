@@ -18,16 +18,24 @@ class Functionalizer {
 
   // A tensor with memory of its own.
   int add(Value* value);
-  // A tensor that shares memory with `source`; `value` is computed from source's current value by
-  // view nodes only (checked), else it counts as a tensor of its own.
+  // A tensor that shares memory with `source`. Writes to either side reach the other when `value` is
+  // computed from source's current value by view nodes (or by index nodes, whose inverse is
+  // index_put); other views can be read, but neither side can be written any more.
   int add_view(int source, Value* value);
+  // Is `value` computed from source's current value by such nodes alone?
+  bool is_followable(int source, Value* value);
   // A second name for the same tensor.
   int add_alias(int tensor);
 
   // The current contents.
   Value* read(int tensor);
-  // Replaces the contents. Same type as read(). K1304 when the write cannot be expressed.
+  // Replaces the contents. Same type as read(). K1304 when the write cannot be expressed; nothing
+  // is changed then.
   Status write(int tensor, Value* value, const Origin& origin);
+  // What write() would refuse before looking at the value.
+  Status check_writable(int tensor);
+  // `tensor` becomes a second name for `other` (unsqueeze_, t_, ... change how memory is seen).
+  void rebind(int tensor, int other);
 
   // The tensor that owns the memory and whether anybody wrote to it.
   int storage(int tensor) const { return tensors_[static_cast<size_t>(tensor)].storage; }
@@ -39,11 +47,13 @@ class Functionalizer {
   struct ViewStep {
     const OpDef* op = nullptr;
     std::vector<Attr> attrs;
+    std::vector<Value*> indices;  // operands after the first: index tensors
     Type source, result;
   };
   struct Storage {
     Value* base = nullptr;
     int version = 0;
+    bool shared_unseen = false;  // some view of it cannot be followed
   };
   struct Tensor {
     int storage = 0;
@@ -52,6 +62,8 @@ class Functionalizer {
     int version = 0;
   };
 
+  // The view steps from source's current value to `value`; false when other nodes lie between.
+  bool steps_between(Value* source, Value* value, std::vector<ViewStep>& steps);
   Value* apply(const std::vector<ViewStep>& chain, size_t count, Value* base, const Origin& origin);
   // The base of one view step after the viewed part was replaced.
   Result<Value*> invert(const ViewStep& step, Value* source, Value* part, const Origin& origin);

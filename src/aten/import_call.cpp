@@ -16,26 +16,25 @@ ImportCall::ImportCall(Module& module, const Schema& schema, std::vector<CallArg
       origin_(std::move(origin)) {}
 
 void ImportCall::refuse(std::string reason, std::string_view code) {
-  if (refusal_.ok()) refusal_ = Status::error(code, std::move(reason));
+  refusal_ = Status::error(code, std::move(reason));
+  throw Refused();
 }
 
 Value* ImportCall::tensor(int i) {
   Value* value = tensor_or_null(i);
-  if (value == nullptr) refuse("argument is missing: " + schema_.arguments[static_cast<size_t>(i)].name);
-  // Something of the right kind, so that the rule can go on to its end.
-  return value != nullptr ? value : scalar(0, DType::kF32);
+  if (value == nullptr) refuse("argument is missing: " + argument_name(i));
+  return value;
 }
 
 Value* ImportCall::tensor_or_null(int i) {
   const auto* operand = arg(i).get<CallArg::Operand>();
   if (operand == nullptr) {
-    if (!is_none(i)) refuse("argument is no tensor: " + schema_.arguments[static_cast<size_t>(i)].name);
+    if (!is_none(i)) refuse("argument is no tensor: " + argument_name(i));
     return nullptr;
   }
   Value* value = values_[static_cast<size_t>(operand->index)];
   if (!value->type.is_tensor()) {
     refuse("operand exists only in pytorch: " + value->type.to_string(), "K1302");
-    return scalar(0, DType::kF32);
   }
   return value;
 }
@@ -45,8 +44,7 @@ std::vector<Value*> ImportCall::tensors(int i) {
   const auto* list = arg(i).get<CallArg::List>();
   if (list == nullptr) {
     if (is_tensor(i)) return {tensor(i)};
-    refuse("argument is no list of tensors: " + schema_.arguments[static_cast<size_t>(i)].name);
-    return result;
+    refuse("argument is no list of tensors: " + argument_name(i));
   }
   for (const CallArg& item : *list) {
     const auto* operand = item.get<CallArg::Operand>();
@@ -58,7 +56,6 @@ std::vector<Value*> ImportCall::tensors(int i) {
     Value* value = values_[static_cast<size_t>(operand->index)];
     if (!value->type.is_tensor()) {
       refuse("operand exists only in pytorch: " + value->type.to_string(), "K1302");
-      value = scalar(0, DType::kF32);
     }
     result.push_back(value);
   }
@@ -68,8 +65,7 @@ std::vector<Value*> ImportCall::tensors(int i) {
 DimExpr ImportCall::dim(int i) {
   if (const auto* expr = arg(i).get<DimExpr>()) return *expr;
   if (const auto* flag = arg(i).get<bool>()) return DimExpr(*flag ? 1 : 0);
-  refuse("argument is no integer: " + schema_.arguments[static_cast<size_t>(i)].name);
-  return 0;
+  refuse("argument is no integer: " + argument_name(i));
 }
 
 std::vector<DimExpr> ImportCall::dims(int i) {
@@ -78,7 +74,7 @@ std::vector<DimExpr> ImportCall::dims(int i) {
     for (const CallArg& item : *list) {
       const auto* expr = item.get<DimExpr>();
       if (expr == nullptr) refuse("list element is no integer known before the run", "K1303");
-      result.push_back(expr != nullptr ? *expr : DimExpr(0));
+      result.push_back(*expr);
     }
     return result;
   }
@@ -89,20 +85,15 @@ std::vector<DimExpr> ImportCall::dims(int i) {
 int64_t ImportCall::integer(int i) {
   const DimExpr value = dim(i);
   if (value.is_constant()) return value.value();
-  refuse("argument is symbolic: " + schema_.arguments[static_cast<size_t>(i)].name + " is " +
+  refuse("argument is symbolic: " + argument_name(i) + " is " +
              value.to_string(), "K1303");
-  return 0;
 }
 
 std::vector<int64_t> ImportCall::integers(int i) {
   std::vector<int64_t> result;
   for (const DimExpr& value : dims(i)) {
-    if (!value.is_constant()) {
-      refuse("argument is symbolic: " + schema_.arguments[static_cast<size_t>(i)].name, "K1303");
-      result.push_back(0);
-    } else {
-      result.push_back(value.value());
-    }
+    if (!value.is_constant()) refuse("argument is symbolic: " + argument_name(i), "K1303");
+    result.push_back(value.value());
   }
   return result;
 }
@@ -111,8 +102,7 @@ std::vector<int64_t> ImportCall::integers(int i, int count) {
   std::vector<int64_t> result = integers(i);
   if (result.size() == 1) result.assign(static_cast<size_t>(count), result[0]);
   if (static_cast<int>(result.size()) != count) {
-    refuse("argument has the wrong length: " + schema_.arguments[static_cast<size_t>(i)].name);
-    result.assign(static_cast<size_t>(count), 1);
+    refuse("argument has the wrong length: " + argument_name(i));
   }
   return result;
 }
@@ -122,8 +112,7 @@ bool ImportCall::boolean(int i) {
   if (const auto* expr = arg(i).get<DimExpr>(); expr != nullptr && expr->is_constant()) {
     return expr->value() != 0;
   }
-  refuse("argument is no bool: " + schema_.arguments[static_cast<size_t>(i)].name);
-  return false;
+  refuse("argument is no bool: " + argument_name(i));
 }
 
 double ImportCall::number(int i) {
@@ -136,15 +125,13 @@ bool ImportCall::is_float_number(int i) { return arg(i).get<double>() != nullptr
 
 std::string ImportCall::text(int i) {
   if (const auto* value = arg(i).get<std::string>()) return *value;
-  refuse("argument is no string: " + schema_.arguments[static_cast<size_t>(i)].name);
-  return {};
+  refuse("argument is no string: " + argument_name(i));
 }
 
 std::optional<DType> ImportCall::dtype(int i) {
   if (is_none(i)) return std::nullopt;
   if (const auto* value = arg(i).get<DType>()) return *value;
-  refuse("argument is no dtype: " + schema_.arguments[static_cast<size_t>(i)].name);
-  return std::nullopt;
+  refuse("argument is no dtype: " + argument_name(i));
 }
 
 int64_t ImportCall::wrap_axis(int64_t axis, int rank) {
@@ -155,13 +142,13 @@ int64_t ImportCall::axis(int i, int rank) {
   const int64_t wrapped = wrap_axis(integer(i), rank);
   if (wrapped < 0 || wrapped >= std::max(rank, 1)) {
     refuse("dim is out of range: " + std::to_string(wrapped));
-    return 0;
   }
   return wrapped;
 }
 
 std::vector<int64_t> ImportCall::axes(int i, int rank) {
   std::vector<int64_t> result = integers(i);
+  if (rank == 0) return {};  // dim 0 and -1 are allowed and name no axis
   if (result.empty()) {
     for (int a = 0; a < rank; ++a) result.push_back(a);
     return result;
@@ -170,7 +157,6 @@ std::vector<int64_t> ImportCall::axes(int i, int rank) {
     a = wrap_axis(a, rank);
     if (a < 0 || a >= std::max(rank, 1)) {
       refuse("dim is out of range: " + std::to_string(a));
-      a = 0;
     }
   }
   std::sort(result.begin(), result.end());
@@ -181,28 +167,19 @@ std::vector<int64_t> ImportCall::axes(int i, int rank) {
 DType ImportCall::captured_dtype(int i) {
   if (i < num_results() && captured(i).is_tensor()) return captured(i).tensor().dtype;
   refuse("result exists only in pytorch", "K1302");
-  return DType::kF32;
 }
 
 Node* ImportCall::emit_node(std::string_view op, std::vector<Value*> operands, AttrList attrs) {
   const OpDef* def = OpRegistry::global().find(op);
   KILN_CHECK_MSG(def != nullptr, "import rule names an unknown op: " + std::string(op));
-  if (!refused()) {
-    auto node = module_.main.create(*def, operands, std::move(attrs), nullptr, origin_);
-    if (node.ok()) {
-      created_.push_back(*node);
-      return *node;
-    }
-    refuse(node.status().message(), node.status().code());
-  }
-  return nullptr;
+  auto node = module_.main.create(*def, std::move(operands), std::move(attrs), nullptr, origin_);
+  if (!node.ok()) refuse(node.status().message(), node.status().code());
+  created_.push_back(*node);
+  return *node;
 }
 
 Value* ImportCall::emit(std::string_view op, std::vector<Value*> operands, AttrList attrs) {
-  Node* node = emit_node(op, std::move(operands), std::move(attrs));
-  if (node != nullptr) return node->result();
-  // The call is refused; any tensor lets the rule run to its end.
-  return scalar(0, DType::kF32);
+  return emit_node(op, std::move(operands), std::move(attrs))->result();
 }
 
 Value* ImportCall::scalar(double value, DType dtype) {
@@ -281,6 +258,10 @@ DType ImportCall::promoted(const std::vector<int>& arguments) {
     if (is_tensor(i)) {
       Value* value = tensor(i);
       join(by_priority[value->shape().empty() ? 1 : 0], value->dtype());
+    } else if (arg(i).get<CallArg::List>() != nullptr) {
+      for (Value* value : tensors(i)) {
+        if (value != nullptr) join(by_priority[value->shape().empty() ? 1 : 0], value->dtype());
+      }
     } else if (arg(i).get<double>() != nullptr) {
       join(by_priority[2], DType::kF32);
     } else if (arg(i).get<bool>() != nullptr) {
@@ -325,6 +306,14 @@ std::vector<const ImportRule*> ImportRules::all() const {
   std::vector<const ImportRule*> result;
   for (const auto& [name, rule] : rules_) result.push_back(&rule);
   return result;
+}
+
+std::vector<std::string> import_rule_schemas() {
+  std::vector<std::string> texts;
+  for (const ImportRule* rule : ImportRules::global().all()) {
+    texts.push_back(rule->schema.to_string());
+  }
+  return texts;
 }
 
 }  // namespace kiln

@@ -23,10 +23,14 @@
 
 namespace kiln {
 
-// The call a rule looks at. Asking for an argument of the wrong kind refuses the call and returns
-// something harmless, so rules need no error handling of their own.
+// The call a rule looks at. Asking for an argument of the wrong kind, or for a node whose op does not
+// take its operands, refuses the call and leaves the rule at once, so rules need no error handling
+// of their own.
 class ImportCall {
  public:
+  // Thrown by refuse(), caught by run_import_rule(); the reason is in refusal().
+  struct Refused {};
+
   // Arguments, by position in the schema; defaults are filled in. An operand is a Value.
   struct Argument {
     CallArg arg;                  // Operand indices refer to `values`
@@ -67,7 +71,7 @@ class ImportCall {
   Module& module() { return module_; }
 
   // --- building
-  // First result of a new node; null operands are absent ones.
+  // First result of a new node; null operands are absent ones. An op's refusal refuses the call.
   Value* emit(std::string_view op, std::vector<Value*> operands, AttrList attrs = {});
   Node* emit_node(std::string_view op, std::vector<Value*> operands, AttrList attrs = {});
   // A 0-d constant of the dtype.
@@ -78,22 +82,34 @@ class ImportCall {
   Value* operand(int i, DType dtype);
   Value* cast(Value* value, DType dtype);       // the value itself when it has the dtype
   Value* reshape(Value* value, Shape shape);    // the value itself when it has the shape
-  // torch's type promotion over the tensor and Scalar arguments given (by position).
+  // torch's type promotion over the tensor, tensor list and Scalar arguments given (by position).
   DType promoted(const std::vector<int>& arguments);
   // promoted(), integers and bool become the default float.
   DType promoted_float(const std::vector<int>& arguments);
 
   // --- answers
-  void result(Value* value) { results_.push_back(value); }
-  void refuse(std::string reason, std::string_view code = "K1301");
-  bool refused() { return !refusal_.ok(); }
+  // Null: a result that the rule does not compute; only right where nothing can read it.
+  void result(Value* value) {
+    results_.push_back(value);
+    fresh_.push_back(false);
+  }
+  // A result with memory of its own although it may be an operand or a view of one.
+  void fresh_result(Value* value) {
+    results_.push_back(value);
+    fresh_.push_back(true);
+  }
+  [[noreturn]] void refuse(std::string reason, std::string_view code = "K1301");
 
   // For the importer.
   const Status& refusal() { return refusal_; }
-  std::vector<Value*>& results() { return results_; }
-  std::vector<Node*>& created() { return created_; }
+  const std::vector<Value*>& results() { return results_; }
+  bool is_fresh(size_t result) { return fresh_[result]; }
+  const std::vector<Node*>& created() { return created_; }
+  void set_refusal(Status refusal) { refusal_ = std::move(refusal); }
 
  private:
+  const std::string& argument_name(int i) { return schema_.arguments[static_cast<size_t>(i)].name; }
+
   Module& module_;
   const Schema& schema_;
   std::vector<CallArg> args_;
@@ -102,8 +118,12 @@ class ImportCall {
   Origin origin_;
   Status refusal_;
   std::vector<Value*> results_;
+  std::vector<bool> fresh_;
   std::vector<Node*> created_;
 };
+
+// "aten::softmax.int(...) -> Tensor" of every rule, sorted by name, as str(torch's schema) prints it.
+std::vector<std::string> import_rule_schemas();
 
 struct ImportRule {
   Schema schema;

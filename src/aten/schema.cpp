@@ -71,6 +71,8 @@ class Parser {
       } else if (accept('(')) {
         std::string alias = take_until(")");
         if (!accept(')')) return false;
+        argument.alias_text = alias;
+        argument.alias_position = argument.type.size();
         const size_t mark = alias.find('!');
         argument.written = mark != std::string::npos;
         argument.alias = alias.substr(0, std::min(mark, alias.find(' ')));
@@ -134,6 +136,38 @@ class Parser {
 };
 
 }  // namespace
+
+namespace {
+
+std::string argument_to_string(const SchemaArgument& argument) {
+  std::string text = argument.type;
+  if (!argument.alias_text.empty()) {
+    text.insert(argument.alias_position, "(" + argument.alias_text + ")");
+  }
+  if (!argument.name.empty()) text += " " + argument.name;
+  if (argument.default_value) text += "=" + *argument.default_value;
+  return text;
+}
+
+std::string arguments_to_string(const std::vector<SchemaArgument>& arguments) {
+  std::string text = "(";
+  bool keyword_only = false;
+  for (const SchemaArgument& argument : arguments) {
+    if (text.size() > 1) text += ", ";
+    if (argument.keyword_only && !keyword_only) text += "*, ";
+    keyword_only = argument.keyword_only;
+    text += argument_to_string(argument);
+  }
+  return text + ")";
+}
+
+}  // namespace
+
+std::string Schema::to_string() const {
+  const bool bare = results.size() == 1 && results[0].name.empty();
+  return full_name() + arguments_to_string(arguments) + " -> " +
+         (bare ? argument_to_string(results[0]) : arguments_to_string(results));
+}
 
 Result<Schema> Schema::parse(std::string_view text) {
   Schema schema;

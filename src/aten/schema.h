@@ -19,6 +19,8 @@ struct SchemaArgument {
   bool keyword_only = false;
   bool written = false;       // "(a!)"
   std::string alias;          // "a" of "(a)" or "(a!)"; empty: none
+  std::string alias_text;     // as written: "a", "a!", "a -> *"
+  size_t alias_position = 0;  // where in `type` the parentheses stood: before "[]" or "?"
 };
 
 struct Schema {
@@ -30,6 +32,8 @@ struct Schema {
   std::string full_name() const { return overload.empty() ? name : name + "." + overload; }
   // K1101 when the text is no schema.
   static Result<Schema> parse(std::string_view text);
+  // The inverse of parse(), spaced as torch prints schemas.
+  std::string to_string() const;
 };
 
 }  // namespace kiln

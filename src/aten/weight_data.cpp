@@ -7,15 +7,18 @@
 
 namespace kiln {
 
-WeightData borrow_or_copy(const CaptureWeight& weight, size_t bytes) {
-  const size_t rank = weight.shape.size();
-  bool contiguous = true;
+bool is_contiguous(const CaptureWeight& weight) {
   int64_t expected = 1;
-  for (size_t i = rank; i-- > 0 && !weight.strides.empty();) {
-    if (weight.shape[i] != 1 && weight.strides[i] != expected) contiguous = false;
+  for (size_t i = weight.shape.size(); i-- > 0 && !weight.strides.empty();) {
+    if (weight.shape[i] != 1 && weight.strides[i] != expected) return false;
     expected *= weight.shape[i];
   }
-  if (contiguous || bytes == 0) return {weight.data, bytes, weight.owner};
+  return true;
+}
+
+WeightData borrow_or_copy(const CaptureWeight& weight, size_t bytes) {
+  const size_t rank = weight.shape.size();
+  if (is_contiguous(weight) || bytes == 0) return {weight.data, bytes, weight.owner};
   auto copy = std::make_shared<std::vector<std::byte>>(bytes);
   const size_t element = dtype_bytes(weight.dtype);
   const auto* source = static_cast<const std::byte*>(weight.data);

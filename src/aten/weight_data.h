@@ -7,6 +7,8 @@
 
 namespace kiln {
 
+bool is_contiguous(const CaptureWeight& weight);
+
 // `bytes` is the size of the contiguous tensor. Rank is at most 16.
 WeightData borrow_or_copy(const CaptureWeight& weight, size_t bytes);
 

@@ -1,0 +1,301 @@
+// Reductions over axes, scans along an axis.
+#include <cmath>
+#include <limits>
+
+#include "aten/view_nodes.h"
+
+namespace kiln {
+namespace {
+
+constexpr int kNone = -1;
+
+// Which arguments hold the axes, keepdim and dtype; kNone: the operator has no such argument.
+struct Arguments {
+  int axes = kNone, keepdim = kNone, dtype = kNone;
+};
+
+std::vector<int64_t> reduced_axes(ImportCall& call, Value* x, int axes) {
+  return axes == kNone ? all_axes(x) : call.axes(axes, rank_of(x));
+}
+bool keeps(ImportCall& call, int keepdim) { return keepdim != kNone && call.boolean(keepdim); }
+
+// The operand in the dtype that the result has: sums of integers are i64.
+Value* accumulated(ImportCall& call, int dtype) {
+  Value* x = call.tensor(0);
+  DType wanted = call.captured_dtype();
+  if (dtype != kNone && call.dtype(dtype)) wanted = *call.dtype(dtype);
+  return call.cast(x, wanted);
+}
+
+void reduce(ImportCall& call, std::string_view op, Value* x, const Arguments& at) {
+  call.result(emit_reduce(call, op, x, reduced_axes(call, x, at.axes), keeps(call, at.keepdim)));
+}
+
+void sum(ImportCall& call) { reduce(call, "reduce_sum", accumulated(call, 1), {kNone, kNone, 1}); }
+void sum_dim(ImportCall& call) { reduce(call, "reduce_sum", accumulated(call, 3), {1, 2, 3}); }
+void mean(ImportCall& call) { reduce(call, "reduce_mean", accumulated(call, 1), {kNone, kNone, 1}); }
+void mean_dim(ImportCall& call) { reduce(call, "reduce_mean", accumulated(call, 3), {1, 2, 3}); }
+void prod(ImportCall& call) { reduce(call, "reduce_prod", accumulated(call, 1), {kNone, kNone, 1}); }
+void prod_dim(ImportCall& call) { reduce(call, "reduce_prod", accumulated(call, 3), {1, 2, 3}); }
+KILN_ATEN_RULE(sum, "aten::sum(Tensor self, *, ScalarType? dtype=None) -> Tensor");
+KILN_ATEN_RULE(sum_dim,
+               "aten::sum.dim_IntList(Tensor self, int[1]? dim, bool keepdim=False, *, "
+               "ScalarType? dtype=None) -> Tensor");
+KILN_ATEN_RULE(mean, "aten::mean(Tensor self, *, ScalarType? dtype=None) -> Tensor");
+KILN_ATEN_RULE(mean_dim,
+               "aten::mean.dim(Tensor self, int[1]? dim, bool keepdim=False, *, ScalarType? "
+               "dtype=None) -> Tensor");
+KILN_ATEN_RULE(prod, "aten::prod(Tensor self, *, ScalarType? dtype=None) -> Tensor");
+KILN_ATEN_RULE(prod_dim,
+               "aten::prod.dim_int(Tensor self, int dim, bool keepdim=False, *, ScalarType? "
+               "dtype=None) -> Tensor");
+
+void nansum(ImportCall& call) {
+  Value* x = accumulated(call, 3);
+  if (is_float(x->dtype())) {
+    x = call.emit("where", {call.emit("isnan", {x}), call.scalar(0, x->dtype()), x});
+  }
+  reduce(call, "reduce_sum", x, {1, 2, 3});
+}
+KILN_ATEN_RULE(nansum,
+               "aten::nansum(Tensor self, int[1]? dim=None, bool keepdim=False, *, ScalarType? "
+               "dtype=None) -> Tensor");
+
+void amax(ImportCall& call) { reduce(call, "reduce_max", call.tensor(0), {1, 2}); }
+void amin(ImportCall& call) { reduce(call, "reduce_min", call.tensor(0), {1, 2}); }
+void max_all(ImportCall& call) { reduce(call, "reduce_max", call.tensor(0), {}); }
+void min_all(ImportCall& call) { reduce(call, "reduce_min", call.tensor(0), {}); }
+KILN_ATEN_RULE(amax, "aten::amax(Tensor self, int[1] dim=[], bool keepdim=False) -> Tensor");
+KILN_ATEN_RULE(amin, "aten::amin(Tensor self, int[1] dim=[], bool keepdim=False) -> Tensor");
+KILN_ATEN_RULE(max_all, "aten::max(Tensor self) -> Tensor");
+KILN_ATEN_RULE(min_all, "aten::min(Tensor self) -> Tensor");
+
+void aminmax(ImportCall& call) {
+  Value* x = call.tensor(0);
+  const std::vector<int64_t> axes =
+      call.is_none(1) || rank_of(x) == 0 ? all_axes(x)
+                                         : std::vector<int64_t>{call.axis(1, rank_of(x))};
+  for (const char* op : {"reduce_min", "reduce_max"}) {
+    call.result(emit_reduce(call, op, x, axes, call.boolean(2)));
+  }
+}
+KILN_ATEN_RULE(aminmax,
+               "aten::aminmax(Tensor self, *, int? dim=None, bool keepdim=False) -> (Tensor min, "
+               "Tensor max)");
+
+// Index of an extreme element along one axis. A rank 0 tensor is a vector of one element.
+Value* arg_extreme(ImportCall& call, std::string_view op, Value* x, int64_t axis, bool keepdim) {
+  if (rank_of(x) > 0) return emit_reduce(call, op, x, {axis}, keepdim);
+  Value* row = call.reshape(x, {DimExpr(1)});
+  return emit_reduce(call, op, row, {0}, false);
+}
+
+// Values and indices along one axis, as two nodes, so that unread indices cost nothing.
+void extreme_along(ImportCall& call, std::string_view values, std::string_view indices) {
+  Value* x = call.tensor(0);
+  const int64_t axis = call.axis(1, rank_of(x));
+  const bool keepdim = call.boolean(2);
+  call.result(rank_of(x) == 0 ? call.reshape(emit_reduce(call, values, x, {}, false), {})
+                              : emit_reduce(call, values, x, {axis}, keepdim));
+  call.result(arg_extreme(call, indices, x, axis, keepdim));
+}
+void max_along(ImportCall& call) { extreme_along(call, "reduce_max", "reduce_argmax"); }
+void min_along(ImportCall& call) { extreme_along(call, "reduce_min", "reduce_argmin"); }
+KILN_ATEN_RULE(max_along,
+               "aten::max.dim(Tensor self, int dim, bool keepdim=False) -> (Tensor values, "
+               "Tensor indices)");
+KILN_ATEN_RULE(min_along,
+               "aten::min.dim(Tensor self, int dim, bool keepdim=False) -> (Tensor values, "
+               "Tensor indices)");
+
+// Without a dim: the index into the flattened tensor.
+void arg(ImportCall& call, std::string_view op) {
+  Value* x = call.tensor(0);
+  const bool keepdim = call.boolean(2);
+  if (!call.is_none(1)) {
+    call.result(arg_extreme(call, op, x, call.axis(1, rank_of(x)), keepdim));
+    return;
+  }
+  Value* index = emit_reduce(call, op, emit_flatten(call, x), {0}, false);
+  call.result(keepdim ? call.reshape(index, Shape(x->shape().size(), DimExpr(1))) : index);
+}
+void argmax(ImportCall& call) { arg(call, "reduce_argmax"); }
+void argmin(ImportCall& call) { arg(call, "reduce_argmin"); }
+KILN_ATEN_RULE(argmax, "aten::argmax(Tensor self, int? dim=None, bool keepdim=False) -> Tensor");
+KILN_ATEN_RULE(argmin, "aten::argmin(Tensor self, int? dim=None, bool keepdim=False) -> Tensor");
+
+// Of u8 the answer is u8, of everything else bool.
+void truth(ImportCall& call, std::string_view op, const Arguments& at) {
+  Value* x = call.tensor(0);
+  // An empty list of axes is all of them; for a rank 0 tensor there are none.
+  Value* y = emit_reduce(call, op, x, reduced_axes(call, x, at.axes), keeps(call, at.keepdim));
+  call.result(call.cast(y, call.captured_dtype()));
+}
+void any(ImportCall& call) { truth(call, "reduce_any", {}); }
+void any_dim(ImportCall& call) { truth(call, "reduce_any", {1, 2}); }
+void all(ImportCall& call) { truth(call, "reduce_all", {}); }
+void all_dim(ImportCall& call) { truth(call, "reduce_all", {1, 2}); }
+KILN_ATEN_RULE(any, "aten::any(Tensor self) -> Tensor");
+KILN_ATEN_RULE(any_dim, "aten::any.dim(Tensor self, int dim, bool keepdim=False) -> Tensor");
+KILN_ATEN_RULE(any_dim,
+               "aten::any.dims(Tensor self, int[]? dim=None, bool keepdim=False) -> Tensor");
+KILN_ATEN_RULE(all, "aten::all(Tensor self) -> Tensor");
+KILN_ATEN_RULE(all_dim, "aten::all.dim(Tensor self, int dim, bool keepdim=False) -> Tensor");
+KILN_ATEN_RULE(all_dim,
+               "aten::all.dims(Tensor self, int[]? dim=None, bool keepdim=False) -> Tensor");
+
+void count_nonzero_along(ImportCall& call, int axes) {
+  Value* x = call.tensor(0);
+  std::vector<int64_t> along = all_axes(x);
+  if (axes != kNone && !call.is_none(axes)) along = call.axes(axes, rank_of(x));
+  Value* on = call.cast(call.cast(x, DType::kBool), DType::kI64);
+  call.result(emit_reduce(call, "reduce_sum", on, along, false));
+}
+void count_nonzero(ImportCall& call) { count_nonzero_along(call, 1); }
+KILN_ATEN_RULE(count_nonzero, "aten::count_nonzero(Tensor self, int? dim=None) -> Tensor");
+KILN_ATEN_RULE(count_nonzero, "aten::count_nonzero.dim_IntList(Tensor self, int[] dim) -> Tensor");
+
+void logsumexp(ImportCall& call) {
+  Value* x = call.cast(call.tensor(0), call.captured_dtype());
+  reduce(call, "logsumexp", x, {1, 2});
+}
+KILN_ATEN_RULE(logsumexp, "aten::logsumexp(Tensor self, int[1] dim, bool keepdim=False) -> Tensor");
+KILN_ATEN_RULE(logsumexp,
+               "aten::special_logsumexp(Tensor self, int[1] dim, bool keepdim=False) -> Tensor");
+
+// ---- moments
+
+struct Moments {
+  int axes = kNone, correction = kNone, unbiased = kNone, keepdim = kNone;
+};
+double correction_of(ImportCall& call, const Moments& at) {
+  if (at.unbiased != kNone) return call.boolean(at.unbiased) ? 1 : 0;
+  return call.is_none(at.correction) ? 1 : call.number(at.correction);
+}
+void moments(ImportCall& call, const Moments& at, bool root, bool with_mean) {
+  Value* x = call.tensor(0);
+  const std::vector<int64_t> axes = reduced_axes(call, x, at.axes);
+  const bool keepdim = keeps(call, at.keepdim);
+  Value* y = emit_reduce(call, "var", x, axes, keepdim, {{"correction", correction_of(call, at)}});
+  call.result(root ? call.emit("sqrt", {y}) : y);
+  if (with_mean) call.result(emit_reduce(call, "reduce_mean", x, axes, keepdim));
+}
+constexpr Moments kAll{kNone, kNone, 1, kNone};
+constexpr Moments kDims{1, kNone, 2, 3};
+constexpr Moments kCorrection{1, 2, kNone, 3};
+template <const Moments& kAt, bool kRoot, bool kMean>
+void moments_rule(ImportCall& call) {
+  moments(call, kAt, kRoot, kMean);
+}
+KILN_ATEN_RULE((moments_rule<kAll, false, false>),
+               "aten::var(Tensor self, bool unbiased=True) -> Tensor");
+KILN_ATEN_RULE((moments_rule<kDims, false, false>),
+               "aten::var.dim(Tensor self, int[1]? dim, bool unbiased=True, bool keepdim=False) "
+               "-> Tensor");
+KILN_ATEN_RULE((moments_rule<kCorrection, false, false>),
+               "aten::var.correction(Tensor self, int[1]? dim=None, *, Scalar? correction=None, "
+               "bool keepdim=False) -> Tensor");
+KILN_ATEN_RULE((moments_rule<kAll, true, false>),
+               "aten::std(Tensor self, bool unbiased=True) -> Tensor");
+KILN_ATEN_RULE((moments_rule<kDims, true, false>),
+               "aten::std.dim(Tensor self, int[1]? dim, bool unbiased=True, bool keepdim=False) "
+               "-> Tensor");
+KILN_ATEN_RULE((moments_rule<kCorrection, true, false>),
+               "aten::std.correction(Tensor self, int[1]? dim=None, *, Scalar? correction=None, "
+               "bool keepdim=False) -> Tensor");
+KILN_ATEN_RULE((moments_rule<kAll, false, true>),
+               "aten::var_mean(Tensor self, bool unbiased=True) -> (Tensor, Tensor)");
+KILN_ATEN_RULE((moments_rule<kDims, false, true>),
+               "aten::var_mean.dim(Tensor self, int[1]? dim, bool unbiased=True, bool "
+               "keepdim=False) -> (Tensor, Tensor)");
+KILN_ATEN_RULE((moments_rule<kCorrection, false, true>),
+               "aten::var_mean.correction(Tensor self, int[1]? dim=None, *, Scalar? "
+               "correction=None, bool keepdim=False) -> (Tensor, Tensor)");
+KILN_ATEN_RULE((moments_rule<kAll, true, true>),
+               "aten::std_mean(Tensor self, bool unbiased=True) -> (Tensor, Tensor)");
+KILN_ATEN_RULE((moments_rule<kDims, true, true>),
+               "aten::std_mean.dim(Tensor self, int[1]? dim, bool unbiased=True, bool "
+               "keepdim=False) -> (Tensor, Tensor)");
+KILN_ATEN_RULE((moments_rule<kCorrection, true, true>),
+               "aten::std_mean.correction(Tensor self, int[1]? dim=None, *, Scalar? "
+               "correction=None, bool keepdim=False) -> (Tensor, Tensor)");
+
+// ---- norms
+
+// (sum |x|^p)^(1/p) with its limits at 0 and the infinities.
+Value* vector_norm(ImportCall& call, Value* x, double p, const std::vector<int64_t>& axes,
+                   bool keepdim) {
+  const DType dtype = x->dtype();
+  auto total = [&](Value* y) { return emit_reduce(call, "reduce_sum", y, axes, keepdim); };
+  if (p == 2) return call.emit("sqrt", {total(call.emit("square", {x}))});
+  if (p == 0) {
+    return total(call.cast(call.emit("ne", {x, call.scalar(0, dtype)}), dtype));
+  }
+  Value* size = call.emit("abs", {x});
+  if (p == 1) return total(size);
+  if (std::isinf(p)) {
+    return emit_reduce(call, p > 0 ? "reduce_max" : "reduce_min", size, axes, keepdim);
+  }
+  return call.emit("pow", {total(call.emit("pow", {size, call.scalar(p, dtype)})),
+                           call.scalar(1 / p, dtype)});
+}
+void linalg_vector_norm(ImportCall& call) {
+  Value* x = call.cast(call.tensor(0), call.captured_dtype());
+  call.result(vector_norm(call, x, call.number(1), call.axes(2, rank_of(x)), call.boolean(3)));
+}
+KILN_ATEN_RULE(linalg_vector_norm,
+               "aten::linalg_vector_norm(Tensor self, Scalar ord=2, int[1]? dim=None, bool "
+               "keepdim=False, *, ScalarType? dtype=None) -> Tensor");
+
+void norm(ImportCall& call) {
+  Value* x = call.cast(call.tensor(0), call.captured_dtype());
+  const int count = static_cast<int>(call.schema().arguments.size());
+  const double p = call.is_none(1) ? 2 : call.number(1);
+  call.result(vector_norm(call, x, p, count > 2 ? call.axes(2, rank_of(x)) : all_axes(x),
+                          count > 3 && call.boolean(3)));
+}
+KILN_ATEN_RULE(norm, "aten::norm.Scalar(Tensor self, Scalar p=2) -> Tensor");
+KILN_ATEN_RULE(norm,
+               "aten::norm.ScalarOpt_dim(Tensor self, Scalar? p, int[1] dim, bool keepdim=False) "
+               "-> Tensor");
+
+// ---- scans
+
+void scan(ImportCall& call, std::string_view op) {
+  Value* x = call.cast(call.tensor(0), call.captured_dtype());
+  const int64_t axis = call.axis(1, rank_of(x));
+  if (rank_of(x) == 0) {
+    call.fresh_result(x);
+  } else {
+    call.result(call.emit(op, {x}, {{"axis", axis}}));
+  }
+}
+void cumsum(ImportCall& call) { scan(call, "cumsum"); }
+void cumprod(ImportCall& call) { scan(call, "cumprod"); }
+KILN_ATEN_RULE(cumsum, "aten::cumsum(Tensor self, int dim, *, ScalarType? dtype=None) -> Tensor");
+KILN_ATEN_RULE(cumprod, "aten::cumprod(Tensor self, int dim, *, ScalarType? dtype=None) -> Tensor");
+
+// n times x[1:] - x[:-1], with what prepend and append add at the ends.
+void diff(ImportCall& call) {
+  const int64_t axis = call.axis(2, rank_of(call.tensor(0)));
+  std::vector<Value*> parts;
+  for (int i : {3, 0, 4}) {
+    if (Value* part = call.tensor_or_null(i)) parts.push_back(part);
+  }
+  const DType dtype = call.captured_dtype();
+  for (Value*& part : parts) part = call.cast(part, dtype);
+  Value* x = emit_concat(call, parts, axis);
+  for (int64_t n = call.integer(1); n > 0; --n) {
+    const DimExpr size = size_of(call, x, axis);
+    if (size.is_value(0)) break;
+    Value *high = emit_slice(call, x, axis, 1, size), *low = emit_slice(call, x, axis, 0, size - 1);
+    x = dtype == DType::kBool ? call.emit("ne", {high, low}) : call.emit("sub", {high, low});
+  }
+  call.fresh_result(x);
+}
+KILN_ATEN_RULE(diff,
+               "aten::diff(Tensor self, int n=1, int dim=-1, Tensor? prepend=None, Tensor? "
+               "append=None) -> Tensor");
+
+}  // namespace
+}  // namespace kiln
