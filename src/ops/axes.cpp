@@ -10,8 +10,9 @@ Status check_axes(const OpContext& ctx, const std::vector<int64_t>& axes, int ra
   std::vector<bool> seen(static_cast<size_t>(rank), false);
   for (int64_t axis : axes) {
     if (axis < 0 || axis >= rank)
-      return refuse(ctx, "K2205", "axis is out of range: " + std::to_string(axis) + " for rank " +
-                                      std::to_string(rank));
+      return refuse(
+          ctx, "K2205",
+          "axis is out of range: " + std::to_string(axis) + " for rank " + std::to_string(rank));
     if (seen[static_cast<size_t>(axis)])
       return refuse(ctx, "K2205", "axis is repeated: " + std::to_string(axis));
     seen[static_cast<size_t>(axis)] = true;
@@ -21,9 +22,9 @@ Status check_axes(const OpContext& ctx, const std::vector<int64_t>& axes, int ra
 
 Status check_shape(const OpContext& ctx, int i, const Shape& shape) {
   if (!ctx.has(i) || ctx.tensor(i).shape == shape) return {};
-  return refuse(ctx, "K2204", "shape of " + operand_name(ctx, i) + " is " +
-                                  shape_to_text(ctx.tensor(i).shape) + ", needs " +
-                                  shape_to_text(shape));
+  return refuse(ctx, "K2204",
+                "shape of " + operand_name(ctx, i) + " is " + shape_to_text(ctx.tensor(i).shape) +
+                    ", needs " + shape_to_text(shape));
 }
 
 Shape reduced_shape(const Shape& shape, const std::vector<int64_t>& axes, bool keepdim) {

@@ -28,8 +28,7 @@ Status reference(const ReferenceContext& ctx) {
   const AxisSplit split = split_at(x.shape(), 1);
   for (int64_t c = 0; c < split.extent; ++c) {
     const double mean = ctx.in(1).get_double(c);
-    const double deviation =
-        std::sqrt(ctx.in(2).get_double(c) + ctx.node->get_float("eps"));
+    const double deviation = std::sqrt(ctx.in(2).get_double(c) + ctx.node->get_float("eps"));
     const double weight = parameter_or(ctx, 3, c, 1), bias = parameter_or(ctx, 4, c, 0);
     for (int64_t o = 0; o < split.outer; ++o) {
       for (int64_t n = 0; n < split.inner; ++n) {
@@ -43,8 +42,8 @@ Status reference(const ReferenceContext& ctx) {
 
 Result<std::vector<Value*>> to_aten(Node& node, AtenEmitter& aten) {
   return aten.call("aten::batch_norm", "",
-                   {node.operand(0), optional_arg(node, 3), optional_arg(node, 4),
-                    node.operand(1), node.operand(2), false, 0.0, node.get_float("eps"), true},
+                   {node.operand(0), optional_arg(node, 3), optional_arg(node, 4), node.operand(1),
+                    node.operand(2), false, 0.0, node.get_float("eps"), true},
                    {node.result()->type});
 }
 
@@ -53,11 +52,11 @@ std::vector<OpSample> samples() {
   const auto add = [&](std::string why, DType dtype, Shape x, bool weight, bool bias,
                        DType parameters) {
     const std::optional<Type> parameter = tensor_of(parameters, {x[1]});
-    samples.push_back(make_sample(
-        std::move(why),
-        {tensor_of(dtype, std::move(x)), parameter, parameter, weight ? parameter : std::nullopt,
-         bias ? parameter : std::nullopt},
-        {{"eps", 1e-5}}, {Fill::kNormal, Fill::kNormal, Fill::kPositive}));
+    samples.push_back(
+        make_sample(std::move(why),
+                    {tensor_of(dtype, std::move(x)), parameter, parameter,
+                     weight ? parameter : std::nullopt, bias ? parameter : std::nullopt},
+                    {{"eps", 1e-5}}, {Fill::kNormal, Fill::kNormal, Fill::kPositive}));
   };
   for (DType dtype : dtypes_of(DTypeClass::kFloat))
     add("image, " + std::string(dtype_name(dtype)), dtype, {2, 5, 7, 3}, true, true, dtype);
@@ -74,8 +73,9 @@ std::vector<OpSample> samples() {
 
 KILN_OP(batch_norm) {
   OpDef def;
-  def.formula = "y = (x - mean[c]) / sqrt(var[c] + eps) * weight[c] + bias[c], c the index of "
-                "axis 1";
+  def.formula =
+      "y = (x - mean[c]) / sqrt(var[c] + eps) * weight[c] + bias[c], c the index of "
+      "axis 1";
   def.traits = kCheap;
   def.min_operands = 3;
   def.max_operands = 5;

@@ -56,8 +56,8 @@ Result<std::vector<Value*>> to_aten(Node& node, AtenEmitter& aten) {
 std::vector<OpSample> samples() {
   std::vector<OpSample> samples;
   const auto add = [&](std::string why, DType from, DType to, Shape shape, Fill fill) {
-    samples.push_back(make_sample(std::move(why), {tensor_of(from, std::move(shape))},
-                                  {{"dtype", to}}, {fill}));
+    samples.push_back(
+        make_sample(std::move(why), {tensor_of(from, std::move(shape))}, {{"dtype", to}}, {fill}));
     samples.back().tolerance = 0;
   };
   const DType all[] = {DType::kF32, DType::kF64, DType::kF16, DType::kBF16, DType::kI8,
@@ -81,8 +81,9 @@ std::vector<OpSample> samples() {
 
 KILN_OP(cast) {
   OpDef def;
-  def.formula = "y = x as dtype: floats round to nearest even, float to integer truncates, to bool "
-                "is x != 0";
+  def.formula =
+      "y = x as dtype: floats round to nearest even, float to integer truncates, to bool "
+      "is x != 0";
   def.traits = kElementwise | kCheap | kIdempotent;
   def.operand_names = {"x"};
   def.fields = {required_dtype("dtype", "element type of the result")};

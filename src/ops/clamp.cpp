@@ -26,9 +26,9 @@ Status verify(const OpContext& ctx) {
   for (const char* bound : {"min", "max"}) {
     const double value = ctx.get_float(bound);
     if (!(std::fabs(value) <= kExact) || value != std::floor(value))
-      return refuse(ctx, "K2205", std::string(bound) +
-                                      " of an integer clamp must be an integer below 2^53, is " +
-                                      std::to_string(value));
+      return refuse(ctx, "K2205",
+                    std::string(bound) + " of an integer clamp must be an integer below 2^53, is " +
+                        std::to_string(value));
   }
   return {};
 }

@@ -42,8 +42,7 @@ Status reference(const ReferenceContext& ctx) {
 }
 
 Result<std::vector<Value*>> to_aten(Node& node, AtenEmitter& aten) {
-  return aten.call("aten::cat", "", {node.operands(), node.get_int("axis")},
-                   {node.result()->type});
+  return aten.call("aten::cat", "", {node.operands(), node.get_int("axis")}, {node.result()->type});
 }
 
 std::vector<OpSample> samples() {
@@ -55,8 +54,8 @@ std::vector<OpSample> samples() {
     samples.back().tolerance = 0;
   };
   const DimExpr s0 = DimExpr::symbol("s0"), s1 = DimExpr::symbol("s1");
-  for (DType dtype : {DType::kF32, DType::kF64, DType::kBF16, DType::kI8, DType::kI64,
-                      DType::kBool})
+  for (DType dtype :
+       {DType::kF32, DType::kF64, DType::kBF16, DType::kI8, DType::kI64, DType::kBool})
     add("outer axis, " + std::string(dtype_name(dtype)), dtype, {{3, 5}, {2, 5}}, 0);
   add("channels of three branches", DType::kF32, {{2, 3, 5, 5}, {2, 1, 5, 5}, {2, 4, 5, 5}}, 1);
   add("inner axis of odd widths", DType::kF32, {{3, 1}, {3, 7}, {3, 2}}, 1);

@@ -51,7 +51,8 @@ std::vector<double> field_numbers(Node& node) {
     switch (attr_kind(attr)) {
       case AttrKind::kFloat: numbers.push_back(std::get<double>(attr)); break;
       case AttrKind::kInt: numbers.push_back(static_cast<double>(std::get<int64_t>(attr))); break;
-      case AttrKind::kString: numbers.push_back(attr == node.op->fields[i].default_value ? 0 : 1);
+      case AttrKind::kString:
+        numbers.push_back(attr == node.op->fields[i].default_value ? 0 : 1);
         break;
       default: KILN_CHECK_MSG(false, node.op->fields[i].name);
     }
@@ -118,8 +119,8 @@ void register_elementwise(const ElementwiseRow& row, SampleFunction samples) {
   def.formula = row.formula;
   def.traits = kElementwise | row.traits;
   def.min_operands = def.max_operands = row.arity;
-  def.operand_names = row.arity == 2 ? std::vector<std::string>{"x", "y"}
-                                     : std::vector<std::string>{"x"};
+  def.operand_names =
+      row.arity == 2 ? std::vector<std::string>{"x", "y"} : std::vector<std::string>{"x"};
   if (row.fields != nullptr) def.fields = row.fields();
   def.infer = infer;
   def.verify = verify;

@@ -23,16 +23,16 @@ struct ElementwiseRow {
   const char* name;
   const char* formula;
   int arity;
-  const char* aten_name;        // without "aten::"
+  const char* aten_name;  // without "aten::"
   // With a name and fields: the overload that takes the fields, needed only where one is not at its
   // default; the plain overload takes none. Without a name, the fields are always given.
   const char* aten_overload;
   DTypeClass accepts;
-  bool to_bool;                 // result is bool, else of the operands' dtype
-  uint32_t traits;              // beside kElementwise
-  bool exact;                   // fp32 arithmetic gives the correctly rounded result
-  bool divides;                 // an integer zero in operand 1 is an error at run time, as in torch
-  OpSample::Fill fill[2];       // the domain that samples draw from
+  bool to_bool;            // result is bool, else of the operands' dtype
+  uint32_t traits;         // beside kElementwise
+  bool exact;              // fp32 arithmetic gives the correctly rounded result
+  bool divides;            // an integer zero in operand 1 is an error at run time, as in torch
+  OpSample::Fill fill[2];  // the domain that samples draw from
   // Float operands, computed in fp64 and rounded once to the dtype. Null: no float is accepted.
   double (*f64)(double x, double y, const ScalarContext& s);
   // Integer and bool operands; the result wraps to the dtype. Null: none is accepted.
@@ -56,7 +56,8 @@ template <const auto& kTable>
 bool register_elementwise_table() {
   [&]<size_t... I>(std::index_sequence<I...>) {
     (register_elementwise(kTable[I], [] { return elementwise_samples(kTable[I]); }), ...);
-  }(std::make_index_sequence<std::size(kTable)>());
+  }
+  (std::make_index_sequence<std::size(kTable)>());
   return true;
 }
 

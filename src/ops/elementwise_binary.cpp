@@ -81,6 +81,7 @@ CallArg one() { return CallArg(1); }
 CallArg mode_floor() { return CallArg("floor"); }
 CallArg mode_trunc() { return CallArg("trunc"); }
 
+// clang-format off
 #define F64(expression) \
   [](double x, double y, const S&) -> double { return expression; }
 #define I64(expression) \
@@ -161,6 +162,8 @@ constexpr ElementwiseRow kBinary[] = {
              "bitwise_right_shift", "Tensor", kIntegral, kNoTraits,
              I64(shift_right(x, y, s.dtype))),
 };
+
+// clang-format on
 
 #undef F64
 #undef I64

@@ -93,6 +93,7 @@ std::vector<AttrList> round_variants() {
   return {{{"decimals", int64_t{2}}}, {{"decimals", int64_t{-1}}}};
 }
 
+// clang-format off
 #define F64(expression) \
   [](double x, [[maybe_unused]] double y, [[maybe_unused]] const S& s) -> double { \
     return expression;                                                             \
@@ -199,6 +200,8 @@ constexpr ElementwiseRow kUnary[] = {
     TEST("isfinite", "y = x is neither infinite nor NaN", "isfinite", kAny, Fill::kNormal,
          F64(std::isfinite(x)), I64(1)),
 };
+
+// clang-format on
 
 #undef F64
 #undef I64

@@ -15,8 +15,9 @@ Result<std::vector<Type>> infer(const OpContext& ctx) {
   const TensorType& x = ctx.tensor(0);
   const Shape& shape = ctx.get_dims("shape");
   if (!broadcasts_to(x.shape, shape))
-    return refuse(ctx, "K2204", "x does not broadcast to shape: " + shape_to_text(x.shape) +
-                                    " vs " + shape_to_text(shape));
+    return refuse(
+        ctx, "K2204",
+        "x does not broadcast to shape: " + shape_to_text(x.shape) + " vs " + shape_to_text(shape));
   return std::vector<Type>{tensor_like(ctx, 0, x.dtype, shape)};
 }
 
@@ -38,8 +39,7 @@ std::vector<OpSample> samples() {
     samples.back().tolerance = 0;
   };
   const DimExpr s0 = DimExpr::symbol("s0");
-  for (DType dtype : {DType::kF32, DType::kF64, DType::kF16, DType::kI8, DType::kI64,
-                      DType::kBool})
+  for (DType dtype : {DType::kF32, DType::kF64, DType::kF16, DType::kI8, DType::kI64, DType::kBool})
     add("inner axis, " + std::string(dtype_name(dtype)), dtype, {3, 1}, {3, 5});
   add("outer axis", DType::kF32, {1, 5}, {3, 5});
   add("new leading axes", DType::kF32, {5}, {2, 3, 5});

@@ -54,15 +54,13 @@ inline FieldDef required_string(std::string name, std::string doc) {
   return make_field(AttrKind::kString, std::move(name), std::string(), true, std::move(doc));
 }
 inline FieldDef required_ints(std::string name, std::string doc) {
-  return make_field(AttrKind::kInts, std::move(name), std::vector<int64_t>(), true,
-                    std::move(doc));
+  return make_field(AttrKind::kInts, std::move(name), std::vector<int64_t>(), true, std::move(doc));
 }
 inline FieldDef required_dim(std::string name, std::string doc) {
   return make_field(AttrKind::kDim, std::move(name), DimExpr(), true, std::move(doc));
 }
 inline FieldDef required_dims(std::string name, std::string doc) {
-  return make_field(AttrKind::kDims, std::move(name), std::vector<DimExpr>(), true,
-                    std::move(doc));
+  return make_field(AttrKind::kDims, std::move(name), std::vector<DimExpr>(), true, std::move(doc));
 }
 inline FieldDef required_dtype(std::string name, std::string doc) {
   return make_field(AttrKind::kDType, std::move(name), DType::kF32, true, std::move(doc));

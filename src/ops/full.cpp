@@ -40,7 +40,7 @@ Status reference(const ReferenceContext& ctx) {
 
 Result<std::vector<Value*>> to_aten(Node& node, AtenEmitter& aten) {
   const DType dtype = node.get_dtype("dtype");
-  CallArg fill = is_float(dtype) ? CallArg(node.get_float("value"))
+  CallArg fill = is_float(dtype)         ? CallArg(node.get_float("value"))
                  : dtype == DType::kBool ? CallArg(node.get_int("int_value") != 0)
                                          : CallArg(node.get_int("int_value"));
   return aten.call("aten::full", "",
@@ -53,8 +53,8 @@ std::vector<OpSample> samples() {
   std::vector<OpSample> samples;
   const auto add = [&](std::string why, DType dtype, Shape shape, Attr value) {
     const char* field = is_float(dtype) ? "value" : "int_value";
-    samples.push_back(make_sample(
-        std::move(why), {}, {{"shape", std::move(shape)}, {"dtype", dtype}, {field, value}}));
+    samples.push_back(make_sample(std::move(why), {},
+                                  {{"shape", std::move(shape)}, {"dtype", dtype}, {field, value}}));
     samples.back().tolerance = 0;
   };
   for (DType dtype : {DType::kF32, DType::kF64, DType::kF16, DType::kBF16})

@@ -18,8 +18,9 @@ Result<std::vector<Type>> infer(const OpContext& ctx) {
   const int64_t groups = ctx.get_int("groups");
   DimExpr per_group;
   if (groups < 1 || !DimExpr::divide_exactly(x.shape[1], groups, &per_group))
-    return refuse(ctx, "K2205", "groups do not divide the channels: " + std::to_string(groups) +
-                                    " of " + x.shape[1].to_string());
+    return refuse(ctx, "K2205",
+                  "groups do not divide the channels: " + std::to_string(groups) + " of " +
+                      x.shape[1].to_string());
   KILN_RETURN_IF_ERROR(check_parameters(ctx, 1, 2, {x.shape[1]}));
   return std::vector<Type>{tensor_like(ctx, 0, x.dtype, x.shape)};
 }
@@ -54,11 +55,11 @@ std::vector<OpSample> samples() {
   const auto add = [&](std::string why, DType dtype, Shape x, int64_t groups, bool weight,
                        bool bias, DType parameters) {
     const std::optional<Type> parameter = tensor_of(parameters, {x[1]});
-    samples.push_back(make_sample(std::move(why),
-                                  {tensor_of(dtype, std::move(x)),
-                                   weight ? parameter : std::nullopt,
-                                   bias ? parameter : std::nullopt},
-                                  {{"groups", groups}, {"eps", 1e-5}}));
+    samples.push_back(
+        make_sample(std::move(why),
+                    {tensor_of(dtype, std::move(x)), weight ? parameter : std::nullopt,
+                     bias ? parameter : std::nullopt},
+                    {{"groups", groups}, {"eps", 1e-5}}));
   };
   for (DType dtype : dtypes_of(DTypeClass::kFloat))
     add("image, " + std::string(dtype_name(dtype)), dtype, {2, 6, 5, 3}, 3, true, true, dtype);
@@ -77,8 +78,9 @@ std::vector<OpSample> samples() {
 
 KILN_OP(group_norm) {
   OpDef def;
-  def.formula = "y = (x - mean) / sqrt(variance + eps) * weight[c] + bias[c], moments over the "
-                "channels of a group and all pixels";
+  def.formula =
+      "y = (x - mean) / sqrt(variance + eps) * weight[c] + bias[c], moments over the "
+      "channels of a group and all pixels";
   def.traits = kRowwise;
   def.min_operands = 1;
   def.max_operands = 3;

@@ -29,7 +29,9 @@ Status reference(const ReferenceContext& ctx) {
   KILN_ASSIGN_OR_RETURN(const int64_t step, ctx.dim("step"));
   const double scale = ctx.node->get_float("scale"), offset = ctx.node->get_float("offset");
   for (int64_t i = 0; i < y.num_elements(); ++i) {
-    const int64_t n = start + i * step;
+    // Modulo 2^64, as torch's integers wrap.
+    const auto n = static_cast<int64_t>(static_cast<uint64_t>(start) +
+                                        static_cast<uint64_t>(i) * static_cast<uint64_t>(step));
     if (is_float(y.dtype())) {
       y.set_double(i, offset + scale * static_cast<double>(n));
     } else {
@@ -60,10 +62,10 @@ Result<std::vector<Value*>> to_aten(Node& node, AtenEmitter& aten) {
   std::vector<Value*> y = arange(DType::kF64);
   y = aten.call("aten::mul", "Scalar", {y[0], scale}, {typed(DType::kF64)});
   y = aten.call("aten::add", "Scalar", {y[0], offset, 1}, {typed(DType::kF64)});
-  return aten.call("aten::_to_copy", "",
-                   {y[0], node.get_dtype("dtype"), none_arg(), none_arg(), none_arg(), false,
-                    none_arg()},
-                   {type});
+  return aten.call(
+      "aten::_to_copy", "",
+      {y[0], node.get_dtype("dtype"), none_arg(), none_arg(), none_arg(), false, none_arg()},
+      {type});
 }
 
 std::vector<OpSample> samples() {

@@ -21,9 +21,9 @@ Result<std::vector<Type>> infer(const OpContext& ctx) {
   const TensorType& x = ctx.tensor(0);
   const int64_t num_axes = ctx.get_int("num_axes");
   if (num_axes < 1 || num_axes > x.rank())
-    return refuse(ctx, "K2205", "num_axes must be between 1 and the rank of x: " +
-                                    std::to_string(num_axes) + " for rank " +
-                                    std::to_string(x.rank()));
+    return refuse(ctx, "K2205",
+                  "num_axes must be between 1 and the rank of x: " + std::to_string(num_axes) +
+                      " for rank " + std::to_string(x.rank()));
   KILN_RETURN_IF_ERROR(check_parameters(ctx, 1, 2, normalized_shape(x.shape, num_axes)));
   return std::vector<Type>{tensor_like(ctx, 0, x.dtype, x.shape)};
 }
@@ -38,8 +38,8 @@ Status reference(const ReferenceContext& ctx) {
     const Moments m = moments_of(x, begin, width, eps);
     for (int64_t i = 0; i < width; ++i) {
       const double normal = (x.get_double(begin + i) - m.mean) * m.inverse_deviation;
-      ctx.out().set_double(begin + i, normal * parameter_or(ctx, 1, i, 1) +
-                                          parameter_or(ctx, 2, i, 0));
+      ctx.out().set_double(begin + i,
+                           normal * parameter_or(ctx, 1, i, 1) + parameter_or(ctx, 2, i, 0));
     }
   }
   return {};
@@ -58,11 +58,11 @@ std::vector<OpSample> samples() {
   const auto add = [&](std::string why, DType dtype, Shape x, int64_t num_axes, bool weight,
                        bool bias, DType parameters) {
     const std::optional<Type> parameter = tensor_of(parameters, normalized_shape(x, num_axes));
-    samples.push_back(make_sample(std::move(why),
-                                  {tensor_of(dtype, std::move(x)),
-                                   weight ? parameter : std::nullopt,
-                                   bias ? parameter : std::nullopt},
-                                  {{"num_axes", num_axes}, {"eps", 1e-5}}));
+    samples.push_back(
+        make_sample(std::move(why),
+                    {tensor_of(dtype, std::move(x)), weight ? parameter : std::nullopt,
+                     bias ? parameter : std::nullopt},
+                    {{"num_axes", num_axes}, {"eps", 1e-5}}));
   };
   const DimExpr s0 = DimExpr::symbol("s0"), s1 = DimExpr::symbol("s1");
   for (DType dtype : dtypes_of(DTypeClass::kFloat))

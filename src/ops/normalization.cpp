@@ -16,9 +16,10 @@ Status check_parameters(const OpContext& ctx, int first, int last, const Shape& 
     const DType dtype = ctx.tensor(i).dtype;
     const bool mixed = dtype == DType::kF32 && dtype_bytes(x) == 2 && is_float(x);
     if (dtype != x && !mixed)
-      return refuse(ctx, "K2203", "dtype of " + operand_name(ctx, i) +
-                                      " must be that of x, or f32 beside a 16-bit x, is " +
-                                      std::string(dtype_name(dtype)));
+      return refuse(ctx, "K2203",
+                    "dtype of " + operand_name(ctx, i) +
+                        " must be that of x, or f32 beside a 16-bit x, is " +
+                        std::string(dtype_name(dtype)));
     if (seen >= 0) KILN_RETURN_IF_ERROR(check_same_dtype(ctx, i, seen));
     seen = i;
     KILN_RETURN_IF_ERROR(check_shape(ctx, i, shape));

@@ -13,10 +13,11 @@ struct TraitName {
   const char* name;
 };
 constexpr TraitName kTraitNames[] = {
-    {kElementwise, "elementwise"}, {kView, "view"},     {kReduction, "reduction"},
-    {kRowwise, "rowwise"},         {kCommutative, "commutative"}, {kCheap, "cheap"},
-    {kEffect, "effect"},           {kAnchor, "anchor"}, {kIdempotent, "idempotent"},
-    {kSource, "source"},
+    {kElementwise, "elementwise"}, {kView, "view"},
+    {kReduction, "reduction"},     {kRowwise, "rowwise"},
+    {kCommutative, "commutative"}, {kCheap, "cheap"},
+    {kEffect, "effect"},           {kAnchor, "anchor"},
+    {kIdempotent, "idempotent"},   {kSource, "source"},
 };
 
 std::string traits_text(const OpDef& op) {

@@ -30,10 +30,9 @@ Result<std::vector<Type>> infer(const OpContext& ctx) {
   const std::vector<DimExpr>&low = ctx.get_dims("low"), &high = ctx.get_dims("high");
   const std::string& mode = ctx.get_string("mode");
   if (low.size() != x.shape.size() || high.size() != x.shape.size())
-    return refuse(ctx, "K2205", "low and high need one entry per axis: " +
-                                    std::to_string(low.size()) + " and " +
-                                    std::to_string(high.size()) + " for rank " +
-                                    std::to_string(x.rank()));
+    return refuse(ctx, "K2205",
+                  "low and high need one entry per axis: " + std::to_string(low.size()) + " and " +
+                      std::to_string(high.size()) + " for rank " + std::to_string(x.rank()));
   if (mode != "constant" && mode != "reflect" && mode != "replicate" && mode != "circular")
     return refuse(ctx, "K2205", "unknown mode: " + mode);
   Shape shape;
@@ -41,8 +40,9 @@ Result<std::vector<Type>> infer(const OpContext& ctx) {
     for (const DimExpr& amount : {low[i], high[i]}) {
       if (amount.is_constant() && x.shape[i].is_constant() &&
           !enough(mode, amount.value(), x.shape[i].value()))
-        return refuse(ctx, "K2205", "axis is too small for mode " + mode + ": " +
-                                        amount.to_string() + " beyond " + x.shape[i].to_string());
+        return refuse(ctx, "K2205",
+                      "axis is too small for mode " + mode + ": " + amount.to_string() +
+                          " beyond " + x.shape[i].to_string());
       if (mode != "constant" && negative(amount))
         return refuse(ctx, "K2205", "negative padding needs mode constant: " + amount.to_string());
     }
@@ -78,8 +78,7 @@ Status reference(const ReferenceContext& ctx) {
   for (IndexWalk at(out.shape()); !at.done(); at.next()) {
     int64_t from = 0;
     for (size_t axis = 0; axis < low.size() && from >= 0; ++axis) {
-      const int64_t i = source_index(mode, at[static_cast<int>(axis)] - low[axis],
-                                     x.shape()[axis]);
+      const int64_t i = source_index(mode, at[static_cast<int>(axis)] - low[axis], x.shape()[axis]);
       from = i < 0 ? -1 : from + i * strides[axis];
     }
     if (from >= 0) {
@@ -133,10 +132,9 @@ std::vector<OpSample> samples() {
     samples.back().tolerance = 0;
   };
   const DimExpr s0 = DimExpr::symbol("s0");
-  for (DType dtype : {DType::kF32, DType::kF64, DType::kF16, DType::kI8, DType::kI64,
-                      DType::kBool})
-    add("inner axis, " + std::string(dtype_name(dtype)), dtype, {3, 5}, {0, 2}, {0, 1},
-        "constant", 1);
+  for (DType dtype : {DType::kF32, DType::kF64, DType::kF16, DType::kI8, DType::kI64, DType::kBool})
+    add("inner axis, " + std::string(dtype_name(dtype)), dtype, {3, 5}, {0, 2}, {0, 1}, "constant",
+        1);
   add("image border", DType::kF32, {2, 3, 5, 7}, {0, 0, 1, 2}, {0, 0, 3, 0}, "constant", 0);
   add("minus infinity before a max pool", DType::kF32, {1, 2, 5, 5}, {0, 0, 1, 1}, {0, 0, 1, 1},
       "constant", -1e30);
@@ -144,8 +142,8 @@ std::vector<OpSample> samples() {
   add("crop and grow", DType::kF32, {5, 6}, {-1, 2}, {1, -3}, "constant", 2);
   add("rank 0", DType::kF32, {}, {}, {}, "constant", 0);
   add("from no elements", DType::kF32, {0, 3}, {1, 0}, {1, 0}, "constant", 7);
-  add("symbolic size and amount", DType::kF32, {s0, 3}, {0, s0}, {DimExpr(8) - s0, 1},
-      "constant", 0);
+  add("symbolic size and amount", DType::kF32, {s0, 3}, {0, s0}, {DimExpr(8) - s0, 1}, "constant",
+      0);
   add("largest reflection", DType::kF32, {2, 3, 4}, {0, 0, 3}, {0, 0, 3}, "reflect", 0);
   add("reflect two axes", DType::kF32, {1, 2, 5, 7}, {0, 0, 2, 1}, {0, 0, 1, 3}, "reflect", 0);
   add("replicate beyond the size", DType::kF32, {1, 2, 3, 2}, {0, 0, 5, 0}, {0, 0, 1, 4},
@@ -160,8 +158,9 @@ std::vector<OpSample> samples() {
 
 KILN_OP(pad) {
   OpDef def;
-  def.formula = "y[i] = x[source(i - low)], by mode: constant value, reflected about the edge "
-                "element, edge repeated, or wrapped around";
+  def.formula =
+      "y[i] = x[source(i - low)], by mode: constant value, reflected about the edge "
+      "element, edge repeated, or wrapped around";
   def.traits = kCheap;
   def.operand_names = {"x"};
   def.fields = {required_dims("low", "elements added before index 0, per axis; negative crops"),

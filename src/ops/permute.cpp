@@ -15,8 +15,9 @@ Result<std::vector<Type>> infer(const OpContext& ctx) {
   const std::vector<int64_t>& order = ctx.get_ints("order");
   KILN_RETURN_IF_ERROR(check_axes(ctx, order, x.rank()));
   if (static_cast<int>(order.size()) != x.rank())
-    return refuse(ctx, "K2205", "order must name every axis: " + std::to_string(order.size()) +
-                                    " of " + std::to_string(x.rank()));
+    return refuse(ctx, "K2205",
+                  "order must name every axis: " + std::to_string(order.size()) + " of " +
+                      std::to_string(x.rank()));
   Shape shape;
   for (int64_t axis : order) shape.push_back(x.shape[static_cast<size_t>(axis)]);
   return std::vector<Type>{tensor_like(ctx, 0, x.dtype, std::move(shape))};
@@ -44,8 +45,8 @@ std::vector<OpSample> samples() {
     samples.back().tolerance = 0;
   };
   const DimExpr s0 = DimExpr::symbol("s0"), s1 = DimExpr::symbol("s1");
-  for (DType dtype : {DType::kF32, DType::kF64, DType::kBF16, DType::kI8, DType::kI64,
-                      DType::kBool})
+  for (DType dtype :
+       {DType::kF32, DType::kF64, DType::kBF16, DType::kI8, DType::kI64, DType::kBool})
     add("matrix transpose, " + std::string(dtype_name(dtype)), dtype, {5, 7}, {1, 0});
   add("to channels last", DType::kF32, {2, 3, 5, 7}, {0, 2, 3, 1});
   add("attention heads", DType::kF32, {2, 5, 3, 4}, {0, 2, 1, 3});

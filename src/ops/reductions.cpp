@@ -92,8 +92,8 @@ constexpr ReductionRow kReductions[] = {
     {"reduce_argmax", "y = first index of the largest x along the axis; NaN is largest", "argmax",
      "", AtenForm::kAxisKeep, DTypeClass::kNumeric, ResultDType::kI64, true, true, true,
      Fill::kNormal, 0, 0, largest, largest_i},
-    {"reduce_argmin", "y = first index of the smallest x along the axis; NaN is smallest",
-     "argmin", "", AtenForm::kAxisKeep, DTypeClass::kNumeric, ResultDType::kI64, true, true, true,
+    {"reduce_argmin", "y = first index of the smallest x along the axis; NaN is smallest", "argmin",
+     "", AtenForm::kAxisKeep, DTypeClass::kNumeric, ResultDType::kI64, true, true, true,
      Fill::kNormal, 0, 0, smallest, smallest_i},
 };
 
@@ -165,8 +165,8 @@ Status reference(const ReferenceContext& ctx) {
     });
     const bool mean = std::string_view(row.name) == "reduce_mean";
     for (size_t i = 0; i < results; ++i)
-      y.set_double(static_cast<int64_t>(i), mean ? acc[i] / static_cast<double>(per_result)
-                                                 : acc[i]);
+      y.set_double(static_cast<int64_t>(i),
+                   mean ? acc[i] / static_cast<double>(per_result) : acc[i]);
   } else {
     std::vector<int64_t> acc(results, row.start_i64);
     strided_walk(x.shape(), strides, [&](int64_t flat, const int64_t* at) {
@@ -195,19 +195,16 @@ Result<std::vector<Value*>> to_aten(Node& node, AtenEmitter& aten) {
         wide.dtype = DType::kU8;
         Value* found = aten.call(name, row.aten_overload,
                                  {node.operand(0), ints_arg(axes), keepdim}, {wide})[0];
-        return aten.call("aten::_to_copy", "",
-                         {found, DType::kBool, none_arg(), none_arg(), none_arg(), false,
-                          none_arg()},
-                         {type});
+        return aten.call(
+            "aten::_to_copy", "",
+            {found, DType::kBool, none_arg(), none_arg(), none_arg(), false, none_arg()}, {type});
       }
-      return aten.call(name, row.aten_overload, {node.operand(0), ints_arg(axes), keepdim},
-                       {type});
+      return aten.call(name, row.aten_overload, {node.operand(0), ints_arg(axes), keepdim}, {type});
     case AtenForm::kAxisKeep:
       return aten.call(name, row.aten_overload, {node.operand(0), axes[0], keepdim}, {type});
     case AtenForm::kAxisKeepDtype: break;
   }
-  if (axes.empty())
-    return aten.call(name, "", {node.operand(0), type.tensor().dtype}, {type});
+  if (axes.empty()) return aten.call(name, "", {node.operand(0), type.tensor().dtype}, {type});
   // From the last axis down, so that the numbers of the others stay right.
   std::sort(axes.rbegin(), axes.rend());
   Value* value = node.operand(0);
@@ -242,9 +239,8 @@ void register_row() {
 }
 
 [[maybe_unused]] const bool kRegistered = [] {
-  []<size_t... I>(std::index_sequence<I...>) {
-    (register_row<I>(), ...);
-  }(std::make_index_sequence<std::size(kReductions)>());
+  []<size_t... I>(std::index_sequence<I...>) { (register_row<I>(), ...); }
+  (std::make_index_sequence<std::size(kReductions)>());
   return true;
 }();
 

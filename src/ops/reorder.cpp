@@ -15,8 +15,8 @@ Result<std::vector<Type>> infer(const OpContext& ctx) {
   if (!layout) return refuse(ctx, "K2205", "unknown layout: " + text);
   const TensorType& x = ctx.tensor(0);
   if (!layout->order.empty() && static_cast<int>(layout->order.size()) != x.rank())
-    return refuse(ctx, "K2205", "layout is for another rank: " + text + " for rank " +
-                                    std::to_string(x.rank()));
+    return refuse(ctx, "K2205",
+                  "layout is for another rank: " + text + " for rank " + std::to_string(x.rank()));
   if (layout->block_axis >= x.rank())
     return refuse(ctx, "K2205", "blocked axis is out of range: " + text);
   Type type = tensor_like(ctx, 0, x.dtype, x.shape);

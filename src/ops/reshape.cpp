@@ -19,17 +19,18 @@ Result<std::vector<Type>> infer(const OpContext& ctx) {
       return refuse(ctx, "K2205", "negative size in shape: " + shape_to_text(shape));
   }
   if (!(num_elements(x.shape) == num_elements(shape)))
-    return refuse(ctx, "K2204", "element counts are not provably equal: " +
-                                    shape_to_text(x.shape) + " vs " + shape_to_text(shape));
+    return refuse(ctx, "K2204",
+                  "element counts are not provably equal: " + shape_to_text(x.shape) + " vs " +
+                      shape_to_text(shape));
   return std::vector<Type>{tensor_like(ctx, 0, x.dtype, shape)};
 }
 
 Status reference(const ReferenceContext& ctx) {
   const HostTensor& x = ctx.in(0);
   if (x.num_elements() != ctx.out().num_elements())
-    return Status::error("K4201", "reshape: element counts differ: " +
-                                      std::to_string(x.num_elements()) + " vs " +
-                                      std::to_string(ctx.out().num_elements()));
+    return Status::error(
+        "K4201", "reshape: element counts differ: " + std::to_string(x.num_elements()) + " vs " +
+                     std::to_string(ctx.out().num_elements()));
   if (x.num_bytes() > 0) std::memcpy(ctx.out().bytes(), x.bytes(), x.num_bytes());
   return {};
 }

@@ -22,9 +22,9 @@ Result<std::vector<Type>> infer(const OpContext& ctx) {
   const TensorType& x = ctx.tensor(0);
   const int64_t num_axes = ctx.get_int("num_axes");
   if (num_axes < 1 || num_axes > x.rank())
-    return refuse(ctx, "K2205", "num_axes must be between 1 and the rank of x: " +
-                                    std::to_string(num_axes) + " for rank " +
-                                    std::to_string(x.rank()));
+    return refuse(ctx, "K2205",
+                  "num_axes must be between 1 and the rank of x: " + std::to_string(num_axes) +
+                      " for rank " + std::to_string(x.rank()));
   // Torch promotes where the dtypes differ, so no mixed mode here.
   KILN_RETURN_IF_ERROR(check_same_dtype(ctx, 1, 0));
   KILN_RETURN_IF_ERROR(check_shape(ctx, 1, normalized_shape(x.shape, num_axes)));

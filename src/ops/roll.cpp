@@ -15,9 +15,10 @@ Result<std::vector<Type>> infer(const OpContext& ctx) {
   const std::vector<int64_t>& axes = ctx.get_ints("axes");
   KILN_RETURN_IF_ERROR(check_axes(ctx, axes, x.rank()));
   if (axes.empty() || axes.size() != ctx.get_dims("shifts").size())
-    return refuse(ctx, "K2205", "axes and shifts need the same number of entries, at least one: " +
-                                    std::to_string(axes.size()) + " and " +
-                                    std::to_string(ctx.get_dims("shifts").size()));
+    return refuse(ctx, "K2205",
+                  "axes and shifts need the same number of entries, at least one: " +
+                      std::to_string(axes.size()) + " and " +
+                      std::to_string(ctx.get_dims("shifts").size()));
   return std::vector<Type>{tensor_like(ctx, 0, x.dtype, x.shape)};
 }
 
@@ -41,10 +42,10 @@ Status reference(const ReferenceContext& ctx) {
 }
 
 Result<std::vector<Value*>> to_aten(Node& node, AtenEmitter& aten) {
-  return aten.call("aten::roll", "",
-                   {node.operand(0), dims_arg(node.get_dims("shifts")),
-                    ints_arg(node.get_ints("axes"))},
-                   {node.result()->type});
+  return aten.call(
+      "aten::roll", "",
+      {node.operand(0), dims_arg(node.get_dims("shifts")), ints_arg(node.get_ints("axes"))},
+      {node.result()->type});
 }
 
 std::vector<OpSample> samples() {

@@ -118,8 +118,7 @@ Result<SampleData> make_sample_data(const OpSample& sample, uint64_t seed) {
   collect_symbols(sample, names);
   constexpr int64_t kSizes[] = {5, 3, 7, 2, 11, 4};
   size_t next = 0;
-  for (const std::string& name : names)
-    data.symbols[name] = kSizes[next++ % std::size(kSizes)];
+  for (const std::string& name : names) data.symbols[name] = kSizes[next++ % std::size(kSizes)];
   for (size_t i = 0; i < sample.operands.size(); ++i) {
     data.operands.emplace_back();
     if (!sample.operands[i]) continue;

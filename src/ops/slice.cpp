@@ -18,9 +18,9 @@ Result<std::vector<Type>> infer(const OpContext& ctx) {
   const DimExpr& size = x.shape[static_cast<size_t>(axis)];
   const auto negative = [](const DimExpr& d) { return d.is_constant() && d.value() < 0; };
   if (negative(start) || negative(end - start) || negative(size - end))
-    return refuse(ctx, "K2205", "needs 0 <= start <= end <= size, has start " +
-                                    start.to_string() + ", end " + end.to_string() + ", size " +
-                                    size.to_string());
+    return refuse(ctx, "K2205",
+                  "needs 0 <= start <= end <= size, has start " + start.to_string() + ", end " +
+                      end.to_string() + ", size " + size.to_string());
   if (step.is_constant() && step.value() < 1)
     return refuse(ctx, "K2205", "step must be positive, is " + step.to_string());
   Shape shape = x.shape;
@@ -66,8 +66,7 @@ std::vector<OpSample> samples() {
     samples.back().tolerance = 0;
   };
   const DimExpr s0 = DimExpr::symbol("s0");
-  for (DType dtype : {DType::kF32, DType::kF64, DType::kF16, DType::kI8, DType::kI64,
-                      DType::kBool})
+  for (DType dtype : {DType::kF32, DType::kF64, DType::kF16, DType::kI8, DType::kI64, DType::kBool})
     add("inner axis, " + std::string(dtype_name(dtype)), dtype, {3, 11}, 1, 2, 9, 1);
   add("outer axis", DType::kF32, {7, 3}, 0, 1, 5, 1);
   add("middle axis", DType::kF32, {2, 7, 3}, 1, 3, 7, 1);

@@ -41,8 +41,8 @@ std::vector<OpSample> samples() {
                                   {{"diagonal", diagonal}}));
     samples.back().tolerance = 0;
   };
-  for (DType dtype : {DType::kF32, DType::kF64, DType::kBF16, DType::kI8, DType::kI64,
-                      DType::kBool})
+  for (DType dtype :
+       {DType::kF32, DType::kF64, DType::kBF16, DType::kI8, DType::kI64, DType::kBool})
     add("square, " + std::string(dtype_name(dtype)), dtype, {5, 5}, 0);
   add("above the main diagonal", DType::kF32, {4, 7}, 2);
   add("below the main diagonal, batched", DType::kF32, {2, 3, 7, 4}, -1);

@@ -35,15 +35,14 @@ Status reference(const ReferenceContext& ctx) {
     squares[static_cast<size_t>(at[0])] += d * d;
   });
   const double divisor = std::max(0.0, count - ctx.node->get_float("correction"));
-  for (size_t i = 0; i < results; ++i)
-    y.set_double(static_cast<int64_t>(i), squares[i] / divisor);
+  for (size_t i = 0; i < results; ++i) y.set_double(static_cast<int64_t>(i), squares[i] / divisor);
   return {};
 }
 
 Result<std::vector<Value*>> to_aten(Node& node, AtenEmitter& aten) {
   return aten.call("aten::var", "correction",
-                   {node.operand(0), ints_arg(node.get_ints("axes")),
-                    node.get_float("correction"), node.get_bool("keepdim")},
+                   {node.operand(0), ints_arg(node.get_ints("axes")), node.get_float("correction"),
+                    node.get_bool("keepdim")},
                    {node.result()->type});
 }
 
@@ -52,8 +51,7 @@ std::vector<OpSample> samples() {
       reduction_samples(DTypeClass::kFloat, OpSample::Fill::kNormal, false, false, false);
   const auto add = [&](std::string why, Shape shape, double correction) {
     samples.push_back(make_sample(std::move(why), {tensor_of(DType::kF32, std::move(shape))},
-                                  {{"axes", std::vector<int64_t>{1}},
-                                   {"correction", correction}}));
+                                  {{"axes", std::vector<int64_t>{1}}, {"correction", correction}}));
   };
   add("population variance", {3, 7}, 0);
   add("correction above the count gives infinity", {3, 2}, 5);

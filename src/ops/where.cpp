@@ -14,8 +14,9 @@ using Fill = OpSample::Fill;
 Result<std::vector<Type>> infer(const OpContext& ctx) {
   KILN_RETURN_IF_ERROR(check_tensor_operands(ctx));
   if (ctx.tensor(0).dtype != DType::kBool)
-    return refuse(ctx, "K2203", "dtype of condition must be bool, is " +
-                                    std::string(dtype_name(ctx.tensor(0).dtype)));
+    return refuse(
+        ctx, "K2203",
+        "dtype of condition must be bool, is " + std::string(dtype_name(ctx.tensor(0).dtype)));
   KILN_RETURN_IF_ERROR(check_same_dtype(ctx, 2, 1));
   KILN_ASSIGN_OR_RETURN(Shape shape, broadcast_shapes(ctx, {0, 1, 2}));
   return std::vector<Type>{tensor_like(ctx, 1, ctx.tensor(1).dtype, std::move(shape))};

@@ -9,6 +9,7 @@
 #include <limits>
 #include <map>
 #include <set>
+#include <sstream>
 #include <string>
 
 #include "ops/sample_data.h"
@@ -265,10 +266,8 @@ Json dump_line(const OpSample& sample, Node& node, const SampleData& data, Json 
 }
 
 TEST(OpDump, WritesSamplesForPyTorch) {
-  const char* path = std::getenv("KILN_OPS_DUMP");
-  if (path == nullptr) GTEST_SKIP() << "KILN_OPS_DUMP is not set";
-  std::ofstream out(path);
-  ASSERT_TRUE(out.good());
+  std::ostringstream out;
+  int lines = 0;
   for (const OpDef* op : sampled_ops()) {
     if (op->to_aten == nullptr) continue;
     for_each_sample(*op, [&](const OpSample& sample, Node& node, const SampleData& data) {
@@ -283,6 +282,7 @@ TEST(OpDump, WritesSamplesForPyTorch) {
         Json line = dump_line(written, node, used, std::move(tensors), emitter, *values);
         line.set("special", special);
         out << line.dump() << "\n";
+        ++lines;
       };
       write(sample, data, false);
       const bool same_shapes =
@@ -298,8 +298,14 @@ TEST(OpDump, WritesSamplesForPyTorch) {
       write(named, special, true);
     });
   }
-  out.flush();
-  EXPECT_TRUE(out.good());
+  // Without a file this still checks that every sample can be written.
+  EXPECT_GT(lines, 1500);
+  if (const char* path = std::getenv("KILN_OPS_DUMP")) {
+    std::ofstream file(path);
+    file << out.str();
+    file.flush();
+    EXPECT_TRUE(file.good()) << path;
+  }
 }
 
 }  // namespace

@@ -60,8 +60,7 @@ inline Result<HostTensor> try_eval(const std::string& op, Tensors operands, Attr
   }
   sample.attrs = std::move(attrs);
   data.operands = std::move(operands);
-  KILN_ASSIGN_OR_RETURN(SampleGraph graph,
-                        make_sample_graph(OpRegistry::global().get(op), sample));
+  KILN_ASSIGN_OR_RETURN(SampleGraph graph, make_sample_graph(OpRegistry::global().get(op), sample));
   KILN_ASSIGN_OR_RETURN(std::vector<HostTensor> results, run_reference(*graph.node, data));
   return results.at(0);
 }
