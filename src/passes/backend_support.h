@@ -1,0 +1,40 @@
+// What the legalize and partition passes ask of the backend and of the user, and what they leave
+// behind for the report. Given to passes as services of the PassContext.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "ir/graph.h"
+
+namespace kiln {
+
+class BackendSupport {
+ public:
+  virtual ~BackendSupport() = default;
+  // Ok when some kernel computes the node as it stands, alone; else K2401 with every provider's
+  // reason.
+  virtual Status supports(Node& node) = 0;
+};
+
+// Nodes that went back to PyTorch, in the order in which that was decided.
+struct FallbackLog {
+  struct Entry {
+    std::string op;
+    std::string code;
+    std::string reason;
+    Origin origin;
+  };
+  std::vector<Entry> entries;
+};
+
+struct PartitionInfo {
+  int segments = 0;  // native runs between calls of PyTorch
+};
+
+struct BuildWishes {
+  int min_block_size = 1;  // native runs of fewer ops go back to PyTorch
+};
+
+}  // namespace kiln
