@@ -1,0 +1,102 @@
+#include "npy.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+
+namespace {
+
+struct Code {
+  kiln::DType dtype;
+  const char* descr;
+  size_t bytes;
+};
+
+constexpr Code kCodes[] = {
+    {kiln::DType::kF32, "<f4", 4}, {kiln::DType::kF64, "<f8", 8}, {kiln::DType::kF16, "<f2", 2},
+    {kiln::DType::kI8, "|i1", 1},  {kiln::DType::kU8, "|u1", 1},  {kiln::DType::kI16, "<i2", 2},
+    {kiln::DType::kI32, "<i4", 4}, {kiln::DType::kI64, "<i8", 8}, {kiln::DType::kBool, "|b1", 1}};
+
+const Code* code_of(kiln::DType dtype) {
+  for (const Code& code : kCodes) {
+    if (code.dtype == dtype) return &code;
+  }
+  return nullptr;
+}
+
+kiln::Status malformed(const std::string& path) {
+  return kiln::Status::error("K3130", "not a .npy file that can be read: " + path);
+}
+
+}  // namespace
+
+size_t npy_item_size(kiln::DType dtype) {
+  const Code* code = code_of(dtype);
+  return code == nullptr ? 0 : code->bytes;
+}
+
+kiln::Result<NpyArray> read_npy(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return kiln::Status::error("K3001", "cannot open: " + path);
+  char magic[10];
+  if (!file.read(magic, 10) || std::string(magic, 6) != "\x93NUMPY" || magic[6] != 1) {
+    return malformed(path);
+  }
+  const auto length = static_cast<size_t>(static_cast<unsigned char>(magic[8]) |
+                                          static_cast<unsigned char>(magic[9]) << 8);
+  std::string header(length, ' ');
+  if (!file.read(header.data(), static_cast<std::streamsize>(length))) return malformed(path);
+  if (header.find("'fortran_order': False") == std::string::npos) return malformed(path);
+  NpyArray array;
+  const Code* found = nullptr;
+  for (const Code& code : kCodes) {
+    if (header.find(std::string("'descr': '") + code.descr + "'") != std::string::npos) {
+      found = &code;
+    }
+  }
+  const size_t open = header.find("'shape': (");
+  if (found == nullptr || open == std::string::npos) return malformed(path);
+  array.dtype = found->dtype;
+  const char* at = header.c_str() + open + 10;
+  size_t bytes = found->bytes;
+  while (*at != ')' && *at != 0) {
+    char* end = nullptr;
+    const long long extent = std::strtoll(at, &end, 10);
+    if (end == at || extent < 0 ||
+        __builtin_mul_overflow(bytes, static_cast<size_t>(extent), &bytes)) {
+      return malformed(path);
+    }
+    array.shape.push_back(extent);
+    at = end;
+    while (*at == ',' || *at == ' ') ++at;
+  }
+  if (bytes > (size_t{1} << 40)) return malformed(path);
+  array.data.resize(bytes);
+  if (bytes != 0 &&
+      !file.read(reinterpret_cast<char*>(array.data.data()), static_cast<std::streamsize>(bytes))) {
+    return malformed(path);
+  }
+  return array;
+}
+
+kiln::Status write_npy(const std::string& path, const NpyArray& array) {
+  const Code* code = code_of(array.dtype);
+  if (code == nullptr) return kiln::Status::error("K3130", "no .npy type for an output: " + path);
+  std::string shape;
+  for (int64_t extent : array.shape) shape += std::to_string(extent) + ", ";
+  if (array.shape.size() > 1) shape.erase(shape.size() - 2);
+  std::string header = std::string("{'descr': '") + code->descr +
+                       "', 'fortran_order': False, 'shape': (" + shape + "), }";
+  while ((10 + header.size() + 1) % 64 != 0) header += ' ';
+  header += '\n';
+  std::ofstream file(path, std::ios::binary);
+  file.write("\x93NUMPY\x01\x00", 8);
+  file.put(static_cast<char>(header.size() & 0xff));
+  file.put(static_cast<char>(header.size() >> 8));
+  file << header;
+  file.write(reinterpret_cast<const char*>(array.data.data()),
+             static_cast<std::streamsize>(array.data.size()));
+  file.flush();
+  if (!file) return kiln::Status::error("K3003", "cannot write: " + path);
+  return {};
+}
