@@ -158,6 +158,55 @@ TEST(Gemm, SameBitsForEveryThreadCount) {
   }
 }
 
+// The epilogue doubles what it is given: any element visited never, twice or too early shows.
+TEST(Gemm, EpilogueSeesEveryFinalElementOnce) {
+  for (int threads : {1, 3}) {
+    for (int64_t m : {1, 4, 100}) {
+      for (Order b_order : {kRowMajor, kColumnMajor}) {
+        for (Order c_order : {kRowMajor, kColumnMajor, kSpread}) {
+          for (bool packed : {false, true}) {
+            const int64_t n = 1050, k = 300, batch = 2;
+            GemmParams p;
+            p.m = m, p.n = n, p.k = k, p.packed_b = packed;
+            p.a_strides = {k, 1}, p.b_strides = strides(b_order, k, n);
+            p.c_strides = strides(c_order, m, n);
+            p.batch_rank = 1, p.batch_sizes[0] = batch;
+            p.a_batch_strides[0] = m * k, p.c_batch_strides[0] = 2 * m * n;
+            const auto a = random_integers<float>(batch * m * k, -4, 4, 1);
+            const auto b = random_integers<float>(k * n, -4, 4, 2);
+            const GemmPlan plan(p, threads);
+            Scratch scratch(plan.scratch_bytes()), weights(packed_weights_bytes(p.dtype, k, n));
+            pack_weights(p.dtype, k, n, p.b_strides, b.data(), weights.data());
+            const void* b_data = packed ? weights.data() : b.data();
+            std::vector<float> plain(batch * 2 * m * n), doubled(plain.size());
+            plan.run(a.data(), b_data, nullptr, plain.data(), scratch.data());
+            plan.run(a.data(), b_data, nullptr, doubled.data(), scratch.data(),
+                     [&](int64_t s, int64_t m0, int64_t m1, int64_t n0, int64_t n1) {
+                       for (int64_t i = m0; i < m1; ++i) {
+                         for (int64_t j = n0; j < n1; ++j) {
+                           float& c = doubled[s * p.c_batch_strides[0] + i * p.c_strides[0] +
+                                              j * p.c_strides[1]];
+                           c = 2 * c + 1;
+                         }
+                       }
+                     });
+            for (int64_t s = 0; s < batch; ++s) {
+              for (int64_t i = 0; i < m; ++i) {
+                for (int64_t j = 0; j < n; ++j) {
+                  const int64_t at =
+                      s * p.c_batch_strides[0] + i * p.c_strides[0] + j * p.c_strides[1];
+                  ASSERT_EQ(doubled[at], 2 * plain[at] + 1)
+                      << m << " " << b_order << c_order << packed;
+                }
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST(Gemm, RefusesBadParameters) {
   GemmParams p;
   p.m = -1;

@@ -25,6 +25,17 @@ struct Piece {
   const T* bias;
   T* c;
   int64_t m0, m1, n0, n1;
+  int64_t batch;
+  const GemmEpilogue* epilogue;
+
+  void finish(const GemmPlan& plan, int64_t i0, int64_t i1, int64_t j0, int64_t j1) const {
+    if (epilogue == nullptr) return;
+    if (plan.swapped) {
+      (*epilogue)(batch, j0, j1, i0, i1);
+    } else {
+      (*epilogue)(batch, i0, i1, j0, j1);
+    }
+  }
 };
 
 // C tile = A block * B panel for a panel that does not fit C: by way of a contiguous tile.
@@ -83,6 +94,7 @@ HWY_NOINLINE void run_blocks(const GemmPlan& plan, const Piece<T>& piece, T* scr
                       k0 > 0, panel_bias, tile);
           }
         }
+        if (k0 + kc == p.k) piece.finish(plan, i0, i0 + rows, n0, n1);
       }
     }
   }
@@ -150,6 +162,7 @@ HWY_NOINLINE void run_rows(const GemmPlan& plan, const Piece<T>& piece, T* scrat
       T* c = piece.c + i * p.c_strides[0] + n0 * p.c_strides[1];
       for (int64_t j = 0; j < n; ++j) c[j * p.c_strides[1]] = sums[i * kRowsColumns + j];
     }
+    piece.finish(plan, 0, p.m, n0, n0 + n);
   }
 }
 
@@ -168,11 +181,13 @@ HWY_NOINLINE void run_dots(const GemmPlan& plan, const Piece<T>& piece, T* scrat
         c[j * p.c_strides[1]] = sums[i * kColumns + j] + (p.has_bias ? piece.bias[n0 + j] : T(0));
       }
     }
+    piece.finish(plan, 0, p.m, n0, n0 + n);
   }
 }
 
 template <class T>
-void run(const GemmPlan& plan, const T* a, const T* b, const T* bias, T* c, T* scratch) {
+void run(const GemmPlan& plan, const T* a, const T* b, const T* bias, T* c, T* scratch,
+         const GemmEpilogue* epilogue) {
   const GemmParams& p = plan.params;
   const int64_t pieces = plan.row_units * plan.column_units;
   parallel_units(plan.batch * pieces, plan.parts, [&](int64_t unit, int64_t part) {
@@ -188,7 +203,9 @@ void run(const GemmPlan& plan, const T* a, const T* b, const T* bias, T* c, T* s
                          m0,
                          std::min(p.m, m0 + plan.unit_rows),
                          n0,
-                         std::min(p.n, n0 + plan.unit_columns)};
+                         std::min(p.n, n0 + plan.unit_columns),
+                         unit / pieces,
+                         epilogue};
     T* own = scratch + part * plan.part_size;
     switch (plan.kind) {
       case GemmPlan::Kind::kEmpty: break;
@@ -219,12 +236,12 @@ void pack(int64_t k, int64_t n, std::array<int64_t, 2> strides, const T* b, T* p
 }  // namespace
 
 void gemm_f32(const GemmPlan& plan, const float* a, const float* b, const float* bias, float* c,
-              float* scratch) {
-  run(plan, a, b, bias, c, scratch);
+              float* scratch, const GemmEpilogue* epilogue) {
+  run(plan, a, b, bias, c, scratch, epilogue);
 }
 void gemm_f64(const GemmPlan& plan, const double* a, const double* b, const double* bias, double* c,
-              double* scratch) {
-  run(plan, a, b, bias, c, scratch);
+              double* scratch, const GemmEpilogue* epilogue) {
+  run(plan, a, b, bias, c, scratch, epilogue);
 }
 void pack_f32(int64_t k, int64_t n, std::array<int64_t, 2> strides, const float* b, float* packed) {
   pack(k, n, strides, b, packed);
@@ -353,16 +370,28 @@ size_t GemmPlan::scratch_bytes() const {
 }
 
 void GemmPlan::run(const void* a, const void* b, const void* bias, void* c, void* scratch) const {
+  run_kind(a, b, bias, c, scratch, nullptr);
+}
+
+void GemmPlan::run(const void* a, const void* b, const void* bias, void* c, void* scratch,
+                   GemmEpilogue epilogue) const {
+  run_kind(a, b, bias, c, scratch, &epilogue);
+}
+
+void GemmPlan::run_kind(const void* a, const void* b, const void* bias, void* c, void* scratch,
+                        const GemmEpilogue* epilogue) const {
   if (kind == Kind::kEmpty) return;
   if (swapped) std::swap(a, b);
   if (params.dtype == DType::kF64) {
     HWY_DYNAMIC_DISPATCH(gemm_f64)
     (*this, static_cast<const double*>(a), static_cast<const double*>(b),
-     static_cast<const double*>(bias), static_cast<double*>(c), static_cast<double*>(scratch));
+     static_cast<const double*>(bias), static_cast<double*>(c), static_cast<double*>(scratch),
+     epilogue);
   } else {
     HWY_DYNAMIC_DISPATCH(gemm_f32)
     (*this, static_cast<const float*>(a), static_cast<const float*>(b),
-     static_cast<const float*>(bias), static_cast<float*>(c), static_cast<float*>(scratch));
+     static_cast<const float*>(bias), static_cast<float*>(c), static_cast<float*>(scratch),
+     epilogue);
   }
 }
 

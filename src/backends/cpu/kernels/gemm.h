@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "backends/cpu/kernels/dims.h"
+#include "base/function_ref.h"
 #include "base/status.h"
 #include "core/dtype.h"
 
@@ -28,6 +29,12 @@ struct GemmParams {
   Status validate() const;  // K4302
 };
 
+// Called for pieces of C as soon as they are final, on the thread that made them, while they are in
+// its cache: rows [m0, m1) and columns [n0, n1) of product `batch` (row-major index over the batch
+// dims). Every element of C is in exactly one piece.
+using GemmEpilogue =
+    FunctionRef<void(int64_t batch, int64_t m0, int64_t m1, int64_t n0, int64_t n1)>;
+
 // One matrix product made ready for a number of threads (>= 1); small, trivially copyable, to be
 // kept for a shape. Requires params.validate().ok(). The result depends on k alone in how sums are
 // split, so it is the same for all thread counts.
@@ -40,6 +47,8 @@ class GemmPlan {
   // `scratch` is 64-byte aligned. C must not overlap A, B or bias. `bias` may be null without
   // has_bias.
   void run(const void* a, const void* b, const void* bias, void* c, void* scratch) const;
+  void run(const void* a, const void* b, const void* bias, void* c, void* scratch,
+           GemmEpilogue epilogue) const;
 
   // Private to gemm.cpp, whose code for each SIMD target is not a member:
   enum class Kind : uint8_t {
@@ -54,6 +63,8 @@ class GemmPlan {
   int64_t parts = 1, batch = 1;
   int64_t row_units = 1, column_units = 1;  // pieces of one product
   int64_t unit_rows = 0, unit_columns = 0;  // their sizes, but for the last
+  void run_kind(const void* a, const void* b, const void* bias, void* c, void* scratch,
+                const GemmEpilogue* epilogue) const;
   int64_t a_offset = 0, tile_offset = 0, b_offset = 0, part_size = 0;  // scratch, in elements
 };
 
