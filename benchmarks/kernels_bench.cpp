@@ -13,9 +13,13 @@
 #include <vector>
 
 #include "backends/cpu/kernels/attention.h"
+#include "backends/cpu/kernels/conv_direct.h"
 #include "backends/cpu/kernels/copy.h"
+#include "backends/cpu/kernels/depthwise.h"
 #include "backends/cpu/kernels/gemm.h"
 #include "backends/cpu/kernels/index.h"
+#include "backends/cpu/kernels/pool.h"
+#include "backends/cpu/kernels/resize.h"
 #include "base/parallel_for.h"
 
 namespace {
@@ -185,6 +189,69 @@ void movement_lines() {
   });
 }
 
+void image_lines() {
+  struct Depthwise {
+    const char* name;
+    int64_t size, channels, kernel, stride;
+  };
+  const Depthwise depthwise_shapes[] = {
+      {"depthwise 3x3 112x112x16", 112, 16, 3, 1}, {"depthwise 3x3/2 112x112x64", 112, 64, 3, 2},
+      {"depthwise 3x3 56x56x72", 56, 72, 3, 1},    {"depthwise 5x5/2 56x56x72", 56, 72, 5, 2},
+      {"depthwise 3x3 14x14x480", 14, 480, 3, 1},  {"depthwise 5x5 14x14x672", 14, 672, 5, 1},
+      {"depthwise 5x5 7x7x960", 7, 960, 5, 1},
+  };
+  for (const Depthwise& s : depthwise_shapes) {
+    DepthwiseParams p;
+    p.batch = 1, p.channels = s.channels;
+    p.in_sizes = {s.size, s.size}, p.out_sizes = {s.size / s.stride, s.size / s.stride};
+    if (s.size % s.stride != 0) p.out_sizes = {s.size / s.stride + 1, s.size / s.stride + 1};
+    p.kernel = {s.kernel, s.kernel}, p.stride = {s.stride, s.stride};
+    p.padding = {s.kernel / 2, s.kernel / 2};
+    p.in_strides = {0, s.size * s.channels, s.channels};
+    p.out_strides = {0, p.out_sizes[1] * s.channels, s.channels};
+    Buffer in(s.size * s.size * s.channels * 4), weight(s.kernel * s.kernel * s.channels * 4);
+    Buffer out(p.out_sizes[0] * p.out_sizes[1] * s.channels * 4);
+    const double products =
+        static_cast<double>(p.out_sizes[0] * p.out_sizes[1] * s.channels * s.kernel * s.kernel);
+    report(s.name, 2 * products, "GFLOP/s",
+           [&] { depthwise(p, in.f32(), weight.f32(), nullptr, out.f32()); });
+  }
+
+  ConvParams conv;
+  conv.batch = 1, conv.in_channels = conv.out_channels = 64;
+  conv.in_sizes = conv.out_sizes = {56, 56, 1}, conv.kernel = {3, 3, 1}, conv.padding = {1, 1, 0};
+  conv.weight_strides = {576, 9, 3, 1, 0};
+  Buffer x(64 * 56 * 56 * 4), w(64 * 576 * 4), y(64 * 112 * 112 * 4);
+  for (bool nhwc : {true, false}) {
+    const int64_t hw = 56 * 56;
+    conv.in_strides = nhwc ? std::array<int64_t, 5>{64 * hw, 1, 56 * 64, 64, 0}
+                           : std::array<int64_t, 5>{64 * hw, hw, 56, 1, 0};
+    conv.out_strides = conv.in_strides;
+    const ConvPlan plan(conv, num_threads());
+    Buffer scratch(plan.scratch_bytes());
+    report(nhwc ? "convolution 3x3 56x56x64 nhwc" : "convolution 3x3 56x56x64 nchw",
+           2.0 * 576 * 64 * hw, "GFLOP/s",
+           [&] { plan.run(x.data(), w.data(), nullptr, y.data(), scratch.data()); });
+    PoolParams p;
+    p.batch = 1, p.channels = 64, p.in_sizes = {56, 56, 1}, p.out_sizes = {28, 28, 1};
+    p.kernel = {3, 3, 1}, p.stride = {2, 2, 1}, p.padding = {1, 1, 0};
+    p.in_strides = conv.in_strides;
+    p.out_strides = nhwc ? std::array<int64_t, 5>{64 * 784, 1, 28 * 64, 64, 0}
+                         : std::array<int64_t, 5>{64 * 784, 784, 28, 1, 0};
+    report(nhwc ? "max pool 3x3/2 56x56x64 nhwc" : "max pool 3x3/2 56x56x64 nchw", 64.0 * hw * 4,
+           "GB/s", [&] { pool(p, x.data(), y.data(), nullptr); });
+    ResizeParams r;
+    r.mode = ResizeMode::kLinear, r.batch = 1, r.channels = 64;
+    r.in_sizes = {56, 56, 1}, r.out_sizes = {112, 112, 1};
+    r.in_strides = conv.in_strides;
+    r.out_strides = nhwc ? std::array<int64_t, 5>{256 * hw, 1, 112 * 64, 64, 0}
+                         : std::array<int64_t, 5>{256 * hw, 4 * hw, 112, 1, 0};
+    Buffer taps(resize_scratch_bytes(r));
+    report(nhwc ? "resize bilinear 56 to 112, 64 nhwc" : "resize bilinear 56 to 112, 64 nchw",
+           64.0 * 5 * hw * 4, "GB/s", [&] { resize(r, x.data(), y.data(), taps.data()); });
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -193,5 +260,6 @@ int main(int argc, char** argv) {
   attention_lines();
   gemm_lines();
   movement_lines();
+  image_lines();
   return 0;
 }
