@@ -48,8 +48,8 @@ Status partition(Build& build) {
     if (record.native) continue;
     if (++count <= 5) names += (count > 1 ? ", " : "") + record.op + " (" + record.reason + ")";
   }
-  for (const auto& entry : build.fallbacks.entries) {
-    if (++count <= 5) names += (count > 1 ? ", " : "") + entry.op + " (" + entry.reason + ")";
+  for (const Fallback& fallback : build.fallbacks.fallbacks) {
+    if (++count <= 5) names += (count > 1 ? ", " : "") + fallback.op + " (" + fallback.reason + ")";
   }
   if (count == 0) return {};
   return Status::error("K2001", "strict mode and " + std::to_string(count) +
@@ -129,16 +129,34 @@ Status lower_and_plan(Build& build) {
 
 }  // namespace
 
+int count_segments(Build& build) {
+  int segments = 0;
+  bool in_segment = false;
+  auto count = [&](bool host) {
+    if (!host && !in_segment) ++segments;
+    in_segment = !host;
+  };
+  if (!build.plan.main.steps.empty()) {
+    for (const StepDesc& step : build.plan.main.steps) count(step.kind == "host.call");
+    return segments;
+  }
+  for (Node* node : build.module->main.snapshot()) {
+    // Views and sources compute nothing by themselves.
+    if (node->is("aten.call")) count(true);
+    else if (!node->op->has(kView) && !node->op->has(kSource)) count(false);
+  }
+  return segments;
+}
+
 Status run_phases(Build& build, bool coverage_only) {
   KILN_ASSIGN_OR_RETURN(build.backend, make_backend(build.options));
   BackendSupport* support = build.backend.get();
   FusionAdvisor* advisor = build.backend.get();
-  BuildWishes wishes;
+  LegalizeOptions wishes;
   wishes.min_block_size = build.options.min_block_size;
   build.context.provide(support);
   build.context.provide(advisor);
   build.context.provide(&build.fallbacks);
-  build.context.provide(&build.partition);
   build.context.provide(&wishes);
 
   using Clock = std::chrono::steady_clock;

@@ -28,7 +28,6 @@ struct Build {
 
   PassContext context;
   FallbackLog fallbacks;
-  PartitionInfo partition;
 
   std::string simplified_ir, lowered_ir;  // text of the module at these points
   struct KernelChoice {
@@ -43,6 +42,9 @@ struct Build {
   std::vector<std::pair<std::string, double>> seconds;  // per phase, in order
   std::vector<PassTiming> pass_timings;
 };
+
+// Runs of native work between calls to PyTorch: in the plan once there is one, else in the graph.
+int count_segments(Build& build);
 
 // Runs phases 1 to 4 (coverage is known) or all eight.
 Status run_phases(Build& build, bool coverage_only);

@@ -35,8 +35,9 @@ Json fallbacks_json(Build& build, int* total) {
     if (record.native) continue;
     add(record.op, record.code, record.reason, record.origin.module_path, record.origin.location);
   }
-  for (const auto& entry : build.fallbacks.entries) {
-    add(entry.op, entry.code, entry.reason, entry.origin.module_path, entry.origin.location);
+  for (const Fallback& fallback : build.fallbacks.fallbacks) {
+    add(fallback.aten.empty() ? fallback.op : fallback.aten, fallback.code, fallback.reason,
+        fallback.origin.module_path, fallback.origin.location);
   }
   Json::Array array;
   for (const auto& [key, row] : rows) {
@@ -71,11 +72,11 @@ Json make_report(Build& build) {
   const int total = static_cast<int>(build.records.size());
   int native = total;
   for (const auto& record : build.records) native -= record.native ? 0 : 1;
-  native = std::max(0, native - static_cast<int>(build.fallbacks.entries.size()));
+  native = std::max(0, native - static_cast<int>(build.fallbacks.fallbacks.size()));
   report.set("ops_total", total);
   report.set("ops_native", native);
   report.set("fallbacks", std::move(rows));
-  report.set("segments", build.partition.segments);
+  report.set("segments", count_segments(build));
   report.set("target", build.backend->target());
   Json::Array notes;
   for (const std::string& note : build.context.notes()) notes.emplace_back(note);
