@@ -21,7 +21,8 @@ class BackendSupport {
 // Nodes that went back to PyTorch, in the order in which that was decided.
 struct FallbackLog {
   struct Entry {
-    std::string op;
+    std::string op;    // of the IR: "softmax"
+    std::string aten;  // the calls that took its place: "aten::softmax.int"
     std::string code;
     std::string reason;
     Origin origin;
@@ -31,6 +32,7 @@ struct FallbackLog {
 
 struct PartitionInfo {
   int segments = 0;  // native runs between calls of PyTorch
+  int aten_calls = 0;
 };
 
 struct BuildWishes {

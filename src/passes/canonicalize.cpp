@@ -10,10 +10,10 @@
 //   %0 = square(%x) : f32[2,3]
 //   return %0
 //
-// Constants stand on the right of commutative ops; a division by a power of two is a multiplication;
-// casts that lose nothing disappear into the next; logic with constants is decided. Nothing that
-// changes a NaN or an infinity is done: x * 0 stays, x - x stays. (The sign of a zero may change:
-// x + 0 is x.)
+// Constants stand on the right of commutative ops; a division by a power of two is a
+// multiplication; casts that lose nothing disappear into the next; logic with constants is decided.
+// Nothing that changes a NaN or an infinity is done: x * 0 stays, x - x stays. (The sign of a zero
+// may change: x + 0 is x.)
 #include <algorithm>
 #include <cmath>
 #include <string>
@@ -82,8 +82,8 @@ bool drop_repetition(Rewriter& r) {
 bool drop_same_operands(Rewriter& r) {
   Node& node = r.node();
   const bool logic = node.is("logical_and") || node.is("logical_or");
-  const bool lattice = node.is("maximum") || node.is("minimum") || node.is("bitwise_and") ||
-                       node.is("bitwise_or");
+  const bool lattice =
+      node.is("maximum") || node.is("minimum") || node.is("bitwise_and") || node.is("bitwise_or");
   if ((!logic && !lattice) || node.operand(0) != node.operand(1)) return false;
   return r.same_type(node.operand(0)) && r.allowed() && r.replace(node.operand(0));
 }
@@ -124,7 +124,10 @@ bool is_lossless(DType from, DType to) {
     return true;
   }
   if (is_float(to)) {
-    const int mantissa = to == DType::kF64 ? 53 : to == DType::kF32 ? 24 : to == DType::kF16 ? 11 : 8;
+    const int mantissa = to == DType::kF64   ? 53
+                         : to == DType::kF32 ? 24
+                         : to == DType::kF16 ? 11
+                                             : 8;
     return bits(from) - (from == DType::kU8 ? 0 : 1) <= mantissa;
   }
   if (to == DType::kU8) return false;
@@ -193,7 +196,8 @@ bool negate_comparison(Rewriter& r) {
       {"eq", "ne"}, {"ne", "eq"}, {"lt", "ge"}, {"ge", "lt"}, {"gt", "le"}, {"le", "gt"}};
   for (const auto& [op, opposite] : kOpposites) {
     if (!inner->is(op)) continue;
-    const bool ordered = inner->is("eq") || inner->is("ne") || !is_float(inner->operand(0)->dtype());
+    const bool ordered =
+        inner->is("eq") || inner->is("ne") || !is_float(inner->operand(0)->dtype());
     if (!ordered || !r.same_type(x) || !r.allowed()) return false;
     return r.replace(r.create(opposite, {inner->operand(0), inner->operand(1)}));
   }

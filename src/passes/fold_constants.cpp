@@ -17,6 +17,7 @@
 // executor. What would grow stays: an expand costs nothing where it is used, its result would
 // cost memory.
 #include <map>
+#include <set>
 
 #include "interp/interpreter.h"
 #include "ir/op_def.h"
@@ -106,18 +107,15 @@ class Folder {
       Node* literal = create_node(module_.main, "constant", {},
                                   {{"value", std::move((*results)[static_cast<size_t>(i)])}}, &node,
                                   node.origin);
-      literal->result()->type = node.result(i)->type;
       module_.main.replace_all_uses(node.result(i), literal->result());
     }
-    changed_ = true;
-    erase_with_producers(&node);
+    remember(node);
     return true;
   }
 
   // The copy of the node in the init graph; false when the limit of rewrites is reached.
   bool move(Node& node) {
     if (!context_.should_rewrite()) return false;
-    changed_ = true;
     std::vector<Value*> operands;
     for (Value* operand : node.operands()) {
       operands.push_back(operand == nullptr ? nullptr : init_of(operand));
@@ -131,8 +129,18 @@ class Folder {
       copy->result(i)->origin = node.result(i)->origin;
       moved_[node.result(i)] = copy->result(i);
     }
-    order_.push_back(&node);
+    remember(node);
     return true;
+  }
+
+  void remember(Node& node) {
+    folded_.push_back(&node);
+    is_folded_.insert(&node);
+    for (Value* operand : node.operands()) {
+      Node* source = operand == nullptr ? nullptr : operand->producer();
+      if (source == nullptr || !source->op->has(kSource)) continue;
+      if (is_folded_.insert(source).second) sources_.push_back(source);
+    }
   }
 
   Value* init_of(Value* value) {
@@ -145,35 +153,45 @@ class Folder {
     return moved_[value] = copy->result();
   }
 
-  // Constants for those of the moved values that main still needs.
+  bool used_outside(Value* value) {
+    for (const Use& use : value->uses()) {
+      if (!is_folded_.contains(use.node)) return true;
+    }
+    return module_.main.is_output(value);
+  }
+
+  // Constants for those of the moved values that main still needs; then the folded nodes go. They
+  // are erased only now, because a new value at the address of an erased one would be taken for it.
   bool finish() {
-    for (auto it = order_.rbegin(); it != order_.rend(); ++it) {
-      // What used it and moved too is gone already.
-      for (int i = 0; i < (*it)->num_results(); ++i) {
-        Value* value = (*it)->result(i);
-        if (value->uses().empty() && !module_.main.is_output(value)) continue;
+    for (Node* node : folded_) {
+      for (int i = 0; i < node->num_results(); ++i) {
+        Value* value = node->result(i);
+        if (!moved_.contains(value) || !used_outside(value)) continue;
         Value* constant = module_.constant_for(moved_.at(value));
-        module_.main.replace_all_uses(value, constant);
-      }
-      std::vector<Value*> operands = (*it)->operands();
-      module_.main.erase(*it);
-      for (Value* operand : operands) {
-        if (operand == nullptr || operand->producer() == nullptr) continue;
-        if (operand->producer()->op->has(kSource) && is_dead(*operand->producer()) &&
-            sources_erased_.insert(operand->producer()).second) {
-          module_.main.erase(operand->producer());
+        const std::vector<Use> uses = value->uses();
+        for (const Use& use : uses) {
+          if (!is_folded_.contains(use.node)) use.node->set_operand(use.operand, constant);
+        }
+        for (size_t k = 0; k < module_.main.outputs().size(); ++k) {
+          if (module_.main.outputs()[k] == value) {
+            module_.main.set_output(static_cast<int>(k), constant);
+          }
         }
       }
     }
-    return changed_;
+    for (auto it = folded_.rbegin(); it != folded_.rend(); ++it) module_.main.erase(*it);
+    for (Node* source : sources_) {
+      if (is_dead(*source)) module_.main.erase(source);
+    }
+    return !folded_.empty();
   }
 
   Module& module_;
   PassContext& context_;
   std::map<Value*, Value*> moved_;  // values of main -> of init; lookups only
-  std::vector<Node*> order_;
-  std::set<Node*> sources_erased_;
-  bool changed_ = false;
+  std::vector<Node*> folded_;       // graph order
+  std::vector<Node*> sources_;      // what they read
+  std::set<Node*> is_folded_;       // both; lookups only
 };
 
 }  // namespace

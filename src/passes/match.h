@@ -12,8 +12,8 @@ namespace kiln {
 // One number that all elements of a value share.
 struct Splat {
   DType dtype = DType::kF32;
-  double number = 0;    // floats; integers too, rounded beyond 2^53
-  int64_t integer = 0;  // integers and bool
+  double number = 0;                               // floats; integers too, rounded beyond 2^53
+  int64_t integer = 0;                             // integers and bool
   bool is(double n) const { return number == n; }  // -0 is 0
   bool is_true() const { return dtype == DType::kBool && integer != 0; }
   bool is_false() const { return dtype == DType::kBool && integer == 0; }

@@ -4,7 +4,24 @@
 namespace kiln {
 
 const std::vector<NamedPipeline>& named_pipelines() {
-  static const std::vector<NamedPipeline> pipelines = {};
+  static const std::vector<NamedPipeline> pipelines = {
+      {"simplify", "one form for equal programs, constants out of the way",
+       // Each of these opens cases for the others: a cancelled pair of views makes two linears
+       // neighbours, a folded weight makes a batch norm foldable, a dead branch makes a use the
+       // only one. fold_constants comes after what creates views of weights, cse and dce last, so
+       // that "has one use" is true when the next round asks.
+       "fix(canonicalize, simplify_views, sink_expands, index_to_view, simplify_masks, "
+       "merge_transposes, hoist_reshapes, fold_bias, fold_batch_norm, recognize_activations, "
+       "recognize_attention, fold_constants, cse, dce), "
+       // A batch norm that no weight took by now never will; and linears are merged when no other
+       // pass can make two of them one.
+       "decompose_batch_norm, merge_linears, fix(simplify_views, fold_constants, cse, dce)"},
+      {"legalize", "what the backend refuses goes back to PyTorch", "legalize, dce"},
+      {"partition", "native ops in few runs between calls of PyTorch", "partition"},
+      {"fuse", "memory orders, then fusions",
+       // Epilogues first: an elementwise op is cheaper in a convolution than in a tile program.
+       "assign_layouts, fuse_epilogues, fuse_tiles"},
+  };
   return pipelines;
 }
 

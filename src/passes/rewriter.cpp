@@ -53,9 +53,7 @@ Value* Rewriter::try_create(std::string_view op, std::vector<Value*> operands, A
 Value* Rewriter::scalar(DType dtype, double number) {
   HostTensor value(dtype, {});
   value.set_double(0, number);
-  Value* result = create("constant", {}, {{"value", std::move(value)}});
-  result->tensor().device = node_->result()->tensor().device;
-  return result;
+  return create("constant", {}, {{"value", std::move(value)}});
 }
 
 Value* Rewriter::reshape(Value* value, const Shape& shape) {
@@ -64,12 +62,20 @@ Value* Rewriter::reshape(Value* value, const Shape& shape) {
 
 bool Rewriter::replace(Value* value) {
   KILN_CHECK_EQ(node_->num_results(), 1);
-  KILN_CHECK_MSG(same_type(value), value->type.to_string() + " vs " +
-                                       node_->result()->type.to_string());
+  KILN_CHECK_MSG(same_type(value),
+                 value->type.to_string() + " vs " + node_->result()->type.to_string());
   graph().replace_all_uses(node_->result(), value);
   erase_with_producers(node_);
   node_ = nullptr;
   return true;
+}
+
+AttrList attrs_of(Node& node) {
+  AttrList attrs;
+  for (size_t i = 0; i < node.attrs().size(); ++i) {
+    attrs.emplace_back(node.op->fields[i].name, node.attrs()[i]);
+  }
+  return attrs;
 }
 
 bool is_dead(Node& node) {
@@ -88,7 +94,8 @@ void erase_with_producers(Node* node) {
     doubtful.erase(doubtful.begin());
     if (!is_dead(*next)) continue;
     for (Value* operand : next->operands()) {
-      if (operand != nullptr && operand->producer() != nullptr) doubtful.insert(operand->producer());
+      if (operand != nullptr && operand->producer() != nullptr)
+        doubtful.insert(operand->producer());
     }
     next->graph()->erase(next);
   }
@@ -98,7 +105,7 @@ Result<bool> rewrite_all(Module& module, PassContext& context,
                          std::initializer_list<RewriteRule> rules) {
   bool changed = false;
   for (int round = 0;; ++round) {
-    KILN_CHECK_LT(round, kSweepCap);
+    KILN_CHECK_MSG(round < kSweepCap, "rewrites do not end");
     const bool init = sweep(module, module.init, context, rules);
     const bool main = sweep(module, module.main, context, rules);
     if (!init && !main) return changed;

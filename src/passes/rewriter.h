@@ -59,6 +59,9 @@ using RewriteRule = bool (*)(Rewriter&);
 Result<bool> rewrite_all(Module& module, PassContext& context,
                          std::initializer_list<RewriteRule> rules);
 
+// The fields of a node, for a copy of it on other operands.
+AttrList attrs_of(Node& node);
+
 // Erases the node and then those of its producers that nobody uses any more. Precondition: no uses.
 void erase_with_producers(Node* node);
 // Nobody uses a result, and the node has no effect.

@@ -78,9 +78,8 @@ bool merge_expands(Rewriter& r) {
   if (Node* inner = producer_of(x, "expand")) {
     if (!r.allowed()) return false;
     Value* source = inner->operand(0);
-    return r.replace(source->shape() == shape
-                         ? source
-                         : r.create("expand", {source}, {{"shape", shape}}));
+    return r.replace(source->shape() == shape ? source
+                                              : r.create("expand", {source}, {{"shape", shape}}));
   }
   // Only leading axes of size 1 come in.
   const size_t lead = shape.size() - x->shape().size();

@@ -39,7 +39,8 @@ bool sink_below_elementwise(Rewriter& r) {
     if (!shape.ok()) return false;
     joint = std::move(shape).value();
   }
-  if (operands == node.operands() || !broadcasts_to(joint, type.shape) || !r.allowed()) return false;
+  if (operands == node.operands() || !broadcasts_to(joint, type.shape) || !r.allowed())
+    return false;
   if (joint == type.shape) {
     // The operands broadcast by themselves.
     const std::vector<Value*> old = node.operands();
@@ -47,19 +48,15 @@ bool sink_below_elementwise(Rewriter& r) {
     for (Value* value : old) {
       Node* producer = value->producer();
       // The same expand may have been two operands.
-      if (producer != nullptr && std::find(operands.begin(), operands.end(), value) ==
-                                     operands.end() &&
+      if (producer != nullptr &&
+          std::find(operands.begin(), operands.end(), value) == operands.end() &&
           is_dead(*producer) && std::count(old.begin(), old.end(), value) == 1) {
         erase_with_producers(producer);
       }
     }
     return true;
   }
-  AttrList attrs;
-  for (size_t i = 0; i < node.attrs().size(); ++i) {
-    attrs.emplace_back(node.op->fields[i].name, node.attrs()[i]);
-  }
-  Value* small = r.create(node.op_name(), operands, std::move(attrs));
+  Value* small = r.create(node.op_name(), operands, attrs_of(node));
   return r.replace(r.create("expand", {small}, {{"shape", type.shape}}));
 }
 
@@ -123,15 +120,15 @@ bool sink_below_slice(Rewriter& r) {
   Value* x = expand->operand(0);
   const int64_t axis = node.get_int("axis");
   const int64_t own = axis - (node.result()->tensor().rank() - x->tensor().rank());
-  const bool repeats =
-      own < 0 || !(x->shape()[static_cast<size_t>(own)] ==
-                   expand->result()->shape()[static_cast<size_t>(axis)]);
+  const bool repeats = own < 0 || !(x->shape()[static_cast<size_t>(own)] ==
+                                    expand->result()->shape()[static_cast<size_t>(axis)]);
   if (!r.allowed()) return false;
   if (!repeats) {
-    x = r.create("slice", {x}, {{"axis", own},
-                                {"start", node.get_dim("start")},
-                                {"end", node.get_dim("end")},
-                                {"step", node.get_dim("step")}});
+    x = r.create("slice", {x},
+                 {{"axis", own},
+                  {"start", node.get_dim("start")},
+                  {"end", node.get_dim("end")},
+                  {"step", node.get_dim("step")}});
   }
   return r.replace(r.create("expand", {x}, {{"shape", node.result()->shape()}}));
 }

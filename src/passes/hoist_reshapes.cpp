@@ -1,0 +1,150 @@
+// hoist-reshapes: reshapes move down, through what does not care about them, so that they meet and
+// cancel, and linears, elementwise ops and norms see one shape.
+//
+//   %0 = reshape(%x) {shape=[?(b*s),8]} : f32[?(b*s),8]           x: [?b,?s,8]
+//   %1 = linear(%0, %c0) : f32[?(b*s),16]
+//   %2 = reshape(%1) {shape=[?b,?s,16]} : f32[?b,?s,16]
+//   %3 = gelu(%2) : f32[?b,?s,16]
+// becomes
+//   %0 = linear(%x, %c0) : f32[?b,?s,16]
+//   %1 = gelu(%0) : f32[?b,?s,16]
+//
+// A reshape passes
+//   linear, softmax, layer norm, ... when the axes that they work along stay as they are;
+//   elementwise ops, when all operands come from one shape or broadcast along axes that stay;
+//   matmul, when both operands join the same batch axes.
+// Shapes are compared as expressions, so this holds for every size.
+#include <algorithm>
+
+#include "ir/op_def.h"
+#include "passes/match.h"
+#include "passes/rewriter.h"
+
+namespace kiln {
+namespace {
+
+bool same_prefix_product(const Shape& a, const Shape& b, int suffix) {
+  return num_elements(Shape(a.begin(), a.end() - suffix)) ==
+         num_elements(Shape(b.begin(), b.end() - suffix));
+}
+
+// The source of a reshape that keeps the last `suffix` axes; null otherwise.
+Value* source_keeping(Value* value, int suffix) {
+  Node* reshape = producer_of(value, "reshape");
+  if (reshape == nullptr || !value->tensor().layout.is_contiguous()) return nullptr;
+  Value* source = reshape->operand(0);
+  if (common_suffix(source->shape(), value->shape()) < suffix) return nullptr;
+  // Equal counts of elements say nothing of the leading axes when a trailing one may be 0.
+  return same_prefix_product(source->shape(), value->shape(), suffix) ? source : nullptr;
+}
+
+bool below_linear(Rewriter& r) {
+  Node& node = r.node();
+  if (!node.is("linear")) return false;
+  Value* source = source_keeping(node.operand(0), 1);
+  if (source == nullptr || !r.allowed()) return false;
+  Value* y = r.create("linear", {source, node.operand(1), node.operand(2)});
+  return r.replace(r.reshape(y, node.result()->shape()));
+}
+
+bool below_rowwise(Rewriter& r) {
+  Node& node = r.node();
+  if (!node.op->has(kRowwise) || node.num_results() != 1) return false;
+  const auto rank = static_cast<int64_t>(node.result()->tensor().rank());
+  const bool by_axis = node.op->field_index("axis") >= 0;
+  if (!by_axis && node.op->field_index("num_axes") < 0) return false;
+  const int64_t suffix = by_axis ? rank - node.get_int("axis") : node.get_int("num_axes");
+  Value* source = source_keeping(node.operand(0), static_cast<int>(suffix));
+  if (source == nullptr || !r.allowed()) return false;
+  AttrList attrs = attrs_of(node);
+  for (auto& [name, value] : attrs) {
+    if (name == "axis") value = static_cast<int64_t>(source->tensor().rank()) - suffix;
+  }
+  std::vector<Value*> operands = node.operands();
+  operands[0] = source;
+  Value* y = r.create(node.op_name(), operands, std::move(attrs));
+  return r.replace(r.reshape(y, node.result()->shape()));
+}
+
+// Whether the operand has a form for a result of shape `from` instead of `to`: the source of its
+// reshape, or itself when it broadcasts along the last `kept` axes only. `*trim`: it has leading
+// axes of size 1 that must go first.
+bool fits_before(Value* operand, const Shape& from, const Shape& to, int kept, bool* trim) {
+  *trim = false;
+  Node* reshape = producer_of(operand, "reshape");
+  if (reshape != nullptr && operand->shape() == to && reshape->operand(0)->shape() == from) {
+    return true;
+  }
+  const Shape& shape = operand->shape();
+  const size_t lead = shape.size() - std::min(shape.size(), static_cast<size_t>(kept));
+  for (size_t i = 0; i < lead; ++i) {
+    if (!shape[i].is_value(1)) return false;
+  }
+  *trim = lead > 0;
+  return true;
+}
+
+bool below_elementwise(Rewriter& r) {
+  Node& node = r.node();
+  if (!node.op->has(kElementwise) || node.num_results() != 1) return false;
+  if (!node.result()->tensor().layout.is_contiguous()) return false;
+  const Shape& to = node.result()->shape();
+  for (Value* candidate : node.operands()) {
+    Node* reshape = producer_of(candidate, "reshape");
+    if (reshape == nullptr || !(candidate->shape() == to)) continue;
+    const Shape from = reshape->operand(0)->shape();
+    const int kept = common_suffix(from, to);
+    if (!same_prefix_product(from, to, kept)) continue;
+    bool fits = true;
+    std::vector<bool> trims;
+    for (Value* operand : node.operands()) {
+      bool trim = false;
+      fits = fits && operand != nullptr && fits_before(operand, from, to, kept, &trim);
+      trims.push_back(trim);
+    }
+    if (!fits) continue;
+    if (!r.allowed()) return false;
+    std::vector<Value*> operands;
+    for (int i = 0; i < node.num_operands(); ++i) {
+      Value* operand = node.operand(i);
+      Node* producer = producer_of(operand, "reshape");
+      if (trims[static_cast<size_t>(i)]) {
+        const Shape& shape = operand->shape();
+        operand = r.reshape(operand, Shape(shape.end() - kept, shape.end()));
+      } else if (producer != nullptr && operand->shape() == to &&
+                 producer->operand(0)->shape() == from) {
+        operand = producer->operand(0);
+      }
+      operands.push_back(operand);
+    }
+    Value* y = r.create(node.op_name(), operands, attrs_of(node));
+    return r.replace(r.reshape(y, to));
+  }
+  return false;
+}
+
+// matmul of [b*h, m, k] and [b*h, k, n], both made of [b, h, ...].
+bool below_matmul(Rewriter& r) {
+  Node& node = r.node();
+  if (!node.is("matmul")) return false;
+  Value* a = source_keeping(node.operand(0), 2);
+  Value* b = source_keeping(node.operand(1), 2);
+  if (a == nullptr || b == nullptr) return false;
+  const Shape& at = node.operand(0)->shape();
+  const Shape& bt = node.operand(1)->shape();
+  const auto batch = [](const Shape& shape) { return Shape(shape.begin(), shape.end() - 2); };
+  if (!(batch(a->shape()) == batch(b->shape())) || !(batch(at) == batch(bt)) || !r.allowed()) {
+    return false;
+  }
+  Value* y = r.create("matmul", {a, b}, attrs_of(node));
+  return r.replace(r.reshape(y, node.result()->shape()));
+}
+
+}  // namespace
+
+KILN_PASS(hoist_reshapes, "reshapes move down until they meet and cancel") {
+  return rewrite_all(module, context,
+                     {below_linear, below_rowwise, below_elementwise, below_matmul});
+}
+
+}  // namespace kiln

@@ -1,0 +1,55 @@
+// simplify-masks: masks that can be read off the expression are not computed.
+//
+//   %0 = iota() {length=?s, dtype=i64} : i64[?s]
+//   %1 = reshape(%0) {shape=[1,1,?s,1]} : i64[1,1,?s,1]
+//   %2 = reshape(%0) {shape=[1,1,1,?s]} : i64[1,1,1,?s]
+//   %3 = le(%2, %1) : bool[1,1,?s,?s]
+//   %4 = attention(%q, %k, %v, %3) : f32[?b,12,?s,64]
+// becomes
+//   %0 = attention(%q, %k, %v) {is_causal=true} : f32[?b,12,?s,64]
+//
+// A mask that is true everywhere goes, and comparisons that are true everywhere become `full`,
+// which canonicalize drops from an "and". Proofs are those of index_form.h: they hold for every
+// size in the ranges of the symbols; an attention mask that starts at an offset is not causal.
+#include "ir/op_def.h"
+#include "passes/index_form.h"
+#include "passes/match.h"
+#include "passes/rewriter.h"
+
+namespace kiln {
+namespace {
+
+bool attention_mask(Rewriter& r) {
+  Node& node = r.node();
+  if (!node.is("attention") || !node.has_operand(3)) return false;
+  Shape scores = node.operand(0)->shape();
+  const Shape& keys = node.operand(1)->shape();
+  scores.back() = keys[keys.size() - 2];
+  Value* mask = node.operand(3);
+  const MaskKind kind = mask_kind(r.module(), mask, scores);
+  if (kind == MaskKind::kUnknown || !r.allowed()) return false;
+  node.set_operand(3, nullptr);
+  if (kind == MaskKind::kCausal) node.set_attr("is_causal", true);
+  if (mask->producer() != nullptr && is_dead(*mask->producer())) {
+    erase_with_producers(mask->producer());
+  }
+  return true;
+}
+
+bool true_comparison(Rewriter& r) {
+  Node& node = r.node();
+  if (!node.is("le") && !node.is("lt") && !node.is("ge") && !node.is("gt")) return false;
+  const Shape& shape = node.result()->shape();
+  if (mask_kind(r.module(), node.result(), shape) != MaskKind::kAllTrue) return false;
+  if (!node.result()->tensor().layout.is_contiguous() || !r.allowed()) return false;
+  return r.replace(
+      r.create("full", {}, {{"shape", shape}, {"dtype", DType::kBool}, {"int_value", int64_t{1}}}));
+}
+
+}  // namespace
+
+KILN_PASS(simplify_masks, "causal and full attention masks are not computed") {
+  return rewrite_all(module, context, {attention_mask, true_comparison});
+}
+
+}  // namespace kiln
