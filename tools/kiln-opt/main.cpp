@@ -135,12 +135,12 @@ Status run_file(const Arguments& arguments) {
   if (arguments.dump) options.dump_after = "all";
 
   std::vector<PipelineItem> items;
+  KILN_ASSIGN_OR_RETURN(const RunLine line, parse_run_line(text));
   if (!arguments.pipeline.empty()) {
     KILN_ASSIGN_OR_RETURN(items, find_pipeline(arguments.pipeline));
   } else if (!arguments.passes.empty()) {
     KILN_ASSIGN_OR_RETURN(items, parse_pipeline(arguments.passes));
   } else {
-    KILN_ASSIGN_OR_RETURN(const RunLine line, parse_run_line(text));
     KILN_ASSIGN_OR_RETURN(items, parse_pipeline(line.passes));
     if (line.limit >= 0) {
       options.limited_pass = line.passes;
@@ -148,6 +148,8 @@ Status run_file(const Arguments& arguments) {
     }
   }
   PassContext context;
+  TestBackend backend(line.backend);
+  backend.provide(context);
   PassManager manager(options, &context);
   const Result<bool> changed = manager.run(items, *module);
   for (const std::string& path : manager.dumps()) std::cerr << "wrote " << path << "\n";

@@ -1,5 +1,7 @@
 #include "kiln-opt/test_file.h"
 
+#include <algorithm>
+
 #include "base/file.h"
 #include "core/text.h"
 #include "kiln-opt/node_order.h"
@@ -53,6 +55,22 @@ Status parse_word(const std::string& word, RunLine* line) {
   }
   if (key == "tolerance" && cursor.number(&line->rules.tolerance) && cursor.at_end() &&
       line->rules.tolerance >= 0) {
+    return {};
+  }
+  if (key == "min-block-size" && cursor.integer(&line->backend.min_block_size) && cursor.at_end() &&
+      line->backend.min_block_size >= 1) {
+    return {};
+  }
+  if (key == "epilogue" && cursor.integer(&line->backend.epilogue) && cursor.at_end() &&
+      line->backend.epilogue >= 0) {
+    return {};
+  }
+  if (key == "refuse" && !value.empty()) {
+    for (size_t at = 0; at <= value.size();) {
+      const size_t comma = std::min(value.find(',', at), value.size());
+      line->backend.refused.push_back(value.substr(at, comma - at));
+      at = comma + 1;
+    }
     return {};
   }
   if (word == "not-idempotent")
@@ -157,6 +175,8 @@ std::string show_difference(std::string_view expected, std::string_view actual) 
 
 Result<bool> run_passes(const RunLine& line, Module& module) {
   PassContext context;
+  TestBackend backend(line.backend);
+  backend.provide(context);
   PassManager manager(pass_options(line), &context);
   return manager.run(line.passes, module);
 }

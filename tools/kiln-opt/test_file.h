@@ -13,6 +13,10 @@
 // not-idempotent (a second run changes something again); order-dependent (another legal order of
 // nodes gives another result); not-executable (the reference executor cannot run it);
 // trivial-outputs (zeros are right); tolerance=T. A word that is not needed is an error too.
+//
+// What passes ask of a backend is answered by words as well: refuse=OP,OP (it has no kernel for
+// these), min-block-size=N (the user's wish), epilogue=N (kernels take N elementwise nodes behind
+// them).
 #pragma once
 
 #include <string>
@@ -20,6 +24,7 @@
 
 #include "base/status.h"
 #include "kiln-opt/execution.h"
+#include "kiln-opt/test_backend.h"
 #include "passes/pass_manager.h"
 
 namespace kiln {
@@ -30,6 +35,7 @@ struct RunLine {
   bool not_idempotent = false;
   bool order_dependent = false;
   bool not_executable = false;
+  TestBackendOptions backend;
   ExecutionRules rules;
 };
 
