@@ -18,7 +18,7 @@ namespace {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-constexpr int64_t kChannels = 128;  // of one unit: the weights of a 5 x 5 kernel stay in L1
+constexpr int64_t kChannels = 128;  // of one unit at most: the weights of a 5 x 5 kernel stay in L1
 constexpr int kPixels = 6;          // output columns at a time: as many sums as hide the latency
 
 // Kernel positions [begin, end) that lie in the image for an output coordinate.
@@ -83,14 +83,19 @@ HWY_NOINLINE void row(const DepthwiseParams& p, int64_t y, int64_t c0, int64_t c
     const bool whole = kx.begin == 0 && last < p.in_sizes[1] && x + kPixels <= p.out_sizes[1];
     const float* from = in + x * p.stride[1] * p.in_strides[2];
     float* to = out + x * p.out_strides[2];
-    int64_t c = c0;
-    for (; c + n <= c1; c += n) {
+    auto vector_at = [&](int64_t c) HWY_ATTR {
       const auto start = bias == nullptr ? hn::Zero(d) : hn::LoadU(d, bias + c);
       if (whole) {
         pixels<kPixels>(p, ky, kx, from + c, weight + c, start, to + c);
       } else {
         pixels<1>(p, ky, kx, from + c, weight + c, start, to + c);
       }
+    };
+    int64_t c = c0;
+    for (; c + n <= c1; c += n) vector_at(c);
+    if (c < c1 && c1 - c0 >= n) {  // the last vector does some channels again
+      vector_at(c1 - n);
+      c = c1;
     }
     const int64_t count = whole ? kPixels : 1;
     for (; c < c1; ++c) {
@@ -115,13 +120,15 @@ HWY_NOINLINE void row(const DepthwiseParams& p, int64_t y, int64_t c0, int64_t c
 void depthwise_rows(const DepthwiseParams& p, const float* in, const float* weight,
                     const float* bias, float* out, const DepthwiseEpilogue* epilogue) {
   const int64_t blocks = ceil_div(p.channels, kChannels), rows = p.out_sizes[0];
-  const int64_t work = p.out_sizes[1] * std::min(kChannels, p.channels) * p.kernel[0] * p.kernel[1];
+  const int64_t block =
+      round_up(ceil_div(p.channels, blocks), 16);  // even, so that no rest is small
+  const int64_t work = p.out_sizes[1] * block * p.kernel[0] * p.kernel[1];
   parallel_for(p.batch * blocks * rows, std::max<int64_t>(1, 16384 / std::max<int64_t>(1, work)),
                [&](int64_t begin, int64_t end) {
                  for (int64_t unit = begin; unit < end; ++unit) {
                    const int64_t b = unit / rows / blocks, y = unit % rows;
-                   const int64_t c0 = unit / rows % blocks * kChannels;
-                   const int64_t c1 = std::min(p.channels, c0 + kChannels);
+                   const int64_t c0 = unit / rows % blocks * block;
+                   const int64_t c1 = std::min(p.channels, c0 + block);
                    row(p, y, c0, c1, in + b * p.in_strides[0], weight, bias,
                        out + b * p.out_strides[0]);
                    if (epilogue != nullptr) (*epilogue)(b, y, c0, c1);

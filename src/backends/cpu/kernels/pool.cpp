@@ -147,6 +147,11 @@ HWY_NOINLINE void pool_position(const PoolParams& p, const Region& region, int64
     const int64_t n = static_cast<int64_t>(hn::Lanes(hn::ScalableTag<T>()));
     for (; c + 4 * n <= end; c += 4 * n) pool_vectors<T, kMax, 4>(p, region, in + c, out + c);
     for (; c + n <= end; c += n) pool_vectors<T, kMax, 1>(p, region, in + c, out + c);
+    if (c < end && end - begin >= n) {  // the last vector does some channels again
+      c = end - n;
+      pool_vectors<T, kMax, 1>(p, region, in + c, out + c);
+      return;
+    }
   }
   for (; c < end; ++c) {
     const T* from = in + c * p.in_strides[1];

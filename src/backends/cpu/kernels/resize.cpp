@@ -26,18 +26,39 @@ HWY_NOINLINE void blend_channels(const T* in, const ResizeTap<T>* taps, int coun
                                  T* out) {
   const hn::ScalableTag<T> d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
-  int64_t c = 0;
-  for (; c + lanes <= n; c += lanes) {
+  auto vector_at = [&](int64_t c) HWY_ATTR {
     auto sum = hn::Mul(hn::Set(d, taps[0].weight), hn::LoadU(d, in + taps[0].offset + c));
     for (int t = 1; t < count; ++t) {
       sum = hn::MulAdd(hn::Set(d, taps[t].weight), hn::LoadU(d, in + taps[t].offset + c), sum);
     }
     hn::StoreU(sum, d, out + c);
+  };
+  int64_t c = 0;
+  for (; c + lanes <= n; c += lanes) vector_at(c);
+  if (c < n && n >= lanes) {  // the last vector does some channels again
+    vector_at(n - lanes);
+    return;
   }
   for (; c < n; ++c) {
     T sum = taps[0].weight * in[taps[0].offset + c];
     for (int t = 1; t < count; ++t) sum += taps[t].weight * in[taps[t].offset + c];
     out[c] = sum;
+  }
+}
+
+// One row of the result, columns `step` apart: kRows rows of the input, kTaps columns of each.
+template <class T, int kRows, int kTaps>
+HWY_NOINLINE void blend_row(const T* in, const ResizeTap<T>* outer, const ResizeTap<T>* inner,
+                            int64_t columns, T* out, int64_t step) {
+  for (int64_t o = 0; o < columns; ++o, inner += kTaps) {
+    T sum = 0;
+    for (int i = 0; i < kRows; ++i) {
+      const T* row = in + outer[i].offset;
+      T line = inner[0].weight * row[inner[0].offset];
+      for (int k = 1; k < kTaps; ++k) line += inner[k].weight * row[inner[k].offset];
+      sum += outer[i].weight * line;
+    }
+    out[o * step] = sum;
   }
 }
 
@@ -69,9 +90,10 @@ void run(const ResizeParams& p, const ResizeTap<T>* const tables[3], const T* in
               outer[count++] = {x.offset + y.offset, x.weight * y.weight};
             }
           }
-          for (int64_t o2 = 0; o2 < columns; ++o2) {
-            const ResizeTap<T>* inner = tables[2] + o2 * taps[2];
-            if (channels_last) {
+          const ResizeTap<T>* inner = tables[2];
+          const int64_t step = p.out_strides[4];
+          if (channels_last) {
+            for (int64_t o2 = 0; o2 < columns; ++o2, inner += taps[2]) {
               ResizeTap<T> all[64];
               int n = 0;
               for (int i = 0; i < count; ++i) {
@@ -80,22 +102,20 @@ void run(const ResizeParams& p, const ResizeTap<T>* const tables[3], const T* in
                 }
               }
               if (n == 1) {
-                std::copy_n(from + all[0].offset, p.channels, to + o2 * p.out_strides[4]);
+                std::copy_n(from + all[0].offset, p.channels, to + o2 * step);
               } else {
-                blend_channels(from, all, n, p.channels, to + o2 * p.out_strides[4]);
+                blend_channels(from, all, n, p.channels, to + o2 * step);
               }
-            } else if (count == 1 && taps[2] == 1) {
-              to[o2 * p.out_strides[4]] = from[outer[0].offset + inner[0].offset];
-            } else {
-              T sum = 0;
-              for (int i = 0; i < count; ++i) {
-                const T* row = from + outer[i].offset;
-                T line = 0;
-                for (int k = 0; k < taps[2]; ++k) line += inner[k].weight * row[inner[k].offset];
-                sum += outer[i].weight * line;
-              }
-              to[o2 * p.out_strides[4]] = sum;
             }
+          } else if (p.mode == ResizeMode::kCubic) {
+            blend_row<T, 4, 4>(from, outer, inner, columns, to, step);
+          } else if (p.mode == ResizeMode::kLinear) {
+            if (count == 4) blend_row<T, 4, 2>(from, outer, inner, columns, to, step);
+            if (count == 2) blend_row<T, 2, 2>(from, outer, inner, columns, to, step);
+            if (count == 1) blend_row<T, 1, 2>(from, outer, inner, columns, to, step);
+          } else {  // nearest: no arithmetic, so that NaN and -0 pass
+            const T* row = from + outer[0].offset;
+            for (int64_t o2 = 0; o2 < columns; ++o2) to[o2 * step] = row[inner[o2].offset];
           }
         }
       });
