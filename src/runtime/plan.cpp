@@ -114,13 +114,19 @@ Status verify_plan(const EnginePlan& engine, const Plan& plan, bool init) {
       }
       const Slot& slot = plan.slots[static_cast<size_t>(view.slot)];
       if (slot.kind == SlotKind::kObject && !host) return bad(name + " takes a host object");
-      if (slot.packed && !view.dims.empty()) return bad(name + " takes a view of packed bytes");
+      if (slot.packed && (!view.dims.empty() || !view.offset.is_value(0))) {
+        return bad(name + " takes a view of packed bytes");
+      }
       return {};
     };
     for (const PlanView& view : step.inputs) {
       KILN_RETURN_IF_ERROR(check_view(view));
       if (!written[static_cast<size_t>(view.slot)]) {
         return bad(name + " reads a slot that was not written: " + std::to_string(view.slot));
+      }
+      // The size of packed bytes is known only to the step that writes them.
+      if (init && plan.slots[static_cast<size_t>(view.slot)].packed) {
+        return bad(name + " reads packed bytes: " + std::to_string(view.slot));
       }
     }
     for (const PlanView& view : step.outputs) {
@@ -133,6 +139,7 @@ Status verify_plan(const EnginePlan& engine, const Plan& plan, bool init) {
           (slot.kind == SlotKind::kInput && (init || !writable_inputs.contains(slot.index)))) {
         return bad(name + " writes a slot that is read-only");
       }
+      if (slot.packed && written[index]) return bad(name + " packs a second time");
       written[index] = true;
     }
   }

@@ -123,7 +123,7 @@ Result<DnnlPrimitiveDesc> select(const DnnlConvParams& p, const Problem& problem
     return dnnl_failure(s, what);
   }
   DnnlPrimitiveDesc desc(raw);
-  if (const std::string name = dnnl_implementation(desc); is_dnnl_reference(name)) {
+  if (const std::string name = dnnl_implementation(desc); is_dnnl_reference(name) && !p.allow_reference) {
     if (!given.empty()) {
       return Status::error("K4603", "packed weights that only oneDNN's reference takes at this "
                                     "shape: " + name + ", " + given.to_string());
@@ -147,6 +147,11 @@ Status DnnlConv::pack_weights(const DnnlConvParams& params, const void* weights,
   KILN_RETURN_IF_ERROR(check(params));
   KILN_ASSIGN_OR_RETURN(const DnnlLayout plain, DnnlLayout::strided(weights_as_onednn(params)));
   return dnnl_copy(plain, weights, layout, packed);
+}
+
+Result<DnnlLayout> DnnlConv::plain_weights_layout(const DnnlConvParams& params) {
+  KILN_RETURN_IF_ERROR(check(params));
+  return DnnlLayout::strided(weights_as_onednn(params));
 }
 
 Result<std::unique_ptr<DnnlConv>> DnnlConv::create(const DnnlConvParams& params,

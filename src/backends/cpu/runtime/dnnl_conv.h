@@ -26,6 +26,9 @@ struct DnnlConvParams {
   std::vector<int64_t> stride, dilation, padding_begin, padding_end;  // one per spatial dim
   // A transposed convolution takes its output padding off padding_end, which may become negative.
   std::vector<DnnlPostOp> post_ops = {};
+  // Takes the library's reference implementation rather than K4602: for shapes met at run time,
+  // when there is nothing left to fall back on.
+  bool allow_reference = false;
 };
 
 class DnnlConv {
@@ -37,6 +40,9 @@ class DnnlConv {
   // Packs weights stored as params.weights says; `packed` has layout.bytes() bytes.
   static Status pack_weights(const DnnlConvParams& params, const void* weights,
                              const DnnlLayout& layout, void* packed);
+
+  // The layout of weights stored as params.weights says, under the library's view of their dims.
+  static Result<DnnlLayout> plain_weights_layout(const DnnlConvParams& params);
 
   // `weights`: the layout of the packed weights; empty: the library chooses (weights_layout()).
   // Errors: K4601 the library cannot do it, K4602 it has only its reference implementation,

@@ -24,6 +24,9 @@ struct DnnlMatmulParams {
   bool bias = false;   // [n], dense
   DType bias_dtype = DType::kF32;
   std::vector<DnnlPostOp> post_ops = {};
+  // Takes the library's reference implementation rather than K4602: for shapes met at run time,
+  // when there is nothing left to fall back on.
+  bool allow_reference = false;
 };
 
 class DnnlMatmul {

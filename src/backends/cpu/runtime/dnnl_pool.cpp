@@ -62,7 +62,7 @@ Result<std::unique_ptr<DnnlPool>> DnnlPool::create(const DnnlPoolParams& p) {
     return dnnl_failure(s, "this pooling");
   }
   DnnlPrimitiveDesc desc(raw);
-  if (const std::string name = dnnl_implementation(desc); is_dnnl_reference(name)) {
+  if (const std::string name = dnnl_implementation(desc); is_dnnl_reference(name) && !p.allow_reference) {
     return Status::error("K4602", "oneDNN has only its reference for this pooling: " + name);
   }
   std::vector<DnnlPrimitive::Operand> operands{{DNNL_ARG_SRC, src_layout},

@@ -19,6 +19,9 @@ struct DnnlPoolParams {
   DnnlTensor dst;
   std::vector<int64_t> kernel, stride, dilation, padding_begin, padding_end;  // per spatial dim
   std::vector<DnnlPostOp> post_ops = {};
+  // Takes the library's reference implementation rather than K4602: for shapes met at run time,
+  // when there is nothing left to fall back on.
+  bool allow_reference = false;
 };
 
 class DnnlPool {
