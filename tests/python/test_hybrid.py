@@ -1,0 +1,156 @@
+"""Hybrid programs: what Kiln has not runs in PyTorch, in the same program, and the report says why."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import kiln
+from tests.models import accuracy, zoo
+
+
+@torch.library.custom_op("kiln_test::swirl", mutates_args=())
+def swirl(x: torch.Tensor, strength: float) -> torch.Tensor:
+  return torch.roll(x, 1, -1) * strength + x.flip(-1)
+
+
+@swirl.register_fake
+def _(x, strength):
+  return torch.empty_like(x)
+
+
+class Chain(nn.Module):
+  """Linear layers with an operator between them that Kiln has not, each time another."""
+
+  def __init__(self, foreign: int):
+    super().__init__()
+    self.layers = nn.ModuleList(nn.Linear(16, 16) for _ in range(foreign + 1))
+    self.foreign = foreign
+
+  def forward(self, x):
+    x = torch.relu(self.layers[0](x))
+    for i in range(self.foreign):
+      kind = i % 3
+      if kind == 0:
+        x = torch.ops.kiln_test.swirl(x, 0.5)
+      elif kind == 1:
+        x = torch.special.i0(x.clamp(-2, 2))
+      else:
+        x = torch.linalg.qr(x).Q + x
+      x = torch.tanh(self.layers[i + 1](x))
+    return x
+
+
+@pytest.mark.parametrize("foreign", [1, 2, 3, 6])
+def test_chain_has_few_segments_and_reasons(foreign):
+  torch.manual_seed(0)
+  model = Chain(foreign).eval()
+  x = torch.randn(24, 16)
+  program = kiln.compile(model, inputs=[x])
+  with torch.no_grad():
+    torch.testing.assert_close(program(x), model(x), rtol=1e-4, atol=1e-5)
+  report = program.report
+  assert 1 <= report.segments <= foreign + 1
+  assert sum(row["count"] for row in report.fallbacks) == report.ops_total - report.ops_native
+  names = {row["op"] for row in report.fallbacks}
+  assert "kiln_test::swirl" in names
+  for row in report.fallbacks:
+    assert row["code"].startswith("K") and row["reason"] and row["location"]
+  assert "kiln_test::swirl" in str(report)
+
+
+def test_strict_names_what_is_missing():
+  model = Chain(2).eval()
+  with pytest.raises(kiln.Error) as error:
+    kiln.compile(model, inputs=[torch.randn(24, 16)], strict=True)
+  assert error.value.code == "K2001"
+  assert "kiln_test::swirl" in str(error.value) and "i0" in str(error.value)
+  kiln.compile(Chain(0).eval(), inputs=[torch.randn(24, 16)], strict=True)
+
+
+def test_torch_executed_ops_and_modules():
+  torch.manual_seed(0)
+  model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 8), nn.Sigmoid()).eval()
+  x = torch.randn(4, 8)
+  by_op = kiln.compile(model, inputs=[x], torch_executed_ops=["aten::tanh"])
+  assert [row["op"] for row in by_op.report.fallbacks] == ["aten::tanh"]
+  assert by_op.report.fallbacks[0]["code"] == "K1310"
+  by_overload = kiln.compile(model, inputs=[x], torch_executed_ops=[torch.ops.aten.tanh.default])
+  assert [row["op"] for row in by_overload.report.fallbacks] == ["aten::tanh"]
+  by_path = kiln.compile(model, inputs=[x], torch_executed_modules=["2"])
+  assert [row["module_path"] for row in by_path.report.fallbacks] == ["2"]
+  by_class = kiln.compile(model, inputs=[x], torch_executed_modules=[nn.Linear])
+  assert sum(row["count"] for row in by_class.report.fallbacks) == 2
+  with torch.no_grad():
+    for program in (by_op, by_overload, by_path, by_class):
+      torch.testing.assert_close(program(x), model(x))
+
+
+def test_min_block_size_sends_small_runs_back():
+  torch.manual_seed(0)
+  model = Chain(1).eval()
+  x = torch.randn(24, 16)
+  program = kiln.compile(model, inputs=[x], min_block_size=50)
+  assert program.report.ops_native == 0
+  assert str(program.report).startswith("nothing was accelerated")
+  with torch.no_grad():
+    torch.testing.assert_close(program(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+def test_data_dependent_shapes_stay_in_torch():
+  class Model(nn.Module):
+    def forward(self, x):
+      y = torch.relu(x) * 2
+      return torch.nonzero(y > 0.5), y.sum()
+
+  x = torch.randn(7, 5)
+  program = kiln.compile(Model().eval(), inputs=[x])
+  expected = Model()(x)
+  for got, want in zip(program(x), expected):
+    torch.testing.assert_close(got, want)
+  assert any(row["op"].startswith("aten::nonzero") for row in program.report.fallbacks)
+
+
+def test_dynamic_shapes_cross_the_border():
+  torch.manual_seed(0)
+  model = Chain(1).eval()
+  batch = torch.export.Dim("batch", min=2, max=64)
+  program = kiln.compile(model, inputs=[torch.randn(24, 16)], dynamic_shapes=({0: batch},))
+  for rows in (2, 5, 24, 64):
+    x = torch.randn(rows, 16)
+    with torch.no_grad():
+      torch.testing.assert_close(program(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+def test_file_with_foreign_calls_needs_leave(tmp_path):
+  model = Chain(1).eval()
+  x = torch.randn(24, 16)
+  program = kiln.compile(model, inputs=[x])
+  path = tmp_path / "m.kiln"
+  program.save(path)
+  with pytest.raises(kiln.Error) as error:
+    kiln.load(path)
+  assert error.value.code == "K3301" and "kiln_test::swirl" in str(error.value)
+  for loaded in (kiln.load(path, allow_ops=["kiln_test::swirl"]), kiln.load(path, trust=True)):
+    with torch.no_grad():
+      torch.testing.assert_close(loaded(x), program(x))
+
+
+def test_bert_with_a_foreign_op_in_each_layer():
+  model, make_inputs = zoo.build("bert")
+
+  class Foreign(nn.Module):
+    def forward(self, x):
+      return torch.ops.kiln_test.swirl(x, 0.1) + x
+
+  for layer in model.encoder.layer:
+    layer.output.dropout = Foreign()
+  inputs, other = make_inputs(1, 64, 0), make_inputs(1, 64, 1)
+  program = kiln.compile(model, inputs=dict(inputs.kwargs))
+  layers = len(model.encoder.layer)
+  assert sum(row["count"] for row in program.report.fallbacks) == layers
+  assert program.report.segments <= layers + 1
+  oracle = accuracy.Oracle(model, inputs, other)
+  with torch.no_grad():
+    oracle.check(program(**inputs.kwargs))
