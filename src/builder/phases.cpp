@@ -48,7 +48,7 @@ Status partition(Build& build) {
     if (record.native) continue;
     if (++count <= 5) names += (count > 1 ? ", " : "") + record.op + " (" + record.reason + ")";
   }
-  for (const Fallback& fallback : build.fallbacks.fallbacks) {
+  for (const FallbackLog::Entry& fallback : build.fallbacks.entries) {
     if (++count <= 5) names += (count > 1 ? ", " : "") + fallback.op + " (" + fallback.reason + ")";
   }
   if (count == 0) return {};
@@ -152,7 +152,7 @@ Status run_phases(Build& build, bool coverage_only) {
   KILN_ASSIGN_OR_RETURN(build.backend, make_backend(build.options));
   BackendSupport* support = build.backend.get();
   FusionAdvisor* advisor = build.backend.get();
-  LegalizeOptions wishes;
+  BuildWishes wishes;
   wishes.min_block_size = build.options.min_block_size;
   build.context.provide(support);
   build.context.provide(advisor);

@@ -35,7 +35,7 @@ Json fallbacks_json(Build& build, int* total) {
     if (record.native) continue;
     add(record.op, record.code, record.reason, record.origin.module_path, record.origin.location);
   }
-  for (const Fallback& fallback : build.fallbacks.fallbacks) {
+  for (const FallbackLog::Entry& fallback : build.fallbacks.entries) {
     add(fallback.aten.empty() ? fallback.op : fallback.aten, fallback.code, fallback.reason,
         fallback.origin.module_path, fallback.origin.location);
   }
@@ -72,7 +72,7 @@ Json make_report(Build& build) {
   const int total = static_cast<int>(build.records.size());
   int native = total;
   for (const auto& record : build.records) native -= record.native ? 0 : 1;
-  native = std::max(0, native - static_cast<int>(build.fallbacks.fallbacks.size()));
+  native = std::max(0, native - static_cast<int>(build.fallbacks.entries.size()));
   report.set("ops_total", total);
   report.set("ops_native", native);
   report.set("fallbacks", std::move(rows));
