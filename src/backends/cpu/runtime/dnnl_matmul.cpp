@@ -165,6 +165,13 @@ Status DnnlMatmul::pack_weights(const DnnlMatmulParams& params, const void* weig
   return dnnl_copy(plain, weights, layout, packed);
 }
 
+Status DnnlMatmul::supports(const DnnlMatmulParams& params) {
+  KILN_ASSIGN_OR_RETURN(const Problem problem, describe(params));
+  KILN_ASSIGN_OR_RETURN(const DnnlLayout weights,
+                        row_major_layout(problem.params.weights, problem.order));
+  return select(problem, weights, false).status();
+}
+
 Result<std::unique_ptr<DnnlMatmul>> DnnlMatmul::create(const DnnlMatmulParams& params,
                                                        const DnnlLayout& weights) {
   KILN_ASSIGN_OR_RETURN(const Problem problem, describe(params));

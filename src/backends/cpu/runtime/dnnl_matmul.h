@@ -39,6 +39,9 @@ class DnnlMatmul {
   static Status pack_weights(const DnnlMatmulParams& params, const void* weights,
                              const DnnlLayout& layout, void* packed);
 
+  // Would create() without packed weights succeed? Makes no code.
+  static Status supports(const DnnlMatmulParams& params);
+
   // `weights`: the layout of packed weights; empty: the weights are used as params.weights says.
   // Errors: K4601 the library cannot do it, K4602 it has only its reference implementation,
   // K4603 the same of the given weights layout at this shape, K51xx no library.

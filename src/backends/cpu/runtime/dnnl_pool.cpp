@@ -23,9 +23,14 @@ dnnl_alg_kind_t algorithm_of(DnnlPoolParams::Kind kind) {
   return dnnl_alg_kind_undef;
 }
 
-}  // namespace
+// What a primitive is made from.
+struct Selected {
+  DnnlPrimitiveDesc desc;
+  DnnlLayout src, dst;
+  std::vector<int> order;
+};
 
-Result<std::unique_ptr<DnnlPool>> DnnlPool::create(const DnnlPoolParams& p) {
+Result<Selected> select(const DnnlPoolParams& p) {
   KILN_ASSIGN_OR_RETURN(const DnnlApi* api, dnnl_api());
   const size_t rank = p.src.dims.size();
   if (rank < 3 || rank > 5) {
@@ -65,11 +70,20 @@ Result<std::unique_ptr<DnnlPool>> DnnlPool::create(const DnnlPoolParams& p) {
   if (const std::string name = dnnl_implementation(desc); is_dnnl_reference(name) && !p.allow_reference) {
     return Status::error("K4602", "oneDNN has only its reference for this pooling: " + name);
   }
-  std::vector<DnnlPrimitive::Operand> operands{{DNNL_ARG_SRC, src_layout},
-                                               {DNNL_ARG_DST, dst_layout}};
-  KILN_RETURN_IF_ERROR(append_post_op_operands(p.post_ops, order, operands));
+  return Selected{std::move(desc), src_layout, dst_layout, std::move(order)};
+}
+
+}  // namespace
+
+Status DnnlPool::supports(const DnnlPoolParams& params) { return select(params).status(); }
+
+Result<std::unique_ptr<DnnlPool>> DnnlPool::create(const DnnlPoolParams& params) {
+  KILN_ASSIGN_OR_RETURN(Selected selected, select(params));
+  std::vector<DnnlPrimitive::Operand> operands{{DNNL_ARG_SRC, selected.src},
+                                               {DNNL_ARG_DST, selected.dst}};
+  KILN_RETURN_IF_ERROR(append_post_op_operands(params.post_ops, selected.order, operands));
   KILN_ASSIGN_OR_RETURN(std::unique_ptr<DnnlPrimitive> primitive,
-                        DnnlPrimitive::create(std::move(desc), std::move(operands)));
+                        DnnlPrimitive::create(std::move(selected.desc), std::move(operands)));
   return std::unique_ptr<DnnlPool>(new DnnlPool(std::move(primitive)));
 }
 

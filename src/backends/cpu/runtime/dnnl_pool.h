@@ -26,6 +26,9 @@ struct DnnlPoolParams {
 
 class DnnlPool {
  public:
+  // Would create() succeed? Makes no code.
+  static Status supports(const DnnlPoolParams& params);
+
   // Errors: K4601 the library cannot do it, K4602 it has only its reference implementation,
   // K51xx no library.
   static Result<std::unique_ptr<DnnlPool>> create(const DnnlPoolParams& params);
