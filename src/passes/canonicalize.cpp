@@ -1,6 +1,6 @@
 // canonicalize: elementwise ops in the form that other passes look for.
 //
-//   %0 = constant() {value=f32[] 1} : f32[]
+//   %0 = constant() {value=f32[](1)} : f32[]
 //   %1 = mul(%0, %x) : f32[2,3]                   x * 1          is x
 //   %2 = neg(%1) : f32[2,3]
 //   %3 = neg(%2) : f32[2,3]                       -(-x)          is x

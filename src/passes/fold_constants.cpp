@@ -1,12 +1,12 @@
 // fold-constants: what depends on weights and literals alone is computed before the first run.
 //
 //   main(%x: f32[2,3]) {                                %c0: a weight [3]
-//     %0 = constant() {value=f32[] 2} : f32[]
+//     %0 = constant() {value=f32[](2)} : f32[]
 //     %1 = add(%c0, %0) : f32[3]
 //     %2 = mul(%x, %1) : f32[2,3]
 // becomes
 //   init {
-//     %0 = constant() {value=f32[] 2} : f32[]
+//     %0 = constant() {value=f32[](2)} : f32[]
 //     %1 = add(%w0, %0) : f32[3]
 //     const %c0 = %1
 //   }
@@ -47,8 +47,9 @@ class Folder {
   Result<bool> run() {
     for (Node* node : module_.main.snapshot()) {
       if (is_dead(*node) || !is_foldable(*node)) continue;
-      KILN_ASSIGN_OR_RETURN(const bool literal, make_literal(*node));
-      if (!literal && !move(*node)) break;
+      KILN_ASSIGN_OR_RETURN(const Literal literal, make_literal(*node));
+      if (literal == Literal::kRefused || literal == Literal::kMade) continue;
+      if (!move(*node)) break;
     }
     return finish();
   }
@@ -81,18 +82,20 @@ class Folder {
     return out <= in || out <= kMaxGrowth;
   }
 
+  enum class Literal { kMade, kNone, kRefused };
+
   // The value of a node on sources alone, when it is small. References may refuse (an index out of
   // range): the node then stays where it is, and raises when it runs.
-  Result<bool> make_literal(Node& node) {
+  Result<Literal> make_literal(Node& node) {
     std::vector<HostTensor> operands;
     for (int i = 0; i < node.num_results(); ++i) {
-      if (!static_elements(node.result(i)->shape(), kMaxLiteral)) return false;
+      if (!static_elements(node.result(i)->shape(), kMaxLiteral)) return Literal::kNone;
     }
     for (Value* operand : node.operands()) {
       if (operand == nullptr) continue;
       Node* source = operand->producer();
-      if (source == nullptr || !source->op->has(kSource)) return false;
-      if (!static_elements(operand->shape(), kMaxLiteral)) return false;
+      if (source == nullptr || !source->op->has(kSource)) return Literal::kNone;
+      if (!static_elements(operand->shape(), kMaxLiteral)) return Literal::kNone;
       KILN_ASSIGN_OR_RETURN(std::vector<HostTensor> value, interpret(*source, {}, {}));
       operands.push_back(std::move(value[0]));
     }
@@ -102,7 +105,8 @@ class Folder {
       pointers.push_back(operand == nullptr ? nullptr : &operands[next++]);
     }
     Result<std::vector<HostTensor>> results = interpret(node, pointers, {});
-    if (!results.ok() || !context_.should_rewrite()) return false;
+    if (!results.ok()) return Literal::kRefused;
+    if (!context_.should_rewrite()) return Literal::kNone;
     for (int i = 0; i < node.num_results(); ++i) {
       Node* literal = create_node(module_.main, "constant", {},
                                   {{"value", std::move((*results)[static_cast<size_t>(i)])}}, &node,
@@ -110,7 +114,7 @@ class Folder {
       module_.main.replace_all_uses(node.result(i), literal->result());
     }
     remember(node);
-    return true;
+    return Literal::kMade;
   }
 
   // The copy of the node in the init graph; false when the limit of rewrites is reached.
