@@ -97,7 +97,7 @@ Result<std::shared_ptr<const ConstantSet>> Engine::run_init(
   auto own = [&](size_t slot, size_t bytes) -> Status {
     kept[slot].owner = allocate_block(bytes);
     if (kept[slot].owner == nullptr) {
-      return Status::error("K4201", "out of memory for a constant of bytes " + std::to_string(bytes));
+      return Status::error("K4501", "out of memory for a constant of bytes " + std::to_string(bytes));
     }
     kept[slot].data = kept[slot].owner.get();
     kept[slot].bytes = bytes;
@@ -129,7 +129,7 @@ Result<std::shared_ptr<const ConstantSet>> Engine::run_init(
   }
   const std::shared_ptr<void> arena =
       allocate_block(static_cast<size_t>(shape->arena_bytes) + shape->scratch_bytes + 64);
-  if (arena == nullptr) return Status::error("K4201", "out of memory for the init plan");
+  if (arena == nullptr) return Status::error("K4501", "out of memory for the init plan");
   KILN_RETURN_IF_ERROR(run_plan_once(*shape, init, bases, arena.get()));
   for (int slot : plan_.constants) {
     const auto i = static_cast<size_t>(slot);

@@ -111,7 +111,7 @@ Status ExecutionContext::Impl::activate(std::shared_ptr<const Engine::Binding> b
     active_ = nullptr;
     block_ = allocate_block(bytes);
     if (block_ == nullptr) {
-      return Status::error("K4201", "out of memory for activations of bytes " + std::to_string(bytes));
+      return Status::error("K4501", "out of memory for activations of bytes " + std::to_string(bytes));
     }
     block_bytes_ = bytes;
   }
@@ -140,7 +140,7 @@ Result<void*> ExecutionContext::Impl::stage(const TensorView& view, const Tensor
   const size_t bytes = static_cast<size_t>(elements) * dtype_bytes(expected.dtype);
   if (staging.bytes < bytes) {
     staging.memory = allocate_block(bytes);
-    if (staging.memory == nullptr) return Status::error("K4201", "out of memory for a copy of an input");
+    if (staging.memory == nullptr) return Status::error("K4501", "out of memory for a copy of an input");
     staging.bytes = bytes;
   }
   staging.used = true;
