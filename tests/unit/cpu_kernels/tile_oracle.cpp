@@ -118,7 +118,8 @@ double unary(TileOp op, double x, const std::array<double, 3>& p) {
     case TileOp::kSigmoid: return 1 / (1 + std::exp(-x));
     case TileOp::kGeluErf: return x * 0.5 * std::erfc(-x / std::sqrt(2.0));
     case TileOp::kGeluTanh:
-      return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+      // 0.5 x (1 + tanh(u)) without its cancellation.
+      return x / (1 + std::exp(-2 * std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
     case TileOp::kSilu: return x / (1 + std::exp(-x));
     case TileOp::kHardswish: return x * std::clamp(x + 3, 0.0, 6.0) / 6;
     case TileOp::kHardsigmoid: return std::clamp(x + 3, 0.0, 6.0) / 6;

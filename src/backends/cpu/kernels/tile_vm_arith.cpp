@@ -28,11 +28,11 @@ namespace {
 
 template <class D, class V>
 HWY_INLINE V nan_max(D, V a, V b) {  // NaN if either is, as torch.maximum
-  return hn::IfThenElse(hn::Or(hn::Gt(a, b), hn::Ne(a, a)), a, b);
+  return hn::IfThenElse(hn::Or(hn::Gt(a, b), hn::IsNaN(a)), a, b);
 }
 template <class D, class V>
 HWY_INLINE V nan_min(D, V a, V b) {
-  return hn::IfThenElse(hn::Or(hn::Lt(a, b), hn::Ne(a, a)), a, b);
+  return hn::IfThenElse(hn::Or(hn::Lt(a, b), hn::IsNaN(a)), a, b);
 }
 
 // hwy's rounding of huge values and NaN goes through integers on old targets.
@@ -111,7 +111,7 @@ KILN_TILE_BINARY(Min, nan_min(d, a, b));
     }                                                          \
   }
 KILN_TILE_TEST(Eq, hn::Eq(a, b));
-KILN_TILE_TEST(Ne, hn::Ne(a, b));
+KILN_TILE_TEST(Ne, hn::Not(hn::Eq(a, b)));  // hn::Ne is false for NaN
 KILN_TILE_TEST(Lt, hn::Lt(a, b));
 KILN_TILE_TEST(Le, hn::Le(a, b));
 #undef KILN_TILE_TEST
@@ -119,7 +119,7 @@ KILN_TILE_TEST(Le, hn::Le(a, b));
 struct IsNan {
   template <class D, class V>
   HWY_INLINE hn::Mask<D> operator()(D, V x) const {
-    return hn::Ne(x, x);
+    return hn::IsNaN(x);
   }
 };
 struct IsInf {

@@ -138,7 +138,7 @@ HWY_INLINE hn::Vec<hn::RebindToUnsigned<D>> bfloat_bits(D, hn::Vec<D> v) {
   const auto bits = hn::BitCast(du32, v);
   const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du32, 1));
   const auto rounded = hn::Add(bits, hn::Add(odd, hn::Set(du32, 0x7FFF)));
-  const auto nan = hn::RebindMask(du32, hn::Ne(v, v));
+  const auto nan = hn::RebindMask(du32, hn::IsNaN(v));
   return hn::And(hn::IfThenElse(nan, hn::Or(bits, hn::Set(du32, 0x00400000)), rounded),
                  hn::Set(du32, 0xFFFF0000u));
 }

@@ -11,6 +11,7 @@ namespace kiln::cpu::tile {
 namespace {
 
 constexpr int64_t kLine = 64;
+constexpr int64_t kColumnGroup = 128;  // columns that sums along rows take at a time with 16 lanes
 
 int64_t round_up(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
@@ -256,12 +257,12 @@ class Planner {
         break;
       }
       case Mode::kColumns: {
-        const int64_t room = round_up(std::max<int64_t>(points / plan.row_count, 1), 32);
-        plan.tile_cols = std::min(plan.col_count, std::clamp<int64_t>(room, 32, 256));
+        const int64_t room = round_up(std::max<int64_t>(points / plan.row_count, 1), kColumnGroup);
+        plan.tile_cols = std::min(plan.col_count, std::min(room, 4 * kColumnGroup));
         plan.tile_rows = plan.row_count;
         if (plan.row_count > 8 * limits_.max_rows ||
             plan.row_count * plan.tile_cols * point_bytes > limits_.whole_row_bytes) {
-          plan.tile_cols = std::min<int64_t>(plan.col_count, 64);
+          plan.tile_cols = std::min(plan.col_count, kColumnGroup);
           plan.tile_rows = point_bytes == 0 ? 4 * limits_.max_rows
                                             : std::max<int64_t>(1, points / plan.tile_cols);
           plan.tile_rows = std::min(plan.tile_rows, plan.row_count);

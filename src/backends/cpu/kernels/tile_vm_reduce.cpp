@@ -48,7 +48,7 @@ struct MaxOp {
   static constexpr T kIdentity = -std::numeric_limits<T>::infinity();
   template <class V>
   static HWY_INLINE V lanes(V a, V b) {
-    return hn::IfThenElse(hn::Or(hn::Gt(a, b), hn::Ne(a, a)), a, b);
+    return hn::IfThenElse(hn::Or(hn::Gt(a, b), hn::IsNaN(a)), a, b);
   }
   static Running running(Running a, Running b) { return a > b || a != a ? a : b; }
   template <class D, class V>
@@ -64,7 +64,7 @@ struct MinOp {
   static constexpr T kIdentity = std::numeric_limits<T>::infinity();
   template <class V>
   static HWY_INLINE V lanes(V a, V b) {
-    return hn::IfThenElse(hn::Or(hn::Lt(a, b), hn::Ne(a, a)), a, b);
+    return hn::IfThenElse(hn::Or(hn::Lt(a, b), hn::IsNaN(a)), a, b);
   }
   static Running running(Running a, Running b) { return a < b || a != a ? a : b; }
   template <class D, class V>

@@ -241,6 +241,18 @@ class Scheduler {
     return node.dst;
   }
 
+  // `v` in a buffer of its own.
+  int32_t copy(int32_t v, size_t i, std::vector<Node>* nodes) {
+    Node node;
+    node.kind = NodeKind::kBroadcast;
+    node.instr = static_cast<int32_t>(i);
+    node.src[0] = v;
+    node.variance = value(v).variance;
+    node.dst = new_value(value(v).type, node.variance);
+    nodes->push_back(node);
+    return node.dst;
+  }
+
   void emit_reduction(size_t i, int32_t phase) {
     const TileInstr& instr = code_.instrs[i];
     Register& reg = regs_[instr.dst];
@@ -284,10 +296,23 @@ class Scheduler {
     Node node;
     node.instr = static_cast<int32_t>(i);
     node.variance = variance_of(mask);
-    std::vector<Node>& nodes = level == Level::kUnit ? *post_stores : list(level, phase);
-    const int32_t v = get(instr.src[0], phase);
-    node.src[0] = broadcast(v, node.variance, i, &nodes);
-    (level == Level::kUnit ? post_stores : stores)->push_back(node);
+    std::vector<Node>& nodes = list(level, phase);
+    node.src[0] = broadcast(get(instr.src[0], phase), node.variance, i, &nodes);
+    if (level == Level::kUnit) {
+      if (value(node.src[0]).direct_access >= 0) node.src[0] = copy(node.src[0], i, &nodes);
+      post_stores->push_back(node);
+      return;
+    }
+    // All loads come before all stores, as an output may be an input's memory: only the first store
+    // may read its value in place.
+    if (value(node.src[0]).direct_access < 0) {
+      stores->push_back(node);
+    } else if (stores->empty() || value(stores->front().src[0]).direct_access < 0) {
+      stores->insert(stores->begin(), node);
+    } else {
+      node.src[0] = copy(node.src[0], i, &nodes);
+      stores->push_back(node);
+    }
   }
 
   bool reads_memory(const Node& node) const {
@@ -318,7 +343,7 @@ class Scheduler {
       possible = possible && at < body->size() && can_write_memory((*body)[at]);
       for (size_t n = at + 1; possible && n < body->size(); ++n)
         possible = !reads_memory((*body)[n]);
-      // Other stores of values read in place come later.
+      // A store of a value that is read in place comes later.
       for (const Node& other : *stores)
         possible = possible && value(other.src[0]).direct_access < 0;
       if (!possible) {
