@@ -21,12 +21,7 @@ class CpuBackend : public Backend {
     providers_.push_back(make_dnnl_matmul_provider());
     providers_.push_back(make_dnnl_pool_provider());
     providers_.push_back(make_attention_provider());
-    providers_.push_back(make_attention_provider());
     providers_.push_back(make_tile_provider());
-    providers_.push_back(make_indexing_provider());
-    providers_.push_back(make_movement_provider());
-    providers_.push_back(make_pool_provider());
-    providers_.push_back(make_gemm_provider());
     providers_.push_back(make_indexing_provider());
     providers_.push_back(make_movement_provider());
     providers_.push_back(make_pool_provider());
