@@ -148,32 +148,41 @@ int count_segments(Build& build) {
   return segments;
 }
 
+namespace {
+
+Status timed(Build& build, const char* name, Status (*phase)(Build&)) {
+  using Clock = std::chrono::steady_clock;
+  const auto begin = Clock::now();
+  Status status = phase(build);
+  build.seconds.emplace_back(name, std::chrono::duration<double>(Clock::now() - begin).count());
+  return status;
+}
+
+}  // namespace
+
+Status run_lowering_phases(Build& build) {
+  FusionAdvisor* advisor = build.backend.get();
+  build.context.provide(advisor);
+  KILN_RETURN_IF_ERROR(timed(build, "fuse", fuse));
+  KILN_RETURN_IF_ERROR(timed(build, "choose", choose));
+  return timed(build, "lower", lower_and_plan);
+}
+
 Status run_phases(Build& build, bool coverage_only) {
   KILN_ASSIGN_OR_RETURN(build.backend, make_backend(build.options));
   BackendSupport* support = build.backend.get();
-  FusionAdvisor* advisor = build.backend.get();
   BuildWishes wishes;
   wishes.min_block_size = build.options.min_block_size;
   build.context.provide(support);
-  build.context.provide(advisor);
   build.context.provide(&build.fallbacks);
   build.context.provide(&wishes);
 
-  using Clock = std::chrono::steady_clock;
-  auto timed = [&build](const char* name, Status (*phase)(Build&)) -> Status {
-    const auto begin = Clock::now();
-    Status status = phase(build);
-    build.seconds.emplace_back(name, std::chrono::duration<double>(Clock::now() - begin).count());
-    return status;
-  };
-  KILN_RETURN_IF_ERROR(timed("simplify", simplify));
-  KILN_RETURN_IF_ERROR(timed("precision", apply_precision));
-  KILN_RETURN_IF_ERROR(timed("legalize", legalize));
-  KILN_RETURN_IF_ERROR(timed("partition", partition));
+  KILN_RETURN_IF_ERROR(timed(build, "simplify", simplify));
+  KILN_RETURN_IF_ERROR(timed(build, "precision", apply_precision));
+  KILN_RETURN_IF_ERROR(timed(build, "legalize", legalize));
+  KILN_RETURN_IF_ERROR(timed(build, "partition", partition));
   if (coverage_only) return {};
-  KILN_RETURN_IF_ERROR(timed("fuse", fuse));
-  KILN_RETURN_IF_ERROR(timed("choose", choose));
-  return timed("lower", lower_and_plan);
+  return run_lowering_phases(build);
 }
 
 }  // namespace kiln

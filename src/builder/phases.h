@@ -49,6 +49,10 @@ int count_segments(Build& build);
 // Runs phases 1 to 4 (coverage is known) or all eight.
 Status run_phases(Build& build, bool coverage_only);
 
+// Phases 5 to 8 alone, on build.module as it is, for build.backend, which must be set. For tests of
+// backends and tools.
+Status run_lowering_phases(Build& build);
+
 // The report as JSON; see docs/report.md.
 Json make_report(Build& build);
 

@@ -1,0 +1,221 @@
+// Every sample of every op, compiled for the CPU and run, against the op's reference.
+//
+// Inputs lie contiguously, in reverse order of dims, and with gaps; symbolic samples also run at a
+// second set of sizes on the same engine. What the backend refuses is listed here with the reason,
+// and an entry that is no longer true fails.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <iostream>
+#include <map>
+#include <set>
+#include <string>
+
+#include "sample_program.h"
+
+namespace kiln {
+namespace {
+
+constexpr uint64_t kSeed = 20;
+
+std::vector<const OpDef*> sampled_ops() {
+  std::vector<const OpDef*> ops;
+  for (const OpDef* op : OpRegistry::global().all()) {
+    if (op->samples != nullptr) ops.push_back(op);
+  }
+  return ops;
+}
+
+// What has no CPU kernel: it runs in PyTorch, by the op's ATen form.
+struct Exception {
+  std::string op;
+  DType dtype;  // of the first operand, or of the result where there is none
+  std::string why;
+};
+const std::vector<Exception>& exceptions() {
+  static const std::vector<Exception> list = [] {
+    std::vector<Exception> result;
+    return result;
+  }();
+  return list;
+}
+
+DType sample_dtype(const OpDef& op, const OpSample& sample) {
+  for (const std::optional<Type>& operand : sample.operands) {
+    if (operand && operand->is_tensor()) return operand->tensor().dtype;
+  }
+  Result<SampleGraph> graph = make_sample_graph(op, sample);
+  return graph.ok() ? graph->node->result()->dtype() : DType::kF32;
+}
+
+const Exception* exception_for(const OpDef& op, const OpSample& sample) {
+  const DType dtype = sample_dtype(op, sample);
+  for (const Exception& exception : exceptions()) {
+    if (exception.op == op.name && exception.dtype == dtype) return &exception;
+  }
+  return nullptr;
+}
+
+// Empty when equal within the tolerance (relative to the rms of the expected values; 0: equal, any
+// NaN being equal to any other).
+std::string difference(const HostTensor& actual, const HostTensor& expected, double tolerance) {
+  if (actual.dtype() != expected.dtype()) return "another dtype";
+  if (actual.shape() != expected.shape()) return "another shape";
+  const bool floats = is_float(expected.dtype());
+  double squares = 0;
+  int64_t count = 0;
+  for (int64_t i = 0; floats && i < expected.num_elements(); ++i) {
+    const double value = expected.get_double(i);
+    if (!std::isfinite(value)) continue;
+    squares += value * value;
+    ++count;
+  }
+  const double rms = count == 0 ? 0 : std::sqrt(squares / static_cast<double>(count));
+  int64_t wrong = 0;
+  std::string first;
+  for (int64_t i = 0; i < expected.num_elements(); ++i) {
+    bool equal = false;
+    if (!floats) {
+      equal = actual.get_int(i) == expected.get_int(i);
+    } else {
+      const double a = actual.get_double(i), e = expected.get_double(i);
+      if (std::isnan(e)) {
+        equal = std::isnan(a);
+      } else if (tolerance == 0 || !std::isfinite(e)) {
+        equal = a == e && std::signbit(a) == std::signbit(e);
+      } else {
+        equal = std::abs(a - e) <= tolerance * rms;
+      }
+    }
+    if (equal) continue;
+    if (wrong++ == 0) {
+      first = "element " + std::to_string(i) + " is " +
+              (floats ? std::to_string(actual.get_double(i)) : std::to_string(actual.get_int(i))) +
+              ", expected " +
+              (floats ? std::to_string(expected.get_double(i))
+                      : std::to_string(expected.get_int(i)));
+    }
+  }
+  if (wrong == 0) return {};
+  return std::to_string(wrong) + " of " + std::to_string(expected.num_elements()) +
+         " elements differ: " + first;
+}
+
+// The sample with its symbols replaced.
+OpSample at_sizes(const OpSample& sample, const SymbolValues& symbols) {
+  std::map<std::string, DimExpr, std::less<>> values;
+  for (const auto& [name, value] : symbols) values[name] = DimExpr(value);
+  OpSample constant = sample;
+  for (std::optional<Type>& operand : constant.operands) {
+    if (!operand) continue;
+    for (DimExpr& dim : operand->tensor().shape) dim = dim.substitute(values);
+  }
+  for (auto& [field, attr] : constant.attrs) {
+    if (auto* dim = std::get_if<DimExpr>(&attr)) *dim = dim->substitute(values);
+    if (auto* dims = std::get_if<std::vector<DimExpr>>(&attr)) {
+      for (DimExpr& dim : *dims) dim = dim.substitute(values);
+    }
+  }
+  return constant;
+}
+
+class CpuOpConformance : public testing::TestWithParam<const OpDef*> {};
+
+void expect_reference(SampleProgram& program, Node& reference, const SampleData& data,
+                      double tolerance) {
+  Result<std::vector<HostTensor>> expected = run_reference(reference, data);
+  ASSERT_TRUE(expected.ok()) << expected.status().to_string();
+  Result<std::vector<HostTensor>> actual = program.run(data);
+  ASSERT_TRUE(actual.ok()) << actual.status().to_string();
+  ASSERT_EQ(actual->size(), expected->size());
+  for (size_t i = 0; i < expected->size(); ++i) {
+    const std::string wrong = difference((*actual)[i], (*expected)[i], tolerance);
+    EXPECT_EQ(wrong, "") << "result " << i << ", steps " << program.steps();
+  }
+}
+
+TEST_P(CpuOpConformance, SamplesMatchTheReference) {
+  const OpDef& op = *GetParam();
+  int compared = 0, excepted = 0;
+  for (const OpSample& sample : op.samples()) {
+    if (exception_for(op, sample) != nullptr) {
+      ++excepted;
+      continue;
+    }
+    for (InputForm form : {InputForm::kContiguous, InputForm::kReversed, InputForm::kGaps}) {
+      SCOPED_TRACE(op.name + ": " + sample.why + ", form " +
+                   std::to_string(static_cast<int>(form)));
+      // One thread and more than there are cores.
+      const int threads = form == InputForm::kGaps ? 1 : 3;
+      auto program = SampleProgram::make(op, sample, form, threads);
+      ASSERT_TRUE(program.ok()) << program.status().to_string();
+      Result<SampleGraph> graph = make_sample_graph(op, sample);
+      ASSERT_TRUE(graph.ok());
+      Result<SampleData> data = make_sample_data(sample, kSeed);
+      ASSERT_TRUE(data.ok()) << data.status().to_string();
+      expect_reference(**program, *graph->node, *data, sample.tolerance);
+      ++compared;
+      if (data->symbols.empty()) continue;
+
+      // The same program at other sizes, each of them odd.
+      SymbolValues larger;
+      for (const auto& [name, value] : data->symbols) larger[name] = (value + 4) | 1;
+      const OpSample constant = at_sizes(sample, larger);
+      Result<SampleGraph> concrete = make_sample_graph(op, constant);
+      if (!concrete.ok()) continue;  // sizes that the op does not take
+      Result<SampleData> more = make_sample_data(constant, kSeed + 1);
+      ASSERT_TRUE(more.ok()) << more.status().to_string();
+      more->symbols = larger;
+      SCOPED_TRACE("second sizes");
+      expect_reference(**program, *concrete->node, *more, sample.tolerance);
+    }
+  }
+  EXPECT_GT(compared + excepted, 0);
+}
+
+std::string param_name(const testing::TestParamInfo<const OpDef*>& info) {
+  std::string name = info.param->name;
+  for (char& c : name) {
+    if (c == '.') c = '_';
+  }
+  return name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Ops, CpuOpConformance, testing::ValuesIn(sampled_ops()), param_name);
+
+// The list of exceptions is what the backend refuses, no more and no less.
+TEST(CpuOpCoverage, ExceptionsAreTheRefusals) {
+  std::map<std::pair<std::string, std::string>, std::string> refused;  // op, dtype -> reason
+  std::map<std::pair<std::string, std::string>, bool> listed;
+  for (const Exception& exception : exceptions()) {
+    listed[{exception.op, std::string(dtype_name(exception.dtype))}] = false;
+  }
+  std::set<std::string> kernels, none;
+  for (const OpDef* op : sampled_ops()) {
+    bool any = false;
+    for (const OpSample& sample : op->samples()) {
+      const std::pair key{op->name, std::string(dtype_name(sample_dtype(*op, sample)))};
+      const Status status = SampleProgram::supported(*op, sample);
+      if (status.ok()) {
+        any = true;
+        EXPECT_FALSE(listed.contains(key)) << op->name << " " << key.second << ": " << sample.why;
+        continue;
+      }
+      refused[key] = status.message();
+      EXPECT_TRUE(listed.contains(key)) << op->name << ": " << sample.why << ": "
+                                        << status.to_string();
+      if (listed.contains(key)) listed[key] = true;
+    }
+    (any ? kernels : none).insert(op->name);
+  }
+  for (const auto& [key, seen] : listed) {
+    EXPECT_TRUE(seen) << "no sample of this exception: " << key.first << " " << key.second;
+  }
+  std::cout << kernels.size() << " ops with a cpu kernel, " << none.size() << " without\n";
+  for (const auto& [key, reason] : refused) {
+    std::cout << "  " << key.first << " " << key.second << ": " << reason << "\n";
+  }
+}
+
+}  // namespace
+}  // namespace kiln

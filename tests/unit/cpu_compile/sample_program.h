@@ -1,0 +1,224 @@
+// One op's sample as a program on the CPU backend, for tests.
+#pragma once
+
+#include <cstring>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "backends/cpu/compile/cpu_backend.h"
+#include "builder/phases.h"
+#include "ops/sample_data.h"
+#include "runtime/engine.h"
+#include "runtime/execution.h"
+#include "tuning/device_spec.h"
+
+namespace kiln {
+
+// How the inputs lie in memory.
+enum class InputForm : uint8_t {
+  kContiguous,
+  kReversed,  // dims stored in reverse order: the program is captured so, nothing is copied
+  kGaps       // every other element along the last dim of a larger tensor
+};
+
+// A tensor in memory of its own, dense in any order of dims.
+class PlacedTensor {
+ public:
+  PlacedTensor(const HostTensor& tensor, const std::vector<int>& order)
+      : shape_(tensor.shape()), strides_(tensor.shape().size()), dtype_(tensor.dtype()) {
+    const size_t rank = shape_.size();
+    int64_t stride = 1;
+    for (size_t i = rank; i-- > 0;) {
+      const size_t dim = order.empty() ? i : static_cast<size_t>(order[i]);
+      strides_[dim] = stride;
+      stride *= shape_[dim];
+    }
+    const size_t size = dtype_bytes(dtype_);
+    bytes_.resize(std::max<size_t>(1, tensor.num_bytes()));
+    for (int64_t flat = 0; flat < tensor.num_elements(); ++flat) {
+      std::memcpy(bytes_.data() + place(flat) * size, tensor.bytes() + static_cast<size_t>(flat) * size,
+                  size);
+    }
+  }
+
+  TensorView view() {
+    TensorView view;
+    view.data = bytes_.data();
+    view.dtype = dtype_;
+    view.rank = static_cast<int>(shape_.size());
+    view.shape = shape_.data();
+    view.strides = strides_.data();
+    return view;
+  }
+
+ private:
+  size_t place(int64_t flat) const {
+    int64_t at = 0;
+    for (size_t d = shape_.size(); d-- > 0;) {
+      at += flat % shape_[d] * strides_[d];
+      flat /= shape_[d];
+    }
+    return static_cast<size_t>(at);
+  }
+
+  std::vector<int64_t> shape_, strides_;
+  DType dtype_;
+  std::vector<std::byte> bytes_;
+};
+
+// A tensor whose odd elements along the last dim are `tensor`, with junk between them.
+inline HostTensor with_gaps(const HostTensor& tensor) {
+  std::vector<int64_t> shape = tensor.shape();
+  const int64_t inner = shape.back();
+  shape.back() = 2 * inner + 1;
+  HostTensor wide(tensor.dtype(), shape);
+  // Any byte that is a valid bool and no valid index.
+  std::memset(wide.bytes(), 1, wide.num_bytes());
+  const size_t size = dtype_bytes(tensor.dtype());
+  for (int64_t flat = 0; flat < tensor.num_elements(); ++flat) {
+    const int64_t to = flat / inner * (2 * inner + 1) + flat % inner * 2 + 1;
+    std::memcpy(wide.bytes() + static_cast<size_t>(to) * size,
+                tensor.bytes() + static_cast<size_t>(flat) * size, size);
+  }
+  return wide;
+}
+
+class SampleProgram {
+ public:
+  // Compiles one node of `op`. Symbols that no input shape determines get an input of their own.
+  static Result<std::unique_ptr<SampleProgram>> make(const OpDef& op, const OpSample& sample,
+                                                     InputForm form, int threads) {
+    std::unique_ptr<SampleProgram> program(new SampleProgram(form));
+    program->build_.backend = make_cpu_backend(DeviceSpec::host());
+    program->build_.module = std::make_unique<Module>();
+    KILN_RETURN_IF_ERROR(program->add_node(op, sample));
+    KILN_RETURN_IF_ERROR(kiln::verify(*program->build_.module));
+    KILN_RETURN_IF_ERROR(run_lowering_phases(program->build_));
+    EngineOptions options;
+    options.threads = threads;
+    KILN_ASSIGN_OR_RETURN(program->engine_, Engine::create(program->build_.plan, {}, options));
+    program->context_ = std::make_unique<ExecutionContext::Impl>(program->engine_);
+    return program;
+  }
+
+  // Whether the backend has a kernel for the node.
+  static Status supported(const OpDef& op, const OpSample& sample) {
+    KILN_ASSIGN_OR_RETURN(SampleGraph graph, make_sample_graph(op, sample));
+    return make_cpu_backend(DeviceSpec::host())->supports(*graph.node);
+  }
+
+  Result<std::vector<HostTensor>> run(const SampleData& data) {
+    std::vector<PlacedTensor> placed;
+    for (size_t i = 0; i < data.operands.size(); ++i) {
+      if (!data.operands[i]) continue;
+      const HostTensor& tensor = *data.operands[i];
+      if (form_ == InputForm::kGaps && tensor.rank() > 0) {
+        placed.emplace_back(with_gaps(tensor), std::vector<int>());
+      } else {
+        placed.emplace_back(tensor, build_.module->inputs[placed.size()].order);
+      }
+    }
+    for (const std::string& symbol : symbol_inputs_) {
+      placed.emplace_back(HostTensor(DType::kBool, {data.symbols.at(symbol)}), std::vector<int>());
+    }
+    std::vector<TensorView> inputs;
+    for (PlacedTensor& tensor : placed) inputs.push_back(tensor.view());
+    KILN_RETURN_IF_ERROR(context_->prepare(inputs));
+    std::vector<HostTensor> outputs;
+    for (const TensorSpec& spec : context_->output_specs()) {
+      outputs.emplace_back(spec.dtype, spec.shape);
+      // What a kernel leaves out must not look right by chance.
+      std::memset(outputs.back().bytes(), spec.dtype == DType::kBool ? 1 : 0x5b,
+                  outputs.back().num_bytes());
+    }
+    std::vector<TensorView> views;
+    for (HostTensor& tensor : outputs) {
+      TensorView view;
+      view.data = tensor.bytes();
+      view.dtype = tensor.dtype();
+      view.rank = tensor.rank();
+      view.shape = tensor.shape().data();
+      views.push_back(view);
+    }
+    KILN_RETURN_IF_ERROR(context_->run(inputs, views));
+    return outputs;
+  }
+
+  // "gemm", "tile", ...: the steps of the main plan, in order.
+  std::string steps() const {
+    std::string text;
+    for (const StepDesc& step : build_.plan.main.steps) text += (text.empty() ? "" : " ") + step.kind;
+    return text;
+  }
+  const EnginePlan& plan() const { return build_.plan; }
+
+ private:
+  explicit SampleProgram(InputForm form) : form_(form) {}
+
+  Status add_node(const OpDef& op, const OpSample& sample) {
+    Module& module = *build_.module;
+    std::set<std::string> symbols;
+    std::vector<Value*> operands;
+    for (size_t i = 0; i < sample.operands.size(); ++i) {
+      if (!sample.operands[i]) {
+        operands.push_back(nullptr);
+        continue;
+      }
+      TensorType type = sample.operands[i]->tensor();
+      for (const DimExpr& dim : type.shape) dim.collect_symbols(symbols);
+      const int rank = type.rank();
+      InputSpec spec;
+      spec.name = "x" + std::to_string(i);
+      Value* operand = nullptr;
+      if (form_ == InputForm::kGaps && rank > 0) {
+        const DimExpr size = type.shape.back();
+        type.shape.back() = size * 2 + 1;
+        Value* wide = module.main.add_input(type, spec.name);
+        KILN_ASSIGN_OR_RETURN(
+            Node * slice, module.main.create(OpRegistry::global().get("slice"), {wide},
+                                             {{"axis", int64_t{rank - 1}},
+                                              {"start", DimExpr(1)},
+                                              {"end", size * 2 + 1},
+                                              {"step", DimExpr(2)}}));
+        operand = slice->result();
+      } else {
+        operand = module.main.add_input(type, spec.name);
+        if (form_ == InputForm::kReversed) {
+          for (int d = rank; d-- > 0;) spec.order.push_back(d);
+        }
+      }
+      operands.push_back(operand);
+      module.inputs.push_back(std::move(spec));
+    }
+    KILN_ASSIGN_OR_RETURN(Node * node, module.main.create(op, std::move(operands), sample.attrs));
+    for (int i = 0; i < node->num_results(); ++i) {
+      module.main.add_output(node->result(i));
+      module.outputs.emplace_back();
+      module.outputs.back().name = "y" + std::to_string(i);
+    }
+    for (const auto& [field, attr] : sample.attrs) {
+      if (const auto* dim = std::get_if<DimExpr>(&attr)) dim->collect_symbols(symbols);
+      if (const auto* dims = std::get_if<std::vector<DimExpr>>(&attr)) {
+        for (const DimExpr& dim : *dims) dim.collect_symbols(symbols);
+      }
+    }
+    for (const std::string& symbol : symbols) {
+      module.symbols[symbol] = DimRange{};
+      module.main.add_input(Type(DType::kBool, {DimExpr::symbol(symbol)}), symbol);
+      module.inputs.emplace_back();
+      module.inputs.back().name = symbol;
+      symbol_inputs_.push_back(symbol);
+    }
+    return {};
+  }
+
+  InputForm form_;
+  Build build_;
+  std::vector<std::string> symbol_inputs_;
+  std::shared_ptr<Engine> engine_;
+  std::unique_ptr<ExecutionContext::Impl> context_;
+};
+
+}  // namespace kiln
