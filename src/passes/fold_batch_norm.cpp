@@ -94,8 +94,7 @@ bool fold(Rewriter& r) {
   Value* weight = nullptr;
   Value* bias = nullptr;
   WeightScaler(r.module(), node, *anchor).run(&weight, &bias);
-  return r.replace(
-      r.create(anchor->op_name(), {anchor->operand(0), weight, bias}, attrs_of(*anchor)));
+  return r.replace(r.create_like(*anchor, {anchor->operand(0), weight, bias}));
 }
 
 }  // namespace

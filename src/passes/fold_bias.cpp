@@ -37,8 +37,7 @@ bool fold(Rewriter& r) {
     const DimExpr channels = y->shape()[static_cast<size_t>(axis)];
     if (!is_channel_vector(bias, axis, rank, channels) || !r.allowed()) continue;
     bias = r.reshape(bias, {channels});
-    return r.replace(r.create(anchor->op_name(), {anchor->operand(0), anchor->operand(1), bias},
-                              attrs_of(*anchor)));
+    return r.replace(r.create_like(*anchor, {anchor->operand(0), anchor->operand(1), bias}));
   }
   return false;
 }

@@ -13,6 +13,12 @@
 //   linear, softmax, layer norm, ... when the axes that they work along stay as they are;
 //   elementwise ops, when all operands come from one shape or broadcast along axes that stay;
 //   matmul, when both operands join the same batch axes.
+// A reshape behind a linear (or behind elementwise ops behind it) moves up when there is another
+// one in front that cannot come down, as in the projection of joined heads:
+//
+//   reshape[b,s,8] <- linear <- reshape[b*s,8] <- [b,s,2,4]      linear <- reshape[b,s,8] <-
+//   [b,s,2,4]
+//
 // Shapes are compared as expressions, so this holds for every size.
 #include <algorithm>
 
@@ -117,7 +123,7 @@ bool below_elementwise(Rewriter& r) {
       }
       operands.push_back(operand);
     }
-    Value* y = r.create(node.op_name(), operands, attrs_of(node));
+    Value* y = r.create_like(node, operands);
     return r.replace(r.reshape(y, to));
   }
   return false;
@@ -140,11 +146,77 @@ bool below_matmul(Rewriter& r) {
   return r.replace(r.reshape(y, node.result()->shape()));
 }
 
+// The operand of an elementwise node that has the shape of the result, when all others broadcast
+// along the last `kept` axes; -1 when there is none or more than one.
+int only_whole_operand(Node& node, int kept, std::vector<bool>* trims) {
+  const Shape& shape = node.result()->shape();
+  int whole = -1;
+  trims->assign(static_cast<size_t>(node.num_operands()), false);
+  for (int i = 0; i < node.num_operands(); ++i) {
+    Value* operand = node.operand(i);
+    if (operand == nullptr) return -1;
+    if (whole < 0 && operand->shape() == shape) {
+      whole = i;
+      continue;
+    }
+    bool trim = false;
+    if (!fits_before(operand, {}, shape, kept, &trim)) return -1;
+    (*trims)[static_cast<size_t>(i)] = trim;
+  }
+  return whole;
+}
+
+bool above_linear(Rewriter& r) {
+  Node& node = r.node();
+  if (!node.is("reshape") || !node.result()->tensor().layout.is_contiguous()) return false;
+  const Shape to = node.result()->shape();
+  const Shape from = node.operand(0)->shape();
+  const int kept = common_suffix(from, to);
+  if (kept < 1 || !same_prefix_product(from, to, kept)) return false;
+  // From the reshape up to the linear.
+  std::vector<Node*> chain;
+  std::vector<int> whole;
+  std::vector<std::vector<bool>> trims;
+  Value* value = node.operand(0);
+  while (true) {
+    Node* producer = value->producer();
+    if (producer == nullptr || !value->has_one_use()) return false;
+    if (producer->is("linear")) {
+      chain.push_back(producer);
+      break;
+    }
+    if (!producer->op->has(kElementwise) || producer->num_results() != 1) return false;
+    whole.push_back(only_whole_operand(*producer, kept, &trims.emplace_back()));
+    if (whole.back() < 0) return false;
+    chain.push_back(producer);
+    value = producer->operand(whole.back());
+  }
+  Node& linear = *chain.back();
+  Node* before = producer_of(linear.operand(0), "reshape");
+  if (before == nullptr || source_keeping(linear.operand(0), 1) != nullptr || !r.allowed()) {
+    return false;
+  }
+  Shape rows(to.begin(), to.end() - 1);
+  rows.push_back(linear.operand(0)->shape().back());
+  Value* y = r.create_like(
+      linear, {r.reshape(before->operand(0), rows), linear.operand(1), linear.operand(2)});
+  for (size_t i = whole.size(); i-- > 0;) {
+    std::vector<Value*> operands = chain[i]->operands();
+    for (size_t k = 0; k < operands.size(); ++k) {
+      const Shape& shape = operands[k]->shape();
+      if (trims[i][k]) operands[k] = r.reshape(operands[k], Shape(shape.end() - kept, shape.end()));
+    }
+    operands[static_cast<size_t>(whole[i])] = y;
+    y = r.create_like(*chain[i], operands);
+  }
+  return r.replace(y);
+}
+
 }  // namespace
 
 KILN_PASS(hoist_reshapes, "reshapes move down until they meet and cancel") {
   return rewrite_all(module, context,
-                     {below_linear, below_rowwise, below_elementwise, below_matmul});
+                     {below_linear, below_rowwise, below_elementwise, below_matmul, above_linear});
 }
 
 }  // namespace kiln

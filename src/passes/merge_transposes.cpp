@@ -72,7 +72,7 @@ bool below_elementwise(Rewriter& r) {
     if (!r.allowed()) return false;
     std::vector<Value*> operands;
     for (Value* operand : node.operands()) operands.push_back(unpermute(r, operand, order));
-    Value* y = r.create(node.op_name(), operands, attrs_of(node));
+    Value* y = r.create_like(node, operands);
     return r.replace(r.create("permute", {y}, {{"order", order}}));
   }
   return false;

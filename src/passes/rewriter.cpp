@@ -44,10 +44,10 @@ Value* Rewriter::create(std::string_view op, std::vector<Value*> operands, AttrL
       ->result();
 }
 
-Value* Rewriter::try_create(std::string_view op, std::vector<Value*> operands, AttrList attrs) {
-  Result<Node*> node = graph().create(OpRegistry::global().get(op), std::move(operands),
-                                      std::move(attrs), node_, node_->origin);
-  return node.ok() ? (*node)->result() : nullptr;
+Value* Rewriter::create_like(Node& model, std::vector<Value*> operands) {
+  return create_node(graph(), model.op_name(), std::move(operands), attrs_of(model), node_,
+                     model.origin)
+      ->result();
 }
 
 Value* Rewriter::scalar(DType dtype, double number) {

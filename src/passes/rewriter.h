@@ -35,8 +35,8 @@ class Rewriter {
 
   // First result of a new node before this one, with its origin. Refused types are a bug.
   Value* create(std::string_view op, std::vector<Value*> operands, AttrList attrs = {});
-  // The same where the op may refuse; null then.
-  Value* try_create(std::string_view op, std::vector<Value*> operands, AttrList attrs = {});
+  // A node with the op, fields and origin of `model` on other operands.
+  Value* create_like(Node& model, std::vector<Value*> operands);
   // A 0-d constant.
   Value* scalar(DType dtype, double number);
   Value* reshape(Value* value, const Shape& shape);  // the value itself when it has the shape

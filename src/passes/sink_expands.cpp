@@ -56,7 +56,7 @@ bool sink_below_elementwise(Rewriter& r) {
     }
     return true;
   }
-  Value* small = r.create(node.op_name(), operands, attrs_of(node));
+  Value* small = r.create_like(node, operands);
   return r.replace(r.create("expand", {small}, {{"shape", type.shape}}));
 }
 
