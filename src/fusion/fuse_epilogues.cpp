@@ -8,6 +8,7 @@
 //
 // Service: FusionAdvisor, the backend. Without one nothing is fused.
 #include <algorithm>
+#include <set>
 
 #include "fusion/fusion_advisor.h"
 #include "fusion/outline.h"
@@ -41,7 +42,9 @@ KILN_PASS(fuse_epilogues, "elementwise nodes behind a convolution or matmul join
   if (advisor == nullptr) return false;
   bool changed = false;
   for (Graph* graph : {&module.main}) {
+    std::set<Node*> gone;  // members of the fusions so far
     for (Node* node : graph->snapshot()) {
+      if (gone.contains(node)) continue;
       if (!node->op->has(kAnchor) || node->num_results() != 1) continue;
       std::vector<Node*> chain = epilogue_chain(node);
       chain.resize(static_cast<size_t>(
@@ -56,6 +59,7 @@ KILN_PASS(fuse_epilogues, "elementwise nodes behind a convolution or matmul join
         }
       }
       if (members.size() == 1 || !context.should_rewrite()) continue;
+      gone.insert(members.begin(), members.end());
       outline(*graph, members, node->op_name(), "epilogue");
       changed = true;
     }
