@@ -68,6 +68,10 @@ struct CaptureWeight {
   std::shared_ptr<const void> owner;
 };
 
+// The operators that the importer knows, as torch prints their schemas, sorted by name:
+// "aten::softmax.int(Tensor self, int dim, ScalarType? dtype=None) -> Tensor".
+std::vector<std::string> import_rule_schemas();
+
 class CaptureBuilder {
  public:
   using Handle = int32_t;

@@ -3,18 +3,17 @@
 #include <kiln/capture.h>
 
 #include <algorithm>
-#include <cstring>
-#include <limits>
 #include <map>
 #include <optional>
-#include <set>
 
 #include "aten/functionalizer.h"
 #include "aten/import_rule.h"
-#include "base/check.h"
-#include "ir/op_def.h"
-#include "ir/module.h"
+#include "aten/memory_sharing.h"
+#include "aten/schema_defaults.h"
 #include "aten/weight_data.h"
+#include "base/check.h"
+#include "ir/module.h"
+#include "ir/op_def.h"
 
 namespace kiln {
 namespace {
@@ -79,7 +78,7 @@ class CaptureBuilder::Impl {
       strides.push_back(std::move(expr));
     }
     if (!strides.empty() && strides.size() != meta.dims.size()) {
-      return Status::error("K1108", "capture gives another number of strides than dims");
+      return Status::error("K1109", "capture gives another number of strides than dims");
     }
     DimExpr expected = 1;
     bool contiguous = true;
@@ -89,31 +88,6 @@ class CaptureBuilder::Impl {
       expected *= dim;
     }
     return contiguous ? Shape() : strides;
-  }
-
-  // The order in which the dims are dense: repeatedly the dim whose stride is the product of the
-  // dims already placed, innermost first. Empty: contiguous, or no such order.
-  static std::vector<int> dense_order(const Shape& dims, const Shape& strides) {
-    const size_t rank = dims.size();
-    std::vector<bool> placed(rank, false);
-    std::vector<int> inner_first;
-    DimExpr expected = 1;
-    // Dims of size 1 may stand anywhere; they keep their place relative to the logical order.
-    for (size_t n = 0; n < rank; ++n) {
-      bool found = false;
-      for (size_t i = rank; i-- > 0 && !found;) {
-        if (placed[i]) continue;
-        if (!dims[i].is_value(1) && !(strides[i] == expected)) continue;
-        placed[i] = true;
-        inner_first.push_back(static_cast<int>(i));
-        expected *= dims[i];
-        found = true;
-      }
-      if (!found) return {};
-    }
-    std::vector<int> order(inner_first.rbegin(), inner_first.rend());
-    if (std::is_sorted(order.begin(), order.end())) return {};
-    return order;
   }
 
   Handle add_handle(HandleInfo info) {
@@ -177,59 +151,6 @@ class CaptureBuilder::Impl {
     return CallArg();
   }
 
-  // Fills in the defaults of arguments that were left out.
-  static Status fill_defaults(const Schema& schema, CallArg::List& args) {
-    if (args.size() > schema.arguments.size()) {
-      return Status::error("K1104", "too many arguments for " + schema.full_name() + ": " +
-                                        std::to_string(args.size()));
-    }
-    for (size_t i = args.size(); i < schema.arguments.size(); ++i) {
-      const SchemaArgument& argument = schema.arguments[i];
-      if (!argument.default_value) {
-        return Status::error("K1104", "argument is missing for " + schema.full_name() + ": " +
-                                          argument.name);
-      }
-      KILN_ASSIGN_OR_RETURN(CallArg value, parse_default(*argument.default_value));
-      args.push_back(std::move(value));
-    }
-    return {};
-  }
-
-  static Result<CallArg> parse_default(std::string_view text) {
-    if (text == "None") return CallArg();
-    if (text == "True" || text == "False") return CallArg(text == "True");
-    if (text == "contiguous_format") return CallArg(MemoryFormat::kContiguous);
-    if (text == "Mean") return CallArg(int64_t{1});
-    if (text.size() >= 2 && (text[0] == '"' || text[0] == '\'')) {
-      return CallArg(std::string(text.substr(1, text.size() - 2)));
-    }
-    if (text.size() >= 2 && text[0] == '[') {
-      CallArg::List items;
-      std::string_view rest = text.substr(1, text.size() - 2);
-      while (!rest.empty()) {
-        const size_t comma = std::min(rest.find(','), rest.size());
-        std::string_view item = rest.substr(0, comma);
-        while (!item.empty() && item[0] == ' ') item.remove_prefix(1);
-        KILN_ASSIGN_OR_RETURN(CallArg value, parse_default(item));
-        items.push_back(std::move(value));
-        rest.remove_prefix(std::min(comma + 1, rest.size()));
-      }
-      return CallArg(std::move(items));
-    }
-    if (text == "inf") return CallArg(std::numeric_limits<double>::infinity());
-    if (text == "-inf") return CallArg(-std::numeric_limits<double>::infinity());
-    const std::string copy(text);
-    char* end = nullptr;
-    if (copy.find_first_of(".eE") == std::string::npos) {
-      const long long integer = std::strtoll(copy.c_str(), &end, 10);
-      if (end != copy.c_str() && *end == 0) return CallArg(static_cast<int64_t>(integer));
-    } else {
-      const double number = std::strtod(copy.c_str(), &end);
-      if (end != copy.c_str() && *end == 0) return CallArg(number);
-    }
-    return Status::error("K1105", "default value does not parse: " + copy);
-  }
-
   bool kept_in_torch(const std::string& name, const std::string& overload, const Origin& origin,
                      std::string& reason) {
     for (const std::string& wanted : torch_ops_) {
@@ -257,6 +178,16 @@ class CaptureBuilder::Impl {
       }
     }
     return true;
+  }
+
+  // as_strided reads memory, not elements: with what stands around its operand, and in the order
+  // in which it stands there. The importer knows that only of a contiguous tensor that is all of
+  // its memory; anything else, natively or kept in PyTorch, would read other elements.
+  Status check_memory_access(const Call& call, const std::vector<Handle>& used) {
+    if (!call.name.starts_with("aten::as_strided") || used.empty()) return {};
+    const HandleInfo& info = handles_[static_cast<size_t>(used[0])];
+    if (info.tensor >= 0 && functional_.is_whole(info.tensor) && info.strides.empty()) return {};
+    return Status::error("K1306", "as_strided of a tensor that is a view or not contiguous");
   }
 
   struct Built {
@@ -319,6 +250,7 @@ class CaptureBuilder::Impl {
       KILN_ASSIGN_OR_RETURN(Type type, type_of(meta));
       captured.push_back(std::move(type));
     }
+    KILN_RETURN_IF_ERROR(check_memory_access(target, used));
     CallRecord record{target.full_name(), capture_origin, true, false, "", ""};
     std::string reason;
     const bool kept = kept_in_torch(target.name, target.overload, origin, reason);
@@ -385,46 +317,6 @@ class CaptureBuilder::Impl {
     record.reason = refusal.message();
     records_.push_back(std::move(record));
     return keep_call(std::move(target), values, used, captured, origin, schema, rule, in_place);
-  }
-
-  // Operators that give their operand back, or a view of it, when they can, and a copy otherwise.
-  // Schemas of composites do not say so.
-  static bool may_share(const Schema& schema) {
-    static const std::set<std::string, std::less<>> kNames{
-        "aten::reshape", "aten::reshape_as", "aten::flatten", "aten::ravel", "aten::contiguous",
-        "aten::to", "aten::type_as", "aten::dropout", "aten::feature_dropout",
-        "aten::alpha_dropout", "aten::feature_alpha_dropout", "aten::atleast_1d",
-        "aten::atleast_2d", "aten::atleast_3d", "aten::broadcast_tensors", "aten::meshgrid"};
-    return kNames.contains(schema.name);
-  }
-
-  // Would torch's reshape of a tensor with these strides be a view? Every run of dims that becomes
-  // one group of new dims must lie densely in memory.
-  static bool reshape_is_view(const Shape& from, const Shape& strides, const Shape& to) {
-    if (strides.empty()) return true;
-    Shape old_dims, old_strides;  // without size 1, neighbours that are dense merged
-    for (size_t i = 0; i < from.size(); ++i) {
-      if (from[i].is_value(1)) continue;
-      if (!old_dims.empty() && old_strides.back() == strides[i] * from[i]) {
-        old_dims.back() *= from[i];
-        old_strides.back() = strides[i];
-      } else {
-        old_dims.push_back(from[i]);
-        old_strides.push_back(strides[i]);
-      }
-    }
-    size_t group = 0;
-    DimExpr covered = 1;
-    for (const DimExpr& dim : to) {
-      if (dim.is_value(1)) continue;
-      if (group == old_dims.size()) return false;
-      covered *= dim;
-      if (covered == old_dims[group]) {
-        covered = 1;
-        ++group;
-      }
-    }
-    return group == old_dims.size();
   }
 
   // Of an operator that may share: does this call?

@@ -1,3 +1,5 @@
+#include <kiln/capture.h>
+
 #include <algorithm>
 
 #include "aten/import_rule.h"

@@ -122,9 +122,6 @@ class ImportCall {
   std::vector<Node*> created_;
 };
 
-// "aten::softmax.int(...) -> Tensor" of every rule, sorted by name, as str(torch's schema) prints it.
-std::vector<std::string> import_rule_schemas();
-
 struct ImportRule {
   Schema schema;
   void (*run)(ImportCall&) = nullptr;

@@ -1,15 +1,11 @@
 // Scaled dot product attention, whole in both dialects; softmax.
 #include <cmath>
+#include <limits>
 
 #include "aten/view_nodes.h"
 
 namespace kiln {
 namespace {
-
-struct Attention {
-  Value *query, *key, *value, *mask;
-  AttrList attrs;
-};
 
 // The `scale` argument; the op reads 0 as the default.
 double attention_scale(ImportCall& call, int scale) {
@@ -104,6 +100,20 @@ KILN_ATEN_RULE(log_softmax,
 KILN_ATEN_RULE(log_softmax,
                "aten::special_log_softmax(Tensor self, int dim, *, ScalarType? dtype=None) -> "
                "Tensor");
+
+// A row with nothing but -infinity gives zeros, not NaN.
+void safe_softmax(ImportCall& call) {
+  Value* x = call.cast(call.tensor(0), call.captured_dtype());
+  const int64_t axis = call.axis(1, rank_of(x));
+  if (rank_of(x) == 0) call.refuse("softmax of a scalar");
+  Value* top = emit_reduce(call, "reduce_max", x, {axis}, true);
+  constexpr double kInf = std::numeric_limits<double>::infinity();
+  Value* masked = call.emit("eq", {top, call.scalar(-kInf, x->dtype())});
+  call.result(call.emit("where", {masked, call.scalar(0, x->dtype()),
+                                  call.emit("softmax", {x}, {{"axis", axis}})}));
+}
+KILN_ATEN_RULE(safe_softmax,
+               "aten::_safe_softmax(Tensor self, int dim, ScalarType? dtype=None) -> Tensor");
 
 }  // namespace
 }  // namespace kiln

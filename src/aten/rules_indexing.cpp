@@ -116,11 +116,22 @@ void take(ImportCall& call) {
 }
 KILN_ATEN_RULE(take, "aten::take(Tensor self, Tensor index) -> Tensor");
 
+// Indices from the end become indices from the start.
+Value* from_start(ImportCall& call, Value* index, const DimExpr& size) {
+  Value* negative = call.emit("lt", {index, call.scalar_int(0, index->dtype())});
+  Value* extent = size.is_constant()
+                      ? call.scalar_int(size.value(), index->dtype())
+                      : call.reshape(emit_iota(call, 1, index->dtype(), size), {});
+  return call.emit("where", {negative, call.emit("add", {index, extent}), index});
+}
+
 // gather with both sides broadcast along the other axes.
 void take_along_dim(ImportCall& call) {
   Value *x = call.tensor(0), *index = call.tensor(1);
   if (call.is_none(2)) {
-    call.result(call.emit("gather", {emit_flatten(call, x), emit_flatten(call, index)},
+    Value* flat = emit_flatten(call, x);
+    call.result(call.emit("gather", {flat, from_start(call, emit_flatten(call, index),
+                                                      flat->shape()[0])},
                           {{"axis", int64_t{0}}}));
     return;
   }
@@ -132,11 +143,26 @@ void take_along_dim(ImportCall& call) {
     if (shape_x[i].is_value(1)) shape_x[i] = shape_index[i];
     if (shape_index[i].is_value(1)) shape_index[i] = shape_x[i];
   }
+  Value* places = from_start(call, index, size_of(call, x, axis));
   call.result(call.emit("gather", {emit_expand(call, x, shape_x),
-                                   emit_expand(call, index, shape_index)}, {{"axis", axis}}));
+                                   emit_expand(call, places, shape_index)}, {{"axis", axis}}));
 }
 KILN_ATEN_RULE(take_along_dim,
                "aten::take_along_dim(Tensor self, Tensor indices, int? dim=None) -> Tensor");
+
+// How many boundaries lie below each element (or at it, with `right`).
+void bucketize(ImportCall& call) {
+  Value *x = call.tensor(0), *boundaries = call.tensor(1);
+  const DType dtype = call.promoted({0, 1});
+  if (rank_of(boundaries) != 1) call.refuse("boundaries are no vector");
+  Value* element = call.cast(emit_unsqueeze(call, x, rank_of(x)), dtype);
+  Value* below = call.emit(call.boolean(3) ? "le" : "lt", {call.cast(boundaries, dtype), element});
+  Value* count = call.cast(below, call.captured_dtype());
+  call.result(emit_reduce(call, "reduce_sum", count, {rank_of(x)}, false));
+}
+KILN_ATEN_RULE(bucketize,
+               "aten::bucketize.Tensor(Tensor self, Tensor boundaries, *, bool out_int32=False, "
+               "bool right=False) -> Tensor");
 
 // ---- scatter
 

@@ -42,6 +42,7 @@ void stack(ImportCall& call) {
   for (Value*& part : parts) part = emit_unsqueeze(call, call.cast(part, dtype), axis);
   call.fresh_result(emit_concat(call, parts, axis));
 }
+KILN_ATEN_RULE(stack, "aten::_stack(Tensor[] tensors, int dim=0) -> Tensor");
 KILN_ATEN_RULE(stack, "aten::stack(Tensor[] tensors, int dim=0) -> Tensor");
 
 // Joined along one axis after every part has at least `rank` axes.
@@ -60,7 +61,18 @@ void hstack(ImportCall& call) {
   join(call, vectors ? 0 : 1, 1);
 }
 void vstack(ImportCall& call) { join(call, 0, 2); }
+void column_stack(ImportCall& call) {
+  const DType dtype = call.promoted({0});
+  std::vector<Value*> parts = operands_of(call);
+  for (Value*& part : parts) {
+    part = call.cast(part, dtype);
+    if (rank_of(part) < 2) part = call.reshape(part, {num_elements(part->shape()), 1});
+  }
+  call.fresh_result(emit_concat(call, parts, 1));
+}
+KILN_ATEN_RULE(column_stack, "aten::column_stack(Tensor[] tensors) -> Tensor");
 KILN_ATEN_RULE(hstack, "aten::hstack(Tensor[] tensors) -> Tensor");
+KILN_ATEN_RULE(vstack, "aten::row_stack(Tensor[] tensors) -> Tensor");
 KILN_ATEN_RULE(vstack, "aten::vstack(Tensor[] tensors) -> Tensor");
 
 Shape broadcast_of(ImportCall& call, const std::vector<Value*>& values) {

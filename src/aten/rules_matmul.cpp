@@ -156,6 +156,54 @@ void inner(ImportCall& call) {
 }
 KILN_ATEN_RULE(inner, "aten::inner(Tensor self, Tensor other) -> Tensor");
 
+// The products of the other two components, rotated: (b1 c2 - b2 c1, ...).
+void emit_cross(ImportCall& call, int64_t axis) {
+  const DType dtype = call.captured_dtype();
+  const Shape& shape = call.captured().tensor().shape;
+  auto rolled = [&](int i, int64_t by) {
+    Value* x = emit_expand(call, call.cast(call.tensor(i), dtype), shape);
+    return call.emit("roll", {x}, {{"shifts", std::vector<DimExpr>{by}},
+                                   {"axes", std::vector<int64_t>{axis}}});
+  };
+  Value* left = call.emit("mul", {rolled(0, -1), rolled(1, -2)});
+  call.result(call.emit("sub", {left, call.emit("mul", {rolled(0, -2), rolled(1, -1)})}));
+}
+void linalg_cross(ImportCall& call) {
+  emit_cross(call, call.axis(2, rank_of(call.tensor(0))));
+}
+KILN_ATEN_RULE(linalg_cross,
+               "aten::linalg_cross(Tensor self, Tensor other, *, int dim=-1) -> Tensor");
+
+// Sums over pairs of axes: both sides become matrices.
+void tensordot(ImportCall& call) {
+  Value *a = call.tensor(0), *b = call.tensor(1);
+  std::vector<int64_t> axes_a = call.integers(2), axes_b = call.integers(3);
+  if (axes_a.size() != axes_b.size()) call.refuse("dims differ in length");
+  for (int64_t& axis : axes_a) axis = ImportCall::wrap_axis(axis, rank_of(a));
+  for (int64_t& axis : axes_b) axis = ImportCall::wrap_axis(axis, rank_of(b));
+  Shape shape;
+  auto others = [&](Value* x, const std::vector<int64_t>& axes) {
+    std::vector<int64_t> rest;
+    for (int64_t axis : all_axes(x)) {
+      if (std::find(axes.begin(), axes.end(), axis) != axes.end()) continue;
+      rest.push_back(axis);
+      shape.push_back(x->shape()[static_cast<size_t>(axis)]);
+    }
+    return rest;
+  };
+  const std::vector<int64_t> rest_a = others(a, axes_a), rest_b = others(b, axes_b);
+  std::vector<int64_t> order_a = rest_a, order_b = axes_b;
+  order_a.insert(order_a.end(), axes_a.begin(), axes_a.end());
+  order_b.insert(order_b.end(), rest_b.begin(), rest_b.end());
+  const DimExpr depth = count_along(a, axes_a);
+  Value* left = call.reshape(emit_permute(call, a, order_a), {count_along(a, rest_a), depth});
+  Value* right = call.reshape(emit_permute(call, b, order_b), {depth, count_along(b, rest_b)});
+  call.result(call.reshape(product_with_matrix(call, left, right), shape));
+}
+KILN_ATEN_RULE(tensordot,
+               "aten::tensordot(Tensor self, Tensor other, int[] dims_self, int[] dims_other) -> "
+               "Tensor");
+
 // ---- einsum: sums, transpositions and products, two operands at a time
 
 struct Term {

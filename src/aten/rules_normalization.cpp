@@ -46,7 +46,6 @@ void emit_batch_norm(ImportCall& call, const BatchNormArguments& at, bool native
     mean = mean_over(call, x, axes_but_channels(x), false);
     variance = variance_over(call, x, axes_but_channels(x), false);
   }
-  // An empty tensor has nothing to normalise.
   call.result(call.emit("batch_norm", {x, mean, variance, call.tensor_or_null(1),
                                        call.tensor_or_null(2)}, {{"eps", eps}}));
   if (!native) return;
@@ -76,6 +75,10 @@ KILN_ATEN_RULE(native_batch_norm,
                "aten::native_batch_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? "
                "running_mean, Tensor? running_var, bool training, float momentum, float eps) -> "
                "(Tensor, Tensor, Tensor)");
+KILN_ATEN_RULE(native_batch_norm,
+               "aten::_native_batch_norm_legit(Tensor input, Tensor? weight, Tensor? bias, "
+               "Tensor(a!) running_mean, Tensor(b!) running_var, bool training, float momentum, "
+               "float eps) -> (Tensor, Tensor, Tensor)");
 KILN_ATEN_RULE(native_batch_norm_no_training,
                "aten::_native_batch_norm_legit_no_training(Tensor input, Tensor? weight, Tensor? "
                "bias, Tensor running_mean, Tensor running_var, float momentum, float eps) -> "
@@ -143,7 +146,8 @@ double rms_eps(ImportCall& call, int i) {
   switch (call.tensor(0)->dtype()) {
     case DType::kF32: return std::numeric_limits<float>::epsilon();
     case DType::kF64: return std::numeric_limits<double>::epsilon();
-    default: call.refuse("rms norm of a 16-bit dtype without eps");
+    // Computed in fp32, whose epsilon it takes too.
+    default: return std::numeric_limits<float>::epsilon();
   }
 }
 void rms_norm(ImportCall& call) {

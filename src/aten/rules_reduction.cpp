@@ -259,6 +259,67 @@ KILN_ATEN_RULE(norm,
                "aten::norm.ScalarOpt_dim(Tensor self, Scalar? p, int[1] dim, bool keepdim=False) "
                "-> Tensor");
 
+KILN_ATEN_RULE(norm,
+               "aten::norm.ScalarOpt_dim_dtype(Tensor self, Scalar? p, int[1] dim, bool keepdim, "
+               "*, ScalarType dtype) -> Tensor");
+
+void nanmean(ImportCall& call) {
+  Value* x = call.cast(call.tensor(0), call.captured_dtype());
+  const std::vector<int64_t> axes = call.axes(1, rank_of(x));
+  Value* missing = call.emit("isnan", {x});
+  Value* filled = call.emit("where", {missing, call.scalar(0, x->dtype()), x});
+  Value* there = call.cast(call.emit("logical_not", {missing}), x->dtype());
+  call.result(call.emit("div", {emit_reduce(call, "reduce_sum", filled, axes, call.boolean(2)),
+                                emit_reduce(call, "reduce_sum", there, axes, call.boolean(2))}));
+}
+KILN_ATEN_RULE(nanmean,
+               "aten::nanmean(Tensor self, int[1]? dim=None, bool keepdim=False, *, ScalarType? "
+               "dtype=None) -> Tensor");
+
+// ---- distances
+
+// x / max(|x|, eps) of both sides, multiplied and summed.
+void cosine_similarity(ImportCall& call) {
+  const DType dtype = call.captured_dtype();
+  Value *a = call.cast(call.tensor(0), dtype), *b = call.cast(call.tensor(1), dtype);
+  if (rank_of(a) != rank_of(b) || rank_of(a) == 0) call.refuse("ranks differ");
+  const int64_t axis = call.axis(2, rank_of(a));
+  // Broadcast first: an axis that repeats counts as often in the length.
+  Shape shape = a->shape();
+  for (size_t i = 0; i < shape.size(); ++i) {
+    if (shape[i].is_value(1)) shape[i] = b->shape()[i];
+  }
+  auto normalized = [&](Value* x) {
+    x = emit_expand(call, x, shape);
+    Value* size = vector_norm(call, x, 2, {axis}, true);
+    return call.emit("div", {x, call.emit("maximum", {size, call.scalar(call.number(3), dtype)})});
+  };
+  Value* products = call.emit("mul", {normalized(a), normalized(b)});
+  call.result(emit_reduce(call, "reduce_sum", products, {axis}, false));
+}
+KILN_ATEN_RULE(cosine_similarity,
+               "aten::cosine_similarity(Tensor x1, Tensor x2, int dim=1, float eps=1e-08) -> "
+               "Tensor");
+
+// The mean (1), the sum (2) or all (0) of a loss per element.
+void reduce_loss(ImportCall& call, Value* loss, int reduction) {
+  const int64_t kind = call.integer(reduction);
+  if (kind == 0) {
+    call.result(loss);
+  } else {
+    call.result(emit_reduce(call, kind == 1 ? "reduce_mean" : "reduce_sum", loss, all_axes(loss),
+                            false));
+  }
+}
+Value* difference(ImportCall& call) {
+  const DType dtype = call.captured_dtype();
+  return call.emit("sub", {call.cast(call.tensor(0), dtype), call.cast(call.tensor(1), dtype)});
+}
+void mse_loss(ImportCall& call) { reduce_loss(call, call.emit("square", {difference(call)}), 2); }
+void l1_loss(ImportCall& call) { reduce_loss(call, call.emit("abs", {difference(call)}), 2); }
+KILN_ATEN_RULE(mse_loss, "aten::mse_loss(Tensor self, Tensor target, int reduction=1) -> Tensor");
+KILN_ATEN_RULE(l1_loss, "aten::l1_loss(Tensor self, Tensor target, int reduction=1) -> Tensor");
+
 // ---- scans
 
 void scan(ImportCall& call, std::string_view op) {

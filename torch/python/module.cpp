@@ -4,6 +4,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
 
 #include <kiln/builder.h>
@@ -150,6 +151,9 @@ std::vector<Handle> capture_call(CaptureBuilder& cap, const std::string& name,
 }
 
 void bind_capture(nb::module_& m) {
+  m.def("import_rule_schemas", &import_rule_schemas,
+        "Schemas of the operators that the importer knows, sorted by name.");
+
   nb::class_<CaptureBuilder>(m, "CaptureBuilder",
                              "A captured program as a stream of calls; see frontends/protocol.py.")
       .def(nb::init<>())

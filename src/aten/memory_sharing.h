@@ -1,0 +1,22 @@
+// What strides say about memory: in which order a tensor is dense, and whether a result of an
+// operator is a view of its operand.
+#pragma once
+
+#include <vector>
+
+#include "aten/schema.h"
+#include "core/dim.h"
+
+namespace kiln {
+
+// The order in which the dims are dense, outermost first. Empty: contiguous, or no such order.
+std::vector<int> dense_order(const Shape& dims, const Shape& strides);
+
+// Operators that give their operand back, or a view of it, when they can, and a copy otherwise.
+// Schemas of composites do not say so.
+bool may_share(const Schema& schema);
+
+// Would torch's reshape of a tensor with these strides (empty: contiguous) be a view?
+bool reshape_is_view(const Shape& from, const Shape& strides, const Shape& to);
+
+}  // namespace kiln

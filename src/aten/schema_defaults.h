@@ -1,0 +1,13 @@
+// Arguments that a capture left out, from the defaults of the schema.
+#pragma once
+
+#include "aten/schema.h"
+#include "core/call_arg.h"
+
+namespace kiln {
+
+// Appends what `args` lacks. K1104 too many or too few arguments, K1105 a default that is no
+// literal.
+Status fill_defaults(const Schema& schema, CallArg::List& args);
+
+}  // namespace kiln
