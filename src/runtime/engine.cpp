@@ -17,9 +17,23 @@ std::vector<int64_t> dense(const std::vector<int64_t>& dims, const std::vector<i
   for (size_t i = dims.size(); i-- > 0;) {
     const size_t dim = order.empty() ? i : static_cast<size_t>(order[i]);
     strides[dim] = stride;
-    stride *= std::max<int64_t>(dims[dim], 1);
+    // Only the strides of an empty tensor can overflow, and nobody follows those.
+    if (__builtin_mul_overflow(stride, std::max<int64_t>(dims[dim], 1), &stride)) stride = 1;
   }
   return strides;
+}
+
+// Sizes that the expressions of a damaged plan give may be anything.
+Status check_sizes(const std::vector<int64_t>& dims, const std::string& what) {
+  int64_t elements = 1;
+  bool overflow = false, empty = false;
+  for (int64_t extent : dims) {
+    if (extent < 0) return Status::error("K4103", "size of " + what + " is negative");
+    empty = empty || extent == 0;
+    overflow = overflow || __builtin_mul_overflow(elements, extent, &elements);
+  }
+  if (empty || (!overflow && elements <= (int64_t{1} << 48))) return {};
+  return Status::error("K4103", "size of " + what + " is out of range");
 }
 
 }  // namespace
@@ -78,6 +92,9 @@ Result<std::shared_ptr<const ConstantSet>> Engine::run_init(
                                         std::to_string(weights[i].bytes) + " bytes, expected " +
                                         std::to_string(bytes));
     }
+    if (bytes != 0 && weights[i].data == nullptr) {
+      return Status::error("K3106", "weight has no data: " + plan_.weights[i].name);
+    }
   }
   std::vector<std::unique_ptr<Step>> steps;
   for (const StepDesc& desc : init.steps) {
@@ -123,7 +140,12 @@ Result<std::shared_ptr<const ConstantSet>> Engine::run_init(
     for (size_t j = 0; j < step.outputs.size(); ++j) {
       const auto slot = static_cast<size_t>(step.outputs[j].slot);
       if (!init.slots[slot].packed) continue;
-      KILN_RETURN_IF_ERROR(own(slot, step.step->packed_bytes(static_cast<int>(j))));
+      const size_t bytes = step.step->packed_bytes(static_cast<int>(j));
+      if (bytes == 0) {
+        return Status::error("K3107", "step does not pack: " + init.steps[static_cast<size_t>(
+                                                                   step.index)].kind);
+      }
+      KILN_RETURN_IF_ERROR(own(slot, bytes));
       kept[slot].format = step.step->packed_format(static_cast<int>(j));
     }
   }
@@ -177,6 +199,7 @@ Result<std::vector<TensorSpec>> Engine::output_specs(const SymbolValues& symbols
     spec.dtype = output.signature.dtype;
     if (!output.signature.is_object) {
       KILN_ASSIGN_OR_RETURN(spec.shape, evaluate(output.signature.dims, symbols));
+      KILN_RETURN_IF_ERROR(check_sizes(spec.shape, "output '" + output.signature.name + "'"));
       spec.strides = dense(spec.shape, output.signature.order);
     }
     specs.push_back(std::move(spec));
@@ -220,6 +243,9 @@ Result<std::shared_ptr<const Engine::Binding>> Engine::bind(
     spec.strides = dense(spec.shape, signature.order);
     binding->inputs.push_back(std::move(spec));
   }
+  for (const TensorSpec& spec : binding->inputs) {
+    KILN_RETURN_IF_ERROR(check_sizes(spec.shape, "an input"));
+  }
   std::vector<const ConstantData*> packed(plan_.main.slots.size(), nullptr);
   for (size_t i = 0; i < plan_.main.slots.size(); ++i) {
     const Slot& slot = plan_.main.slots[i];
@@ -238,6 +264,10 @@ Result<std::shared_ptr<const Engine::Binding>> Engine::bind(
     }
   }
   std::lock_guard lock(mutex_);
+  // Another thread may have made the same one meanwhile.
+  for (const auto& other : bindings_) {
+    if (other->threads == threads && other->input_dims == key) return other;
+  }
   ++bindings_made_;
   bindings_.push_front(binding);
   if (bindings_.size() > kMaxBindings) bindings_.pop_back();

@@ -142,7 +142,12 @@ Result<EngineContents> read_engine_file(std::string_view bytes, std::shared_ptr<
 
 Status check_host_calls(const EnginePlan& plan, const LoadOptions& options) {
   if (options.trust) return {};
-  for (const StepDesc& step : plan.main.steps) {
+  std::vector<const StepDesc*> steps;
+  for (const Plan* part : {&plan.init, &plan.main}) {
+    for (const StepDesc& step : part->steps) steps.push_back(&step);
+  }
+  for (const StepDesc* desc : steps) {
+    const StepDesc& step = *desc;
     if (step.kind != "host.call") continue;
     KILN_ASSIGN_OR_RETURN(const std::string text, step.params.string_at("call"));
     KILN_ASSIGN_OR_RETURN(const Call call, Call::parse(text));

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/parallel_for.h"
+#include "runtime/border.h"
 #include "runtime/memory.h"
 #include "runtime/strided_copy.h"
 
@@ -60,6 +61,13 @@ ExecutionContext::Impl::Impl(std::shared_ptr<Engine> engine) : engine_(std::move
     }
   }
   staging_.resize(plan.inputs.size() + plan.outputs.size());
+  spans_.resize(plan.inputs.size() + plan.outputs.size());
+  input_written_.assign(plan.inputs.size(), false);
+  for (const PlanOutput& output : plan.outputs) {
+    if (output.kind == PlanOutput::Kind::kWriteInput) {
+      input_written_[static_cast<size_t>(output.target)] = true;
+    }
+  }
 }
 
 bool ExecutionContext::Impl::matches(const Engine::Binding& binding,
@@ -108,7 +116,7 @@ Status ExecutionContext::Impl::activate(std::shared_ptr<const Engine::Binding> b
   if (bytes > block_bytes_) {
     block_.reset();
     block_bytes_ = 0;
-    active_ = nullptr;
+    active_.reset();
     block_ = allocate_block(bytes);
     if (block_ == nullptr) {
       return Status::error("K4501", "out of memory for activations of bytes " + std::to_string(bytes));
@@ -125,22 +133,41 @@ Status ExecutionContext::Impl::activate(std::shared_ptr<const Engine::Binding> b
   }
   buffers_.scratch = block + arena;
   if (step_seconds_.size() < shape.steps.size()) step_seconds_.resize(shape.steps.size());
-  active_ = binding.get();
+  active_ = std::move(binding);
   constants_.reset();
   return {};
 }
 
+ExecutionContext::Impl::Span ExecutionContext::Impl::span_of(const TensorView& view) {
+  const auto bytes = static_cast<int64_t>(dtype_bytes(view.dtype));
+  int64_t low = 0, high = bytes, contiguous = bytes;
+  for (int i = view.rank; i-- > 0;) {
+    if (view.shape[i] == 0) return {};
+    const int64_t stride = view.strides != nullptr ? view.strides[i] * bytes : contiguous;
+    const int64_t reach = (view.shape[i] - 1) * stride;
+    (reach < 0 ? low : high) += reach;
+    contiguous *= view.shape[i];
+  }
+  const auto base = reinterpret_cast<uintptr_t>(view.data);
+  return {base + static_cast<uintptr_t>(low), base + static_cast<uintptr_t>(high)};
+}
+
 Result<void*> ExecutionContext::Impl::stage(const TensorView& view, const TensorSpec& expected,
-                                            size_t index, bool copy_in) {
+                                            size_t index, bool copy_in, bool separate) {
   Staging& staging = staging_[index];
   staging.used = false;
-  if (has_strides(view, expected.strides)) return view.data;
   const int64_t elements = count(expected.shape);
   if (elements == 0) return view.data;
-  const size_t bytes = static_cast<size_t>(elements) * dtype_bytes(expected.dtype);
+  const size_t element = dtype_bytes(expected.dtype);
+  const bool aligned = reinterpret_cast<uintptr_t>(view.data) % element == 0;
+  if (aligned && !separate && has_strides(view, expected.strides)) return view.data;
+  const size_t bytes = static_cast<size_t>(elements) * element;
   if (staging.bytes < bytes) {
+    staging.bytes = 0;
     staging.memory = allocate_block(bytes);
-    if (staging.memory == nullptr) return Status::error("K4501", "out of memory for a copy of an input");
+    if (staging.memory == nullptr) {
+      return Status::error("K4501", "out of memory for a copy of an input or output");
+    }
     staging.bytes = bytes;
   }
   staging.used = true;
@@ -148,7 +175,7 @@ Result<void*> ExecutionContext::Impl::stage(const TensorView& view, const Tensor
     int64_t strides[kMaxRank];
     contiguous_strides(view, strides);
     strided_copy(view.data, strides, staging.memory.get(), expected.strides.data(), view.shape,
-                 view.rank, dtype_bytes(expected.dtype));
+                 view.rank, element);
   }
   return staging.memory.get();
 }
@@ -164,7 +191,7 @@ void ExecutionContext::Impl::set_input_object(int input, std::shared_ptr<HostObj
 
 std::shared_ptr<HostObject> ExecutionContext::Impl::take_output_object(int output) {
   const int slot = output_slot_[static_cast<size_t>(output)];
-  return slot < 0 ? nullptr : buffers_.objects[static_cast<size_t>(slot)];
+  return slot < 0 ? nullptr : std::move(buffers_.objects[static_cast<size_t>(slot)]);
 }
 
 Status ExecutionContext::Impl::run(const std::vector<TensorView>& inputs,
@@ -175,7 +202,7 @@ Status ExecutionContext::Impl::run(const std::vector<TensorView>& inputs,
     return Status::error("K4108", "wrong number of outputs: " + std::to_string(outputs.size()) +
                                       ", expected " + std::to_string(plan.outputs.size()));
   }
-  if (active_ != current_.get()) KILN_RETURN_IF_ERROR(activate(current_));
+  if (active_ != current_) KILN_RETURN_IF_ERROR(activate(current_));
   if (auto constants = engine_->constants(); constants != constants_) {
     constants_ = std::move(constants);
     for (size_t i = 0; i < plan.main.slots.size(); ++i) {
@@ -185,50 +212,109 @@ Status ExecutionContext::Impl::run(const std::vector<TensorView>& inputs,
       }
     }
   }
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    if (plan.inputs[i].is_object || input_slot_[i] < 0) continue;
-    KILN_ASSIGN_OR_RETURN(buffers_.bases[static_cast<size_t>(input_slot_[i])],
-                          stage(inputs[i], current_->inputs[i], i, true));
+  KILN_RETURN_IF_ERROR(place_inputs(inputs));
+  KILN_RETURN_IF_ERROR(place_outputs(outputs));
+  Status status;
+  {
+    ScopedNumThreads scope(current_->threads);
+    status = run_plan(*current_->shape, buffers_, profiling_ ? &step_seconds_ : nullptr);
   }
-  for (size_t i = 0; i < outputs.size(); ++i) {
-    const PlanOutput& output = plan.outputs[i];
-    if (output.signature.is_object || output.kind != PlanOutput::Kind::kResult) continue;
-    const TensorView& view = outputs[i];
-    const TensorSpec& expected = current_->outputs[i];
-    if (view.dtype != expected.dtype || view.rank != static_cast<int>(expected.shape.size()) ||
-        !std::equal(expected.shape.begin(), expected.shape.end(), view.shape)) {
-      return Status::error("K4109", "memory given for an output has another dtype or shape: output " +
-                                        std::to_string(i));
+  for (size_t i = 0; i < plan.inputs.size(); ++i) {
+    if (plan.inputs[i].is_object && input_slot_[i] >= 0) {
+      buffers_.objects[static_cast<size_t>(input_slot_[i])].reset();
     }
-    if (output_slot_[i] < 0) continue;
-    KILN_ASSIGN_OR_RETURN(buffers_.bases[static_cast<size_t>(output_slot_[i])],
-                          stage(view, expected, inputs.size() + i, false));
   }
-  ScopedNumThreads scope(current_->threads);
-  Status status = run_plan(*current_->shape, buffers_, profiling_ ? &step_seconds_ : nullptr);
   if (!status.ok()) {
     for (auto& object : buffers_.objects) object.reset();
     return status;
   }
-  for (size_t i = 0; i < outputs.size(); ++i) {
-    const PlanOutput& output = plan.outputs[i];
-    if (output.signature.is_object) continue;
-    int64_t strides[kMaxRank];
-    if (output.kind == PlanOutput::Kind::kResult && staging_[inputs.size() + i].used) {
-      const TensorView& view = outputs[i];
-      contiguous_strides(view, strides);
-      strided_copy(staging_[inputs.size() + i].memory.get(), current_->outputs[i].strides.data(),
-                   view.data, strides, view.shape, view.rank, dtype_bytes(view.dtype));
-    } else if (output.kind == PlanOutput::Kind::kWriteInput) {
-      const auto target = static_cast<size_t>(output.target);
-      if (!staging_[target].used) continue;
-      const TensorView& view = inputs[target];
-      contiguous_strides(view, strides);
-      strided_copy(staging_[target].memory.get(), current_->inputs[target].strides.data(),
-                   view.data, strides, view.shape, view.rank, dtype_bytes(view.dtype));
+  copy_back(inputs, outputs);
+  return {};
+}
+
+Status ExecutionContext::Impl::place_inputs(const std::vector<TensorView>& inputs) {
+  const EnginePlan& plan = engine_->plan();
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (plan.inputs[i].is_object) continue;
+    spans_[i] = span_of(inputs[i]);
+    if (inputs[i].data == nullptr && spans_[i].low != spans_[i].high) {
+      return Status::error("K4112", "input has no memory: '" + plan.inputs[i].name + "'");
     }
   }
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (plan.inputs[i].is_object || input_slot_[i] < 0) continue;
+    // An input that is written while another one lies in the same memory.
+    bool separate = false;
+    for (size_t j = 0; input_written_[i] && j < inputs.size(); ++j) {
+      separate = separate || (j != i && !plan.inputs[j].is_object && spans_[i].overlaps(spans_[j]));
+    }
+    KILN_ASSIGN_OR_RETURN(buffers_.bases[static_cast<size_t>(input_slot_[i])],
+                          stage(inputs[i], current_->inputs[i], i, true, separate));
+  }
   return {};
+}
+
+Status ExecutionContext::Impl::place_outputs(const std::vector<TensorView>& outputs) {
+  const EnginePlan& plan = engine_->plan();
+  const size_t num_inputs = plan.inputs.size();
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const PlanOutput& output = plan.outputs[i];
+    Span& span = spans_[num_inputs + i];
+    span = {};
+    if (output.signature.is_object || output.kind != PlanOutput::Kind::kResult) continue;
+    const TensorView& view = outputs[i];
+    const TensorSpec& expected = current_->outputs[i];
+    if (view.dtype != expected.dtype || view.rank != static_cast<int>(expected.shape.size()) ||
+        !std::equal(expected.shape.begin(), expected.shape.end(), view.shape) ||
+        view.device.kind != DeviceKind::kCpu) {
+      return Status::error("K4109", "memory given for an output has another dtype, shape or device: "
+                                    "output " + std::to_string(i));
+    }
+    span = span_of(view);
+    if (span.low == span.high) continue;
+    if (view.data == nullptr) {
+      return Status::error("K4110", "no memory was given for output " + std::to_string(i));
+    }
+    for (int d = 0; d < view.rank; ++d) {
+      if (view.strides == nullptr || view.strides[d] != 0 || view.shape[d] < 2) continue;
+      return Status::error("K4113", "elements of an output share memory: output " +
+                                        std::to_string(i) + " dim " + std::to_string(d));
+    }
+    if (output_slot_[i] < 0) continue;
+    // Steps write outputs while inputs and other outputs are still read.
+    bool separate = false;
+    for (size_t j = 0; j < num_inputs + i; ++j) {
+      if (!span.overlaps(spans_[j])) continue;
+      separate = true;
+      if (j >= num_inputs && outputs[j - num_inputs].data == view.data) {
+        return Status::error("K4113", "outputs share memory: outputs " +
+                                          std::to_string(j - num_inputs) + " and " +
+                                          std::to_string(i));
+      }
+    }
+    KILN_ASSIGN_OR_RETURN(buffers_.bases[static_cast<size_t>(output_slot_[i])],
+                          stage(view, expected, num_inputs + i, false, separate));
+  }
+  return {};
+}
+
+void ExecutionContext::Impl::copy_back(const std::vector<TensorView>& inputs,
+                                       const std::vector<TensorView>& outputs) {
+  const EnginePlan& plan = engine_->plan();
+  int64_t strides[kMaxRank];
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const PlanOutput& output = plan.outputs[i];
+    if (output.signature.is_object || output.kind == PlanOutput::Kind::kViewOfInput) continue;
+    const bool write_back = output.kind == PlanOutput::Kind::kWriteInput;
+    const auto target = static_cast<size_t>(output.target);
+    const size_t index = write_back ? target : inputs.size() + i;
+    if (!staging_[index].used) continue;
+    const TensorView& view = write_back ? inputs[target] : outputs[i];
+    const TensorSpec& spec = write_back ? current_->inputs[target] : current_->outputs[i];
+    contiguous_strides(view, strides);
+    strided_copy(staging_[index].memory.get(), spec.strides.data(), view.data, strides, view.shape,
+                 view.rank, dtype_bytes(view.dtype));
+  }
 }
 
 ExecutionContext::ExecutionContext(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -236,22 +322,28 @@ ExecutionContext::~ExecutionContext() = default;
 
 Result<std::vector<TensorSpec>> ExecutionContext::infer_shapes(
     const std::vector<TensorView>& inputs) {
-  return impl_->engine().infer_shapes(inputs);
+  return guarded([&] { return impl_->engine().infer_shapes(inputs); });
 }
 
 Status ExecutionContext::run(const std::vector<TensorView>& inputs,
                              const std::vector<TensorView>& outputs) {
-  KILN_RETURN_IF_ERROR(impl_->prepare(inputs));
-  return impl_->run(inputs, outputs);
+  return guarded([&]() -> Status {
+    KILN_RETURN_IF_ERROR(impl_->prepare(inputs));
+    return impl_->run(inputs, outputs);
+  });
 }
 
 Result<std::vector<TensorView>> ExecutionContext::run(const std::vector<TensorView>& inputs,
                                                       const OutputAllocator& allocate) {
-  KILN_RETURN_IF_ERROR(impl_->prepare(inputs));
+  KILN_RETURN_IF_ERROR(guarded([&] { return impl_->prepare(inputs); }));
   const EnginePlan& plan = impl_->engine().plan();
   std::vector<TensorView> outputs;
   for (size_t i = 0; i < plan.outputs.size(); ++i) {
     const TensorSpec& spec = impl_->output_specs()[i];
+    if (plan.outputs[i].signature.is_object) {
+      outputs.emplace_back();  // only a host can take it
+      continue;
+    }
     if (plan.outputs[i].kind != PlanOutput::Kind::kResult) {
       outputs.push_back(inputs[static_cast<size_t>(plan.outputs[i].target)]);
       continue;
@@ -268,7 +360,7 @@ Result<std::vector<TensorView>> ExecutionContext::run(const std::vector<TensorVi
     }
     outputs.push_back(view);
   }
-  KILN_RETURN_IF_ERROR(impl_->run(inputs, outputs));
+  KILN_RETURN_IF_ERROR(guarded([&] { return impl_->run(inputs, outputs); }));
   return outputs;
 }
 

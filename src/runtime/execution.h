@@ -37,14 +37,19 @@ class ExecutionContext::Impl {
   bool matches(const Engine::Binding& binding, const std::vector<TensorView>& inputs,
                int threads) const;
   Status activate(std::shared_ptr<const Engine::Binding> binding);
-  // Address to hand to the steps for a caller's view, staging when its strides differ.
+  // Addresses for the steps, staging where the caller's memory does not fit.
+  Status place_inputs(const std::vector<TensorView>& inputs);
+  Status place_outputs(const std::vector<TensorView>& outputs);
+  void copy_back(const std::vector<TensorView>& inputs, const std::vector<TensorView>& outputs);
+  // Address to hand to the steps for a caller's view: its own, or that of a dense copy when its
+  // strides differ, when it is not aligned to its elements, or when `separate` asks for it.
   Result<void*> stage(const TensorView& view, const TensorSpec& expected, size_t index,
-                      bool copy_in);
+                      bool copy_in, bool separate);
 
   std::shared_ptr<Engine> engine_;
   std::vector<std::shared_ptr<const Engine::Binding>> seen_;  // most recently used first
   std::shared_ptr<const Engine::Binding> current_;
-  const Engine::Binding* active_ = nullptr;  // what the buffers are set up for
+  std::shared_ptr<const Engine::Binding> active_;  // what the buffers are set up for
   std::shared_ptr<const ConstantSet> constants_;
   RunBuffers buffers_;
   std::shared_ptr<void> block_;
@@ -55,6 +60,16 @@ class ExecutionContext::Impl {
     bool used = false;
   };
   std::vector<Staging> staging_;  // inputs, then outputs
+  // Bytes [low, high) that a caller's view touches.
+  struct Span {
+    uintptr_t low = 0, high = 0;
+    bool overlaps(const Span& other) const {
+      return low < high && other.low < other.high && low < other.high && other.low < high;
+    }
+  };
+  static Span span_of(const TensorView& view);
+  std::vector<Span> spans_;          // inputs, then outputs, of the current run
+  std::vector<bool> input_written_;  // some output is written into this input
   std::vector<int> input_slot_, output_slot_;  // slot of each position, -1 when unused
   bool profiling_ = false;
   std::vector<double> step_seconds_;

@@ -3,7 +3,6 @@
 // params: call (text of core/call_arg.h; operands refer to the step's inputs).
 #include <algorithm>
 
-#include "base/check.h"
 #include "runtime/host.h"
 #include "runtime/step.h"
 
@@ -58,13 +57,35 @@ class BoundHostCall : public BoundStep {
     std::vector<std::shared_ptr<HostObject>> results;
     Status status = call_->run(operands, dims_, expected_, results);
     if (!status.ok()) return std::move(status).at(name_);
-    KILN_CHECK_EQ(results.size(), expected_.size());
+    // The steps that follow rely on it, so hosts are not taken at their word.
+    if (results.size() != expected_.size()) {
+      return Status::error("K4302", "host gave another number of results: " + name_);
+    }
+    for (size_t i = 0; i < results.size(); ++i) {
+      if (results[i] == nullptr || !(expected_[i].is_object || fits(results[i]->view, expected_[i].spec))) {
+        return Status::error("K4302", "host gave a result of another dtype, shape or strides: " +
+                                          name_ + " result " + std::to_string(i));
+      }
+    }
     for (size_t i = 0; i < results.size(); ++i) *args.output_objects[i] = std::move(results[i]);
     return {};
   }
   std::string implementation() const override { return "host:" + name_; }
 
  private:
+  static bool fits(const TensorView& view, const TensorSpec& spec) {
+    if (view.dtype != spec.dtype || view.rank != static_cast<int>(spec.shape.size())) return false;
+    if (!std::equal(spec.shape.begin(), spec.shape.end(), view.shape)) return false;
+    if (std::find(spec.shape.begin(), spec.shape.end(), 0) != spec.shape.end()) return true;
+    int64_t contiguous = 1;
+    for (size_t i = spec.shape.size(); i-- > 0;) {
+      const int64_t stride = view.strides != nullptr ? view.strides[i] : contiguous;
+      if (spec.shape[i] != 1 && stride != spec.strides[i]) return false;
+      contiguous *= spec.shape[i];
+    }
+    return view.data != nullptr;
+  }
+
   HostCall* call_;
   std::string name_;
   std::vector<ConcreteView> inputs_;

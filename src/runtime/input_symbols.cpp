@@ -41,6 +41,13 @@ std::string place(const TensorSignature& input, size_t dim) {
 Status solve_symbols(const std::vector<TensorSignature>& inputs, const SymbolRanges& ranges,
                      const std::vector<std::vector<int64_t>>& dims, SymbolValues& symbols) {
   for (size_t i = 0; i < inputs.size(); ++i) {
+    for (size_t d = 0; d < dims[i].size(); ++d) {
+      if (dims[i][d] >= 0) continue;
+      return Status::error("K4105", "size is negative: " + place(inputs[i], d) + " is " +
+                                        std::to_string(dims[i][d]));
+    }
+  }
+  for (size_t i = 0; i < inputs.size(); ++i) {
     for (size_t d = 0; d < inputs[i].dims.size(); ++d) {
       const DimExpr& dim = inputs[i].dims[d];
       if (dim.is_constant()) continue;
@@ -68,10 +75,9 @@ Status solve_symbols(const std::vector<TensorSignature>& inputs, const SymbolRan
       if (expected == dims[i][d]) continue;
       std::string text = "size does not fit: " + place(inputs[i], d) + " is " +
                          std::to_string(dims[i][d]) + ", expected " + std::to_string(expected);
-      if (!inputs[i].dims[d].is_constant()) {
-        text += " (" + inputs[i].dims[d].to_string() + ", fixed by another input or dim)";
-      }
-      return Status::error("K4105", std::move(text));
+      if (inputs[i].dims[d].is_constant()) return Status::error("K4105", std::move(text));
+      text += " (" + inputs[i].dims[d].to_string() + ", fixed by another input or dim)";
+      return Status::error("K4106", std::move(text));
     }
   }
   return {};

@@ -7,7 +7,8 @@
 namespace kiln {
 namespace {
 
-constexpr size_t kMaxSlots = 1'000'000;
+// Placing the buffers takes time quadratic in their number.
+constexpr size_t kMaxSlots = 50'000;
 
 Status bad(const std::string& what) { return Status::error("K3101", "plan is not valid: " + what); }
 
@@ -61,9 +62,20 @@ Status verify_plan(const EnginePlan& engine, const Plan& plan, bool init) {
       case SlotKind::kOutput: limit = init ? 0 : engine.outputs.size(); break;
       case SlotKind::kConstant: limit = init ? 0 : engine.constants.size(); break;
       case SlotKind::kHost:
-      case SlotKind::kObject:
         if (init) return bad(name + " has a kind that init plans do not have");
         continue;
+      case SlotKind::kObject: {
+        if (init) return bad(name + " has a kind that init plans do not have");
+        if (slot.index < 0) continue;
+        const auto index = static_cast<size_t>(slot.index);
+        const bool is_input = index < engine.inputs.size() && engine.inputs[index].is_object;
+        const bool is_output =
+            index < engine.outputs.size() && engine.outputs[index].signature.is_object;
+        if (!is_input && !is_output) {
+          return bad(name + " has no such position: " + std::to_string(slot.index));
+        }
+        continue;
+      }
       case SlotKind::kTemp: continue;
     }
     if (init && slot.kind == SlotKind::kOutput) continue;
@@ -105,6 +117,7 @@ Status verify_plan(const EnginePlan& engine, const Plan& plan, bool init) {
     const StepDesc& step = plan.steps[k];
     const bool host = step.kind == "host.call";
     const std::string name = where + "step " + std::to_string(k) + " (" + step.kind + ")";
+    if (init && host) return bad(name + " calls the host");
     auto check_view = [&](const PlanView& view) -> Status {
       if (view.slot < 0 || static_cast<size_t>(view.slot) >= plan.slots.size()) {
         return bad(name + " names no slot");
@@ -152,17 +165,19 @@ Status verify_plan(const EnginePlan& engine, const Plan& plan, bool init) {
     }
     return {};
   }
-  for (size_t i = 0; i < engine.outputs.size(); ++i) {
-    if (engine.outputs[i].kind != PlanOutput::Kind::kResult) continue;
-    bool found = false;
-    for (size_t s = 0; s < plan.slots.size() && !found; ++s) {
-      const Slot& slot = plan.slots[s];
-      const bool kind_fits = engine.outputs[i].signature.is_object
-                                 ? slot.kind == SlotKind::kObject
-                                 : slot.kind == SlotKind::kOutput;
-      found = kind_fits && slot.index == static_cast<int>(i) && written[s];
+  std::vector<bool> found(engine.outputs.size(), false);
+  for (size_t s = 0; s < plan.slots.size(); ++s) {
+    const Slot& slot = plan.slots[s];
+    if (slot.index < 0 || static_cast<size_t>(slot.index) >= found.size() || !written[s]) continue;
+    const auto index = static_cast<size_t>(slot.index);
+    const SlotKind expected =
+        engine.outputs[index].signature.is_object ? SlotKind::kObject : SlotKind::kOutput;
+    if (slot.kind == expected) found[index] = true;
+  }
+  for (size_t i = 0; i < found.size(); ++i) {
+    if (engine.outputs[i].kind == PlanOutput::Kind::kResult && !found[i]) {
+      return bad("output is never written: " + std::to_string(i));
     }
-    if (!found) return bad("output is never written: " + std::to_string(i));
   }
   return {};
 }

@@ -8,7 +8,7 @@ namespace kiln {
 
 void RunBuffers::resize(size_t slots, size_t max_views) {
   bases.assign(slots, nullptr);
-  objects.assign(slots, nullptr);
+  objects.resize(slots);  // objects of the caller may be there already
   inputs.assign(max_views, nullptr);
   outputs.assign(max_views, nullptr);
   input_objects.assign(max_views, nullptr);

@@ -1,10 +1,14 @@
 #include <kiln/program.h>
 
-#include "base/check.h"
+#include <cstring>
+
 #include "base/file.h"
+#include "runtime/archive.h"
+#include "runtime/border.h"
 #include "runtime/engine.h"
 #include "runtime/engine_reader.h"
 #include "runtime/execution.h"
+#include "runtime/memory.h"
 
 namespace kiln {
 
@@ -25,18 +29,6 @@ TensorInfo describe(const TensorSignature& signature, const SymbolRanges& ranges
     info.dims.push_back({dim.to_string(), range.min, range.max});
   }
   return info;
-}
-
-// Internal errors become statuses here: nothing is thrown across the library's border.
-template <typename F>
-auto guarded(F&& body) -> decltype(body()) {
-  try {
-    return body();
-  } catch (const InternalError& error) {
-    return Status::error("K9001", error.what(), "this is a bug in kiln");
-  } catch (const std::bad_alloc&) {
-    return Status::error("K4501", "out of memory");
-  }
 }
 
 Result<std::shared_ptr<Program>> load_bytes(std::string_view bytes,
@@ -88,8 +80,17 @@ Result<std::shared_ptr<Program>> Program::load(const std::string& path, LoadOpti
 Result<std::shared_ptr<Program>> Program::load(const void* bytes, size_t size,
                                                std::shared_ptr<const void> owner,
                                                LoadOptions options) {
-  return guarded([&] {
-    return load_bytes({static_cast<const char*>(bytes), size}, std::move(owner), options);
+  return guarded([&]() -> Result<std::shared_ptr<Program>> {
+    const auto* data = static_cast<const char*>(bytes);
+    if (size != 0 && reinterpret_cast<uintptr_t>(data) % kArchiveAlignment != 0) {
+      // Weights are used where they lie, and kernels want them aligned.
+      const std::shared_ptr<void> copy = allocate_block(size);
+      if (copy == nullptr) return Status::error("K4501", "out of memory for a copy of the file");
+      std::memcpy(copy.get(), data, size);
+      data = static_cast<const char*>(copy.get());
+      owner = copy;
+    }
+    return load_bytes({data, size}, std::move(owner), options);
   });
 }
 

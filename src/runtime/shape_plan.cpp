@@ -7,6 +7,53 @@ namespace {
 
 // No single buffer of a plan may be larger; sums of a few thousand such sizes do not overflow.
 constexpr int64_t kMaxBufferBytes = int64_t{1} << 46;
+// Nor all of them together.
+constexpr int64_t kMaxTotalBytes = int64_t{1} << 52;
+
+bool is_empty(const ConcreteView& view) {
+  return std::find(view.dims.begin(), view.dims.end(), 0) != view.dims.end();
+}
+
+// The whole of its slot, each element once: what a host call must fill, because later steps may
+// read any element of the slot.
+bool covers_slot(const ConcreteView& view) {
+  if (view.num_elements() != view.slot_elements) return false;
+  if (view.slot_elements == 0) return true;
+  std::vector<size_t> by_stride;
+  for (size_t i = 0; i < view.dims.size(); ++i) {
+    if (view.dims[i] != 1) by_stride.push_back(i);
+  }
+  std::sort(by_stride.begin(), by_stride.end(),
+            [&](size_t a, size_t b) { return view.strides[a] < view.strides[b]; });
+  int64_t expected = 1;
+  for (size_t i : by_stride) {
+    if (view.strides[i] != expected) return false;
+    expected *= view.dims[i];
+  }
+  return view.offset == 0;
+}
+
+// First and last element of a view in bounds that is not empty.
+std::pair<int64_t, int64_t> extent_of(const ConcreteView& view) {
+  int64_t low = view.offset, high = view.offset;
+  for (size_t i = 0; i < view.dims.size(); ++i) {
+    const int64_t span = (view.dims[i] - 1) * view.strides[i];
+    (span < 0 ? low : high) += span;
+  }
+  return {low, high};
+}
+
+// Kernels take operands that do not overlap their results, but for results in place of an operand.
+bool overlaps_badly(const ConcreteView& input, const ConcreteView& output) {
+  if (is_empty(input) || is_empty(output)) return false;
+  if (input.dims == output.dims && input.strides == output.strides &&
+      input.offset == output.offset) {
+    return false;
+  }
+  const auto [input_low, input_high] = extent_of(input);
+  const auto [output_low, output_high] = extent_of(output);
+  return input_low <= output_high && output_low <= input_high;
+}
 
 }  // namespace
 
@@ -26,6 +73,7 @@ Result<ConcreteView> concretize(const PlanView& view, const Plan& plan,
     return Status::error("K3110", "view leaves its buffer: slot " + std::to_string(view.slot) +
                                       " of " + std::to_string(result.slot_elements) + " elements");
   }
+  if (is_empty(result)) result.offset = 0;  // it may have been anything
   return result;
 }
 
@@ -36,6 +84,7 @@ Result<std::unique_ptr<ShapePlan>> ShapePlan::make(
   result->threads = threads;
   const size_t num_slots = plan.slots.size();
   std::vector<int64_t> elements(num_slots, 0);
+  int64_t total_bytes = 0;
   result->slot_bytes.assign(num_slots, 0);
   result->temp_offset.assign(num_slots, -1);
   for (size_t i = 0; i < num_slots; ++i) {
@@ -48,6 +97,10 @@ Result<std::unique_ptr<ShapePlan>> ShapePlan::make(
                                         ", elements " + std::to_string(elements[i]));
     }
     result->slot_bytes[i] = elements[i] * size;
+    total_bytes += result->slot_bytes[i];
+    if (total_bytes > kMaxTotalBytes) {
+      return Status::error("K4103", "all buffers together are too large");
+    }
   }
 
   std::vector<int> first(num_slots, -1), last(num_slots, -1);
@@ -90,6 +143,22 @@ Result<std::unique_ptr<ShapePlan>> ShapePlan::make(
       last[slot] = position;
     };
     if (all_empty) continue;
+    for (size_t j = 0; j < desc.outputs.size(); ++j) {
+      const auto slot = static_cast<size_t>(desc.outputs[j].slot);
+      if (plan.slots[slot].packed) continue;
+      if (plan.slots[slot].kind == SlotKind::kHost && !covers_slot(context.outputs[j])) {
+        return Status::error("K3111", "result of a host call is not the whole of its buffer: slot " +
+                                          std::to_string(slot))
+            .at("step " + std::to_string(k) + " " + desc.kind);
+      }
+      for (size_t i = 0; i < desc.inputs.size(); ++i) {
+        if (desc.inputs[i].slot != desc.outputs[j].slot) continue;
+        if (host || overlaps_badly(context.inputs[i], context.outputs[j])) {
+          return Status::error("K3111", "result overlaps an operand: slot " + std::to_string(slot))
+              .at("step " + std::to_string(k) + " " + desc.kind);
+        }
+      }
+    }
     auto bound = steps[k]->bind(context);
     if (!bound.ok()) {
       return std::move(bound).status().at(desc.kind + " " + desc.label + " " + desc.origin);

@@ -6,8 +6,12 @@ namespace kiln {
 
 int64_t ConcreteView::num_elements() const {
   int64_t total = 1;
-  for (int64_t extent : dims) total *= extent;
-  return total;
+  bool overflow = false;
+  for (int64_t extent : dims) {
+    if (extent == 0) return 0;
+    overflow = __builtin_mul_overflow(total, extent, &total) || overflow;
+  }
+  return overflow ? INT64_MAX : total;
 }
 
 bool ConcreteView::is_contiguous() const {
@@ -22,10 +26,14 @@ bool ConcreteView::is_contiguous() const {
 
 bool ConcreteView::in_bounds() const {
   if (packed != nullptr) return true;
+  bool empty = false;
+  for (int64_t extent : dims) {
+    if (extent < 0) return false;
+    empty = empty || extent == 0;
+  }
+  if (empty) return true;
   __int128 low = offset, high = offset;
   for (size_t i = 0; i < dims.size(); ++i) {
-    if (dims[i] < 0) return false;
-    if (dims[i] == 0) return true;
     const __int128 span = static_cast<__int128>(dims[i] - 1) * strides[i];
     // Beyond 2^62 nothing can be in bounds, and the sums below cannot overflow.
     if (span > (__int128{1} << 62) || span < -(__int128{1} << 62)) return false;
@@ -38,9 +46,7 @@ Status BoundStep::run_part(const RunArgs&, int) {
   KILN_CHECK_MSG(false, "step has no parts: " + implementation());
 }
 
-size_t BoundStep::packed_bytes(int) const {
-  KILN_CHECK_MSG(false, "step does not pack: " + implementation());
-}
+size_t BoundStep::packed_bytes(int) const { return 0; }
 
 std::string BoundStep::packed_format(int) const { return {}; }
 

@@ -43,7 +43,7 @@ struct ConcreteView {
   const ConstantData* packed = nullptr;  // set when the slot is a packed constant
 
   int rank() const { return static_cast<int>(dims.size()); }
-  int64_t num_elements() const;
+  int64_t num_elements() const;  // INT64_MAX when it is larger
   bool is_contiguous() const;
   // True when every element lies inside the slot, computed without overflow.
   bool in_bounds() const;
@@ -77,7 +77,7 @@ class BoundStep {
   virtual Status run_part(const RunArgs& args, int part);
   // "dnnl:brgconv_1x1:avx512_core", "kiln:attention:avx3"; for reports and profiles.
   virtual std::string implementation() const = 0;
-  // Packing steps only: size and format of packed output `i`.
+  // Packing steps only: size and format of packed output `i`. 0: the step does not pack.
   virtual size_t packed_bytes(int i) const;
   virtual std::string packed_format(int i) const;
 };
