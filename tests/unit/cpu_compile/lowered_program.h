@@ -186,7 +186,9 @@ inline void expect_same(Program& program, const SymbolValues& symbols = {}, doub
       }
     }
     // A result that is the same everywhere would prove nothing.
-    if (e.num_elements() > 16) EXPECT_GE(values.size(), 3u);
+    if (e.num_elements() > 16) {
+      EXPECT_GE(values.size(), 3u);
+    }
     EXPECT_LE(error, tolerance * tolerance * sum) << "output " << i;
   }
 }
