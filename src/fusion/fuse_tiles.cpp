@@ -163,13 +163,30 @@ bool is_inlined_source(Node& node) {
   return true;
 }
 
-bool fuse_graph(Graph& graph, PassContext& context) {
+// A reduction of a tensor without axes reduces one of a single axis of size 1: it needs a row.
+Result<bool> give_rows(Graph& graph, PassContext& context) {
+  bool changed = false;
+  for (Node* node : graph.snapshot()) {
+    if (!node->op->has(kReduction) || !node->get_ints("axes").empty()) continue;
+    if (!context.should_rewrite()) break;
+    KILN_ASSIGN_OR_RETURN(Node * row, graph.create(OpRegistry::global().get("reshape"),
+                                                   {node->operand(0)}, {{"shape", Shape{1}}}, node,
+                                                   node->origin));
+    node->set_operand(0, row->result());
+    node->set_attr("axes", std::vector<int64_t>{0});
+    node->set_attr("keepdim", false);
+    changed = true;
+  }
+  return changed;
+}
+
+Result<bool> fuse_graph(Graph& graph, PassContext& context) {
+  KILN_ASSIGN_OR_RETURN(bool changed, give_rows(graph, context));
   Grouping grouping(graph);
   for (Node* node : graph.snapshot()) {
     if (!is_tileable(*node) || is_inlined_source(*node)) continue;
     grouping.add(node);
   }
-  bool changed = false;
   for (const auto& group : grouping.groups()) {
     if (!context.should_rewrite()) break;
     outline(graph, group->members, "", "tile");
@@ -192,8 +209,8 @@ bool fuse_graph(Graph& graph, PassContext& context) {
 }  // namespace
 
 KILN_PASS(fuse_tiles, "elementwise ops, reductions and norms over one domain become one fusion") {
-  const bool main = fuse_graph(module.main, context);
-  const bool init = fuse_graph(module.init, context);
+  KILN_ASSIGN_OR_RETURN(const bool main, fuse_graph(module.main, context));
+  KILN_ASSIGN_OR_RETURN(const bool init, fuse_graph(module.init, context));
   return main || init;
 }
 

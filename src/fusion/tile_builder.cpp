@@ -24,8 +24,12 @@ bool is_tileable(Node& node) {
   }
   if (node.is("batch_norm")) return true;
   if (node.op->has(kReduction)) {
-    // An empty row has no maximum; that is a question for the whole tensor, not for a loop.
-    return node.result()->tensor().rank() <= kMaxTileRank - 1 && !node.get_ints("axes").empty();
+    // The maximum inside has no value over an empty row. (max and min refuse such rows themselves.)
+    for (int64_t axis : node.get_ints("axes")) {
+      const DimExpr& size = node.operand(0)->shape()[static_cast<size_t>(axis)];
+      if (node.is("logsumexp") && size.is_value(0)) return false;
+    }
+    return node.result()->tensor().rank() <= kMaxTileRank - 1;
   }
   if (node.is("softmax") || node.is("log_softmax")) return node.result()->tensor().rank() > 0;
   if (node.is("layer_norm") || node.is("rms_norm")) return true;

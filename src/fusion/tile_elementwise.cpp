@@ -1,5 +1,6 @@
 // Elementwise ops as tile statements.
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <map>
 
@@ -42,9 +43,10 @@ const std::map<std::string_view, TileOp>& plain_binary() {
 }
 
 bool is_int_lane(LaneType type) { return type == LaneType::kI64; }
+bool is_float_lane(LaneType type) { return type == LaneType::kF32 || type == LaneType::kF64; }
 
-// Integer rounding ops and tests for special values, which have no statement for integers.
-bool emit_integer_unary(TileEmitter& e, std::string_view op, int x, int* out) {
+// Rounding ops and tests for special values, which have no statement for integers and bool.
+bool emit_exact_unary(TileEmitter& e, std::string_view op, int x, int* out) {
   if (op == "floor" || op == "ceil" || op == "round" || op == "trunc") {
     *out = x;
     return true;
@@ -89,12 +91,35 @@ int emit_log_sigmoid(TileEmitter& e, int x) {
 }
 
 int emit_hypot(TileEmitter& e, int x, int y) {
-  // Squares of fp32 values neither overflow nor vanish in fp64.
   const LaneType type = e.type(x);
-  const int a = e.cast(x, LaneType::kF64), b = e.cast(y, LaneType::kF64);
-  const int sum =
-      e.binary(TileOp::kAdd, e.binary(TileOp::kMul, a, a), e.binary(TileOp::kMul, b, b));
-  return e.cast(e.unary(TileOp::kSqrt, sum), type);
+  if (type == LaneType::kF32) {
+    // Squares of fp32 values neither overflow nor vanish in fp64.
+    const int a = e.cast(x, LaneType::kF64), b = e.cast(y, LaneType::kF64);
+    const int sum =
+        e.binary(TileOp::kAdd, e.binary(TileOp::kMul, a, a), e.binary(TileOp::kMul, b, b));
+    return e.cast(e.unary(TileOp::kSqrt, sum), type);
+  }
+  // large * sqrt(1 + (small / large)^2); infinite when either is, even beside a NaN.
+  const int a = e.unary(TileOp::kAbs, x), b = e.unary(TileOp::kAbs, y);
+  const int large = e.binary(TileOp::kMax, a, b), small = e.binary(TileOp::kMin, a, b);
+  const int ratio = e.binary(TileOp::kDiv, small, large);
+  const int square = e.binary(TileOp::kMul, ratio, ratio);
+  const int root = e.unary(TileOp::kSqrt, e.binary(TileOp::kAdd, square, e.constant(1, type)));
+  const int length = e.select(e.binary(TileOp::kEq, large, e.constant(0, type)), large,
+                              e.binary(TileOp::kMul, large, root));
+  const int infinite =
+      e.binary(TileOp::kOr, e.unary(TileOp::kIsInf, x), e.unary(TileOp::kIsInf, y));
+  return e.select(infinite, e.constant(std::numeric_limits<double>::infinity(), type), length);
+}
+
+int emit_round(TileEmitter& e, Node& node, int x) {
+  const int64_t decimals = node.get_int("decimals");
+  if (decimals == 0) return e.unary(TileOp::kRound, x);
+  const double power = std::pow(10.0, std::abs(static_cast<double>(decimals)));
+  const int scale = e.constant(power, e.type(x));
+  const TileOp there = decimals > 0 ? TileOp::kMul : TileOp::kDiv;
+  const TileOp back = decimals > 0 ? TileOp::kDiv : TileOp::kMul;
+  return e.binary(back, e.unary(TileOp::kRound, e.binary(there, x, scale)), scale);
 }
 
 int emit_copysign(TileEmitter& e, int x, int y) {
@@ -127,9 +152,7 @@ bool is_tileable_elementwise(Node& node) {
   static const char* const kOthers[] = {
       "gelu", "clamp", "cast", "where", "square", "elu", "leaky_relu", "softplus", "log_sigmoid",
       "logical_not", "bitwise_not", "logical_and", "logical_or", "logical_xor", "copysign", "xlogy"};
-  if (op == "round") return node.get_int("decimals") == 0;
-  // fp64 squares may overflow where the true result does not.
-  if (op == "hypot") return node.result()->dtype() != DType::kF64;
+  if (op == "hypot") return true;
   if (float_unary().contains(op) || plain_binary().contains(op)) return true;
   return std::find(std::begin(kOthers), std::end(kOthers), op) != std::end(kOthers);
 }
@@ -183,17 +206,16 @@ bool emit_elementwise(TileEmitter& e, Node& node, const std::vector<int>& operan
   if (op == "copysign") return done(emit_copysign(e, a, b));
   if (op == "xlogy") return done(emit_xlogy(e, a, b));
   if (auto found = float_unary().find(op); found != float_unary().end()) {
-    if (is_int_lane(e.type(a)) && emit_integer_unary(e, op, a, out)) return true;
-    return done(e.unary(found->second, a));
+    if (!is_float_lane(e.type(a)) && emit_exact_unary(e, op, a, out)) return true;
+    return done(op == "round" ? emit_round(e, node, a) : e.unary(found->second, a));
   }
   auto found = plain_binary().find(op);
   if (found == plain_binary().end()) return false;
   const bool comparison = dtype == DType::kBool;
-  // Arithmetic on bool counts in integers.
-  if (e.type(a) == LaneType::kBool && !comparison) return false;
-  if ((op == "maximum" || op == "minimum") && e.type(a) == LaneType::kBool) {
-    *out = e.binary(op == "maximum" ? TileOp::kOr : TileOp::kAnd, a, b);
-    return true;
+  if (e.type(a) == LaneType::kBool) {
+    // Sums and products of truth values are truth values.
+    if (op == "add" || op == "maximum") return done(e.binary(TileOp::kOr, a, b));
+    if (op == "mul" || op == "minimum") return done(e.binary(TileOp::kAnd, a, b));
   }
   const int result = e.binary(found->second, a, b);
   return comparison ? (*out = result, true) : done(result);

@@ -68,7 +68,7 @@ class PlacedTensor {
   std::vector<std::byte> bytes_;
 };
 
-// A tensor whose odd elements along the last dim are `tensor`, with junk between them.
+// A tensor whose elements 1, 3, 5, ... along the last dim are `tensor`, with junk between them.
 inline HostTensor with_gaps(const HostTensor& tensor) {
   std::vector<int64_t> shape = tensor.shape();
   const int64_t inner = shape.back();
@@ -176,11 +176,12 @@ class SampleProgram {
         const DimExpr size = type.shape.back();
         type.shape.back() = size * 2 + 1;
         Value* wide = module.main.add_input(type, spec.name);
+        // Written so that the size is `size` again, not an expression that equals it.
         KILN_ASSIGN_OR_RETURN(
             Node * slice, module.main.create(OpRegistry::global().get("slice"), {wide},
                                              {{"axis", int64_t{rank - 1}},
-                                              {"start", DimExpr(1)},
-                                              {"end", size * 2 + 1},
+                                              {"start", DimExpr(size.is_value(0) ? 0 : 1)},
+                                              {"end", size * 2},
                                               {"step", DimExpr(2)}}));
         operand = slice->result();
       } else {

@@ -169,6 +169,28 @@ void cubic_weights(T t, T* w) {
   w[3] = far(2 - t);
 }
 
+// The input element of output element `o` in the nearest modes. Rounding decides here, so this has
+// the single precision of torch's kernels for contiguous tensors, whatever the dtype.
+int64_t nearest_of(const ResizeParams& p, int d, int64_t o) {
+  const int64_t in = p.in_sizes[d], out = p.out_sizes[d];
+  if (p.mode == ResizeMode::kNearest && p.spatial_rank == 2) {  // the sizes go before the scale
+    if (out == in) return o;
+    if (out == 2 * in) return o / 2;
+  }
+  const float step = p.scale_factors[d] > 0 ? static_cast<float>(1.0 / p.scale_factors[d])
+                                            : static_cast<float>(in) / static_cast<float>(out);
+  float at;
+  if (p.mode == ResizeMode::kNearest) {
+    at = static_cast<float>(o) * step;
+  } else if (p.spatial_rank == 2) {
+    at = static_cast<float>((static_cast<double>(o) + 0.5) * step);
+  } else {
+    const float centre = std::fma(step, static_cast<float>(o) + 0.5f, -0.5f);
+    at = centre + 0.5f;
+  }
+  return std::min(static_cast<int64_t>(std::floor(at)), in - 1);
+}
+
 template <class T>
 void fill_taps(const ResizeParams& p, int d, ResizeTap<T>* taps) {
   const int64_t in = p.in_sizes[d], stride = p.in_strides[2 + d];
@@ -176,8 +198,13 @@ void fill_taps(const ResizeParams& p, int d, ResizeTap<T>* taps) {
   for (int64_t o = 0; o < p.out_sizes[d]; ++o) {
     const T out = static_cast<T>(o);
     if (p.mode == ResizeMode::kNearest || p.mode == ResizeMode::kNearestExact) {
-      const T at = p.mode == ResizeMode::kNearest ? out * step : (out + T(0.5)) * step;
-      *taps++ = {std::min(static_cast<int64_t>(std::floor(at)), in - 1) * stride, T(1)};
+      *taps++ = {nearest_of(p, d, o) * stride, T(1)};
+      continue;
+    }
+    if (p.mode == ResizeMode::kLinear && in == p.out_sizes[d]) {
+      // An axis that keeps its size is copied, whatever the user's scale.
+      *taps++ = {o * stride, T(1)};
+      *taps++ = {o * stride, T(0)};
       continue;
     }
     T at = p.align_corners ? step * out : step * (out + T(0.5)) - T(0.5);
