@@ -237,10 +237,10 @@ TEST_F(DnnlHostileParams, Pool) {
   EXPECT_EQ(set("kind", Json("median")), "K3220");
   EXPECT_EQ(set("kernel", two(-1, 3)), "K3220");
   EXPECT_EQ(set("kernel", Json(std::vector<int64_t>{3})), "K3220");
-  EXPECT_EQ(set("kernel", two(1000, 1000)), "K3221");
+  EXPECT_EQ(set("kernel", two(1 << 20, 1 << 20)), "");  // windows that hang over the end
   EXPECT_EQ(set("stride", two(0, 1)), "K3220");
   EXPECT_EQ(set("stride", two(1, 1)), "K3221");
-  EXPECT_EQ(set("dilation", two(1 << 20, 1 << 20)), "K3221");
+  EXPECT_EQ(set("dilation", two(1 << 20, 1 << 20)), "");
   EXPECT_EQ(set("padding", two(3, 3)), "K3221");
   EXPECT_EQ(set("padding", two(int64_t{1} << 40, 1)), "K3220");
   EXPECT_EQ(outcome(p, [](EnginePlan& plan) {
