@@ -325,9 +325,18 @@ KILN_ATEN_RULE(msort, "aten::msort(Tensor self) -> Tensor");
 void topk(ImportCall& call) {
   Value* x = call.tensor(0);
   if (rank_of(x) == 0) return scalar_sort(call);
-  Node* node = call.emit_node("topk", {x}, {{"k", call.dim(1)},
-                                            {"axis", call.axis(2, rank_of(x))},
-                                            {"largest", call.boolean(3)},
+  const int64_t axis = call.axis(2, rank_of(x));
+  const DimExpr k = call.dim(1), size = size_of(call, x, axis);
+  const bool largest = call.boolean(3);
+  if (!(size - k).is_constant()) {
+    // The op wants to see that k fits; where only the ranges of the symbols say so, sort and cut.
+    if (!(smaller(call, k, size) == k)) call.refuse("k may be larger than the axis", "K1303");
+    Node* sorted = call.emit_node("sort", {x}, {{"axis", axis}, {"descending", largest}});
+    call.result(emit_slice(call, sorted->result(0), axis, 0, k));
+    call.result(emit_slice(call, sorted->result(1), axis, 0, k));
+    return;
+  }
+  Node* node = call.emit_node("topk", {x}, {{"k", k}, {"axis", axis}, {"largest", largest},
                                             {"sorted", call.boolean(4)}});
   call.result(node->result(0));
   call.result(node->result(1));
