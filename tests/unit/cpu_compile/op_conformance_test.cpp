@@ -1,7 +1,8 @@
 // Every sample of every op, compiled for the CPU and run, against the op's reference.
 //
-// Inputs lie contiguously, in reverse order of dims, and with gaps; symbolic samples also run at a
-// second set of sizes on the same engine. What the backend refuses is listed here with the reason,
+// Inputs lie contiguously, in reverse order of dims, with gaps, or are weights; symbolic samples also
+// run at a second set of sizes on the same engine. Then what the library computes runs once more on
+// Kiln's own kernels. What the backend refuses is listed here with the reason,
 // and an entry that is no longer true fails.
 #include <gtest/gtest.h>
 
@@ -153,6 +154,33 @@ void expect_reference(SampleProgram& program, Node& reference, const SampleData&
   }
 }
 
+void compare_sample(const OpDef& op, const OpSample& sample, InputForm form,
+                    std::unique_ptr<Backend> backend) {
+  SCOPED_TRACE(op.name + ": " + sample.why + ", form " + std::to_string(static_cast<int>(form)));
+  Result<SampleGraph> graph = make_sample_graph(op, sample);
+  ASSERT_TRUE(graph.ok());
+  Result<SampleData> data = make_sample_data(sample, kSeed);
+  ASSERT_TRUE(data.ok()) << data.status().to_string();
+  // One thread and more than there are cores.
+  const int threads = form == InputForm::kGaps ? 1 : 3;
+  auto program = SampleProgram::make(op, sample, form, threads, std::move(backend), &*data);
+  ASSERT_TRUE(program.ok()) << program.status().to_string();
+  expect_reference(**program, *graph->node, *data, sample.tolerance);
+  if (data->symbols.empty() || (*program)->has_weights()) return;
+
+  // The same program at other sizes, each of them odd.
+  SymbolValues larger;
+  for (const auto& [name, value] : data->symbols) larger[name] = (value + 4) | 1;
+  const OpSample constant = at_sizes(sample, larger);
+  Result<SampleGraph> concrete = make_sample_graph(op, constant);
+  if (!concrete.ok()) return;  // sizes that the op does not take
+  Result<SampleData> more = make_sample_data(constant, kSeed + 1);
+  ASSERT_TRUE(more.ok()) << more.status().to_string();
+  more->symbols = larger;
+  SCOPED_TRACE("second sizes");
+  expect_reference(**program, *concrete->node, *more, sample.tolerance);
+}
+
 TEST_P(CpuOpConformance, SamplesMatchTheReference) {
   const OpDef& op = *GetParam();
   int compared = 0, excepted = 0;
@@ -161,35 +189,26 @@ TEST_P(CpuOpConformance, SamplesMatchTheReference) {
       ++excepted;
       continue;
     }
-    for (InputForm form : {InputForm::kContiguous, InputForm::kReversed, InputForm::kGaps}) {
-      SCOPED_TRACE(op.name + ": " + sample.why + ", form " +
-                   std::to_string(static_cast<int>(form)));
-      // One thread and more than there are cores.
-      const int threads = form == InputForm::kGaps ? 1 : 3;
-      auto program = SampleProgram::make(op, sample, form, threads);
-      ASSERT_TRUE(program.ok()) << program.status().to_string();
-      Result<SampleGraph> graph = make_sample_graph(op, sample);
-      ASSERT_TRUE(graph.ok());
-      Result<SampleData> data = make_sample_data(sample, kSeed);
-      ASSERT_TRUE(data.ok()) << data.status().to_string();
-      expect_reference(**program, *graph->node, *data, sample.tolerance);
+    for (InputForm form : {InputForm::kContiguous, InputForm::kReversed, InputForm::kGaps,
+                           InputForm::kWeights}) {
+      compare_sample(op, sample, form, make_cpu_backend(DeviceSpec::host()));
       ++compared;
-      if (data->symbols.empty()) continue;
-
-      // The same program at other sizes, each of them odd.
-      SymbolValues larger;
-      for (const auto& [name, value] : data->symbols) larger[name] = (value + 4) | 1;
-      const OpSample constant = at_sizes(sample, larger);
-      Result<SampleGraph> concrete = make_sample_graph(op, constant);
-      if (!concrete.ok()) continue;  // sizes that the op does not take
-      Result<SampleData> more = make_sample_data(constant, kSeed + 1);
-      ASSERT_TRUE(more.ok()) << more.status().to_string();
-      more->symbols = larger;
-      SCOPED_TRACE("second sizes");
-      expect_reference(**program, *concrete->node, *more, sample.tolerance);
     }
   }
   EXPECT_GT(compared + excepted, 0);
+}
+
+// What the library computes elsewhere, on a machine without it.
+TEST_P(CpuOpConformance, OwnKernelsMatchTheReference) {
+  const OpDef& op = *GetParam();
+  for (const OpSample& sample : op.samples()) {
+    const DType dtype = sample_dtype(op, sample);
+    if (!op.has(kAnchor) && op.name.find("_pool") == std::string::npos) continue;
+    if (dtype != DType::kF32 && dtype != DType::kF64) continue;
+    for (InputForm form : {InputForm::kContiguous, InputForm::kReversed, InputForm::kGaps}) {
+      compare_sample(op, sample, form, std::make_unique<OwnKernelsBackend>());
+    }
+  }
 }
 
 std::string param_name(const testing::TestParamInfo<const OpDef*>& info) {

@@ -1,6 +1,7 @@
 // One op's sample as a program on the CPU backend, for tests.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <set>
@@ -20,7 +21,33 @@ namespace kiln {
 enum class InputForm : uint8_t {
   kContiguous,
   kReversed,  // dims stored in reverse order: the program is captured so, nothing is copied
-  kGaps       // every other element along the last dim of a larger tensor
+  kGaps,      // every other element along the last dim of a larger tensor
+  kWeights    // all but the first operand are weights, where their shapes are concrete
+};
+
+// Kiln's own kernels alone, as on a machine without the library.
+class OwnKernelsBackend : public Backend {
+ public:
+  OwnKernelsBackend() {
+    for (auto make : {make_attention_provider, make_tile_provider, make_indexing_provider,
+                      make_movement_provider, make_pool_provider, make_gemm_provider}) {
+      providers_.push_back(make());
+    }
+  }
+  std::string target() const override { return device_.target(); }
+  const std::vector<std::unique_ptr<KernelProvider>>& providers() override { return providers_; }
+  const DeviceSpec& device() const override { return device_; }
+  Status supports(Node& node) override {
+    Candidates candidates;
+    for (const auto& provider : providers_) provider->candidates(node, device_, candidates);
+    if (!candidates.tactics.empty()) return {};
+    return Status::error("K2401", "no kernel of our own");
+  }
+  int epilogue_length(Node&, const std::vector<Node*>&) override { return 0; }
+
+ private:
+  DeviceSpec device_ = DeviceSpec::host();
+  std::vector<std::unique_ptr<KernelProvider>> providers_;
 };
 
 // A tensor in memory of its own, dense in any order of dims.
@@ -87,18 +114,28 @@ inline HostTensor with_gaps(const HostTensor& tensor) {
 
 class SampleProgram {
  public:
-  // Compiles one node of `op`. Symbols that no input shape determines get an input of their own.
+  // Compiles one node of `op`. `weights` has the values for kWeights. Symbols that no input shape determines get an input of their own.
   static Result<std::unique_ptr<SampleProgram>> make(const OpDef& op, const OpSample& sample,
-                                                     InputForm form, int threads) {
+                                                     InputForm form, int threads,
+                                                     std::unique_ptr<Backend> backend,
+                                                     const SampleData* weights = nullptr) {
     std::unique_ptr<SampleProgram> program(new SampleProgram(form));
-    program->build_.backend = make_cpu_backend(DeviceSpec::host());
+    program->build_.backend = std::move(backend);
     program->build_.module = std::make_unique<Module>();
     KILN_RETURN_IF_ERROR(program->add_node(op, sample));
+    std::vector<WeightBytes> bytes;
+    for (size_t i : program->weight_operands_) {
+      program->weights_.push_back(*weights->operands[i]);
+    }
+    for (const HostTensor& weight : program->weights_) {
+      bytes.push_back({weight.bytes(), weight.num_bytes(), nullptr});
+    }
     KILN_RETURN_IF_ERROR(kiln::verify(*program->build_.module));
     KILN_RETURN_IF_ERROR(run_lowering_phases(program->build_));
     EngineOptions options;
     options.threads = threads;
-    KILN_ASSIGN_OR_RETURN(program->engine_, Engine::create(program->build_.plan, {}, options));
+    KILN_ASSIGN_OR_RETURN(program->engine_,
+                          Engine::create(program->build_.plan, std::move(bytes), options));
     program->context_ = std::make_unique<ExecutionContext::Impl>(program->engine_);
     return program;
   }
@@ -112,7 +149,7 @@ class SampleProgram {
   Result<std::vector<HostTensor>> run(const SampleData& data) {
     std::vector<PlacedTensor> placed;
     for (size_t i = 0; i < data.operands.size(); ++i) {
-      if (!data.operands[i]) continue;
+      if (!data.operands[i] || weight_operands_.contains(i)) continue;
       const HostTensor& tensor = *data.operands[i];
       if (form_ == InputForm::kGaps && tensor.rank() > 0) {
         placed.emplace_back(with_gaps(tensor), std::vector<int>());
@@ -152,7 +189,7 @@ class SampleProgram {
     for (const StepDesc& step : build_.plan.main.steps) text += (text.empty() ? "" : " ") + step.kind;
     return text;
   }
-  const EnginePlan& plan() const { return build_.plan; }
+  bool has_weights() const { return !weight_operands_.empty(); }
 
  private:
   explicit SampleProgram(InputForm form) : form_(form) {}
@@ -169,6 +206,14 @@ class SampleProgram {
       TensorType type = sample.operands[i]->tensor();
       for (const DimExpr& dim : type.shape) dim.collect_symbols(symbols);
       const int rank = type.rank();
+      if (form_ == InputForm::kWeights && i > 0 && is_concrete(type.shape)) {
+        Weight weight;
+        weight.name = "w" + std::to_string(i);
+        weight.type = type;
+        operands.push_back(module.constant_for(module.add_weight(std::move(weight))));
+        weight_operands_.insert(i);
+        continue;
+      }
       InputSpec spec;
       spec.name = "x" + std::to_string(i);
       Value* operand = nullptr;
@@ -215,8 +260,15 @@ class SampleProgram {
     return {};
   }
 
+  static bool is_concrete(const Shape& shape) {
+    return std::all_of(shape.begin(), shape.end(),
+                       [](const DimExpr& dim) { return dim.is_constant(); });
+  }
+
   InputForm form_;
   Build build_;
+  std::set<size_t> weight_operands_;
+  std::vector<HostTensor> weights_;
   std::vector<std::string> symbol_inputs_;
   std::shared_ptr<Engine> engine_;
   std::unique_ptr<ExecutionContext::Impl> context_;
