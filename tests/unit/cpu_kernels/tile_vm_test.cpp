@@ -188,6 +188,68 @@ TEST(TileVm, OperandKinds) {
   });
 }
 
+// The rewrites of tile_vm_simplify.h against plain arithmetic: softmax and layer norm over rows that
+// lie either way in memory.
+TEST(TileVm, NormalisationsMatchDoublePrecision) {
+  cpu::for_each_simd_target([] {
+    for (const bool transposed : {false, true}) {
+      for (int64_t n : {1, 7, 49, 768, 30000}) {
+        CodeBuilder builder(2, 1);
+        const int32_t x = builder.load(builder.input(DType::kF32));
+        const int32_t e = builder.op(
+            TileOp::kExp, {builder.op(TileOp::kSub, {x, builder.op(TileOp::kReduceMax, {x})})});
+        builder.store(builder.output(DType::kF32),
+                      builder.op(TileOp::kDiv, {e, builder.op(TileOp::kReduceSum, {e})}));
+        const int32_t count =
+            builder.op(TileOp::kReduceSum, {builder.constant(LaneType::kF32, 1)});
+        const int32_t mean =
+            builder.op(TileOp::kDiv, {builder.op(TileOp::kReduceSum, {x}), count});
+        const int32_t centered = builder.op(TileOp::kSub, {x, mean});
+        const int32_t variance = builder.op(
+            TileOp::kDiv, {builder.op(TileOp::kReduceSum,
+                                      {builder.op(TileOp::kMul, {centered, centered})}),
+                           count});
+        const int32_t scale = builder.op(
+            TileOp::kRsqrt,
+            {builder.op(TileOp::kAdd, {variance, builder.constant(LaneType::kF32, 1e-5)})});
+        const int32_t normal = builder.op(TileOp::kMul, {centered, scale});
+        const int32_t weighted =
+            builder.op(TileOp::kMul, {normal, builder.load(builder.input(DType::kF32))});
+        builder.store(builder.output(DType::kF32),
+                      builder.op(TileOp::kAdd, {weighted, builder.load(1)}));
+        const int64_t rows = n == 30000 ? 9 : 33;
+        Case test = contiguous_case(builder.code, {rows, n});
+        test.binding.accesses[2].strides = test.binding.accesses[3].strides = {0, 1};
+        if (transposed)
+          for (size_t a : {0, 1, 4}) test.binding.accesses[a].strides = {1, rows};
+        std::mt19937 random(1);
+        std::uniform_real_distribution<double> uniform(-3, 3);
+        for (Operand& operand : test.inputs)
+          for (int64_t i = 0; i < operand.elements(); ++i) operand.set(i, uniform(random));
+        auto actual = run_case(test);
+        ASSERT_TRUE(actual.ok()) << actual.status().to_string();
+        for (int64_t r = 0; r < rows; ++r) {
+          const auto at = [&](int64_t c) { return transposed ? c * rows + r : r * n + c; };
+          double sum = 0, total = 0, squares = 0;
+          for (int64_t c = 0; c < n; ++c) {
+            sum += std::exp(test.inputs[0].get(at(c)));
+            total += test.inputs[0].get(at(c)) / static_cast<double>(n);
+          }
+          for (int64_t c = 0; c < n; ++c)
+            squares += std::pow(test.inputs[0].get(at(c)) - total, 2) / static_cast<double>(n);
+          for (int64_t c = 0; c < n; ++c) {
+            const double value = test.inputs[0].get(at(c)), weight = test.inputs[1].get(c);
+            ASSERT_NEAR((*actual)[0].get(at(c)) / (std::exp(value) / sum), 1, 2e-6);
+            ASSERT_NEAR((*actual)[1].get(at(c)),
+                        (value - total) / std::sqrt(squares + 1e-5) * weight + weight,
+                        n == 1 ? 1e-3 : 1e-5);
+          }
+        }
+      }
+    }
+  });
+}
+
 TEST(TileVm, PowersWithSpecialExponents) {
   for (double exponent : {2.0, 0.5, -0.5, -1.0, 3.0, 1.5}) {
     CodeBuilder builder(1, 0);
