@@ -11,17 +11,24 @@ namespace kiln::tool {
 
 struct Arguments {
   std::vector<std::string> words;
-  std::map<std::string, std::string> options;  // "json" -> "" for flags
+  // Values in the order given: "json" -> {""} for flags, "input" -> {"a.npy", "b.npy"}.
+  std::map<std::string, std::vector<std::string>> options;
 
   bool has(const std::string& name) const { return options.contains(name); }
+  // The last value given, or `otherwise`.
   std::string get(const std::string& name, const std::string& otherwise = {}) const;
+  // All values given, in order.
+  std::vector<std::string> all(const std::string& name) const;
   // K1002 when it is no integer in [low, high].
   Result<int> integer(const std::string& name, int otherwise, int low, int high) const;
+  // K1002 when it is no number of seconds in [low, high].
+  Result<double> number(const std::string& name, double otherwise, double low, double high) const;
 };
 
-// `flags` take no value, `valued` take one ("--name value" or "--name=value"). K1001 for others,
-// with the nearest known name.
-Result<Arguments> parse_arguments(int argc, char** argv, int first,
+// `flags` take no value, `valued` take one ("--name value" or "--name=value") and may be repeated.
+// "-h" counts as "--help". K1001 for others, with the nearest known name; K1002 for a value where
+// none belongs and for a missing one.
+Result<Arguments> parse_arguments(const std::vector<std::string>& words,
                                   const std::vector<std::string>& flags,
                                   const std::vector<std::string>& valued);
 
