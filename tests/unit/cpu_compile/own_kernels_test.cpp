@@ -91,17 +91,17 @@ TEST(OwnKernels, AttentionReadsPackedProjection) {
   auto built = build_text(R"(
     symbols { b in [1, 9] s in [1, 99] }
     main(%x: f32[?b,?s,96], %m: bool[?b,1,1,?s]) {
-      %0 = reshape(%x) {shape=[b,s,3,4,8]} : f32[?b,?s,3,4,8]
+      %0 = reshape(%x) {shape=[?b,?s,3,4,8]} : f32[?b,?s,3,4,8]
       %1 = permute(%0) {order=[2,0,3,1,4]} : f32[3,?b,4,?s,8]
       %2 = slice(%1) {axis=0,start=0,end=1} : f32[1,?b,4,?s,8]
-      %3 = reshape(%2) {shape=[b,4,s,8]} : f32[?b,4,?s,8]
+      %3 = reshape(%2) {shape=[?b,4,?s,8]} : f32[?b,4,?s,8]
       %4 = slice(%1) {axis=0,start=1,end=2} : f32[1,?b,4,?s,8]
-      %5 = reshape(%4) {shape=[b,4,s,8]} : f32[?b,4,?s,8]
+      %5 = reshape(%4) {shape=[?b,4,?s,8]} : f32[?b,4,?s,8]
       %6 = slice(%1) {axis=0,start=2,end=3} : f32[1,?b,4,?s,8]
-      %7 = reshape(%6) {shape=[b,4,s,8]} : f32[?b,4,?s,8]
+      %7 = reshape(%6) {shape=[?b,4,?s,8]} : f32[?b,4,?s,8]
       %8 = attention(%3, %5, %7, %m) : f32[?b,4,?s,8]
       %9 = permute(%8) {order=[0,2,1,3]} : f32[?b,?s,4,8]
-      %10 = reshape(%9) {shape=[b,s,32]} : f32[?b,?s,32]
+      %10 = reshape(%9) {shape=[?b,?s,32]} : f32[?b,?s,32]
       %11 = relu(%10) : f32[?b,?s,32]
       return %11
     })");
