@@ -202,6 +202,12 @@ class CaptureBuilder::Impl {
     Built built;
     CallArg::List filled = args;
     KILN_RETURN_IF_ERROR(fill_defaults(rule.schema, filled));
+    // Rules may then rely on the results that their schema names.
+    const std::vector<SchemaArgument>& results = rule.schema.results;
+    const bool lists = results.size() == 1 && results[0].type.ends_with("[]");
+    if (!lists && captured.size() != results.size()) {
+      return Status::error("K1305", "capture gives another number of results than the schema");
+    }
     ImportCall call(*module_, rule.schema, std::move(filled), values, captured, origin);
     try {
       rule.run(call);

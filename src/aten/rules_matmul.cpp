@@ -179,8 +179,13 @@ void tensordot(ImportCall& call) {
   Value *a = call.tensor(0), *b = call.tensor(1);
   std::vector<int64_t> axes_a = call.integers(2), axes_b = call.integers(3);
   if (axes_a.size() != axes_b.size()) call.refuse("dims differ in length");
-  for (int64_t& axis : axes_a) axis = ImportCall::wrap_axis(axis, rank_of(a));
-  for (int64_t& axis : axes_b) axis = ImportCall::wrap_axis(axis, rank_of(b));
+  for (size_t i = 0; i < axes_a.size(); ++i) {
+    axes_a[i] = ImportCall::wrap_axis(axes_a[i], rank_of(a));
+    axes_b[i] = ImportCall::wrap_axis(axes_b[i], rank_of(b));
+    if (axes_a[i] < 0 || axes_b[i] < 0) call.refuse("dim is out of range");
+    size_of(call, a, axes_a[i]);  // refuses axes that there are not
+    size_of(call, b, axes_b[i]);
+  }
   Shape shape;
   auto others = [&](Value* x, const std::vector<int64_t>& axes) {
     std::vector<int64_t> rest;

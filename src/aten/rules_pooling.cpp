@@ -72,11 +72,12 @@ void adaptive_avg_pool(ImportCall& call) {
   if (rank < kSpatial) call.refuse("x has too few axes");
   std::vector<DimExpr> size = call.dims(1);
   if (size.size() == 1) size.resize(kSpatial, size[0]);
+  if (size.size() != kSpatial) call.refuse("output_size has the wrong length");
   bool to_one = true;
   std::vector<int64_t> axes;
   for (int i = 0; i < kSpatial; ++i) {
     axes.push_back(rank - kSpatial + i);
-    to_one = to_one && size.at(static_cast<size_t>(i)).is_value(1);
+    to_one = to_one && size[static_cast<size_t>(i)].is_value(1);
   }
   call.result(to_one ? emit_reduce(call, "reduce_mean", x, axes, true)
                      : call.emit("adaptive_avg_pool", {x}, {{"output_size", size}}));

@@ -132,7 +132,7 @@ std::vector<int64_t> with_leading_axes(size_t leading, const std::vector<int64_t
 void pixel_shuffle(ImportCall& call) {
   Value* x = call.tensor(0);
   const int64_t r = call.integer(1);
-  if (rank_of(x) < 3 || r < 1) call.refuse("pixel shuffle of less than an image");
+  if (rank_of(x) < 3 || r < 1 || r > 1024) call.refuse("pixel shuffle of less than an image");
   const size_t leading = x->shape().size() - 3;
   const DimExpr height = size_of(call, x, -2), width = size_of(call, x, -1);
   DimExpr channels;
@@ -150,7 +150,7 @@ KILN_ATEN_RULE(pixel_shuffle, "aten::pixel_shuffle(Tensor self, int upscale_fact
 void pixel_unshuffle(ImportCall& call) {
   Value* x = call.tensor(0);
   const int64_t r = call.integer(1);
-  if (rank_of(x) < 3 || r < 1) call.refuse("pixel unshuffle of less than an image");
+  if (rank_of(x) < 3 || r < 1 || r > 1024) call.refuse("pixel unshuffle of less than an image");
   const size_t leading = x->shape().size() - 3;
   const DimExpr channels = size_of(call, x, -3);
   DimExpr height, width;

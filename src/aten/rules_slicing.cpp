@@ -96,9 +96,13 @@ void chunk(ImportCall& call) {
   const DimExpr size = size_of(call, x, call.axis(2, rank_of(x)));
   const int64_t chunks = call.integer(1);
   if (chunks < 1) call.refuse("chunk into no parts");
+  // A symbolic size is cut as capture saw it.
+  const auto axis = static_cast<size_t>(call.axis(2, rank_of(x)));
+  if (call.num_results() == 0 || call.captured().tensor().shape.size() <= axis) {
+    call.refuse("chunk into no parts");
+  }
   split_evenly(call, size.is_constant() ? DimExpr::floordiv(size + (chunks - 1), chunks)
-                                        : call.captured().tensor().shape.at(static_cast<size_t>(
-                                              call.axis(2, rank_of(x)))));
+                                        : call.captured().tensor().shape[axis]);
 }
 KILN_ATEN_RULE(split,
                "aten::split.Tensor(Tensor(a -> *) self, SymInt split_size, int dim=0) -> "

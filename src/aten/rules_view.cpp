@@ -188,7 +188,8 @@ void movedim(ImportCall& call) {
   size_t next = 0;
   for (int64_t& axis : order) {
     if (axis >= 0) continue;
-    while (moved[next]) ++next;
+    while (next < moved.size() && moved[next]) ++next;
+    if (next == moved.size()) call.refuse("destination is named twice");
     axis = static_cast<int64_t>(next++);
   }
   call.result(emit_permute(call, x, order));

@@ -82,7 +82,10 @@ Value* emit_permute(ImportCall& call, Value* x, const std::vector<int64_t>& orde
 
 Value* emit_transpose(ImportCall& call, Value* x, int64_t a, int64_t b) {
   std::vector<int64_t> order = all_axes(x);
-  if (a != b) std::swap(order.at(static_cast<size_t>(a)), order.at(static_cast<size_t>(b)));
+  if (a == b) return x;
+  size_of(call, x, a);  // refuses axes that x lacks
+  size_of(call, x, b);
+  std::swap(order[static_cast<size_t>(a)], order[static_cast<size_t>(b)]);
   return emit_permute(call, x, order);
 }
 
@@ -93,6 +96,7 @@ Value* emit_expand(ImportCall& call, Value* x, const Shape& shape) {
 
 Value* emit_unsqueeze(ImportCall& call, Value* x, int64_t axis) {
   Shape shape = x->shape();
+  if (axis < 0 || axis > rank_of(x)) call.refuse("dim is out of range: " + std::to_string(axis));
   shape.insert(shape.begin() + axis, DimExpr(1));
   return call.emit("reshape", {x}, {{"shape", shape}});
 }

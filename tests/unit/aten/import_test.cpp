@@ -52,6 +52,41 @@ TEST(Import, ResultThatDiffersFromCaptureIsRefused) {
   EXPECT_EQ(p.last_record().code, "K1305");
 }
 
+// Captures also come from files.
+TEST(Import, NonsenseIsRefusedNotRead) {
+  Program p;
+  Handle x = p.input("x", meta({"2", "3"}));
+  Handle scalar = p.input("scalar", meta({}));
+  auto refused = [&](const std::string& name, std::vector<CaptureArg> args,
+                     std::vector<CaptureMeta> results) {
+    p.calls(name, args, results);
+    EXPECT_FALSE(p.last_record().native) << name;
+  };
+  const CaptureMeta m = meta({"2", "3"});
+  refused("aten::relu", {v(x)}, {});
+  refused("aten::relu", {v(x)}, {m, m});
+  refused("aten::relu", {num(3)}, {m});
+  refused("aten::cat", {v(x), num(7)}, {m});
+  refused("aten::stack", {list({v(x), v(scalar)}), num(2)}, {meta({"2", "3", "2"})});
+  refused("aten::transpose.int", {v(x), num(0), num(5)}, {m});
+  refused("aten::permute", {v(x), nums({0, 0})}, {m});
+  refused("aten::movedim.intlist", {v(x), nums({0, 1}), nums({1, 1})}, {m});
+  refused("aten::select.int", {v(scalar), num(0), num(0)}, {meta({})});
+  refused("aten::rot90", {v(x), num(1), nums({0, 9})}, {m});
+  refused("aten::tensordot", {v(x), v(x), nums({9}), nums({0})}, {m});
+  refused("aten::adaptive_avg_pool2d", {v(x), nums({1, 1, 1})}, {m});
+  refused("aten::chunk", {v(x), num(0), num(0)}, {m});
+  refused("aten::unflatten.int", {v(scalar), num(0), nums({2})}, {m});
+  refused("aten::pixel_shuffle", {v(x), num(4000000000)}, {m});
+  refused("aten::einsum", {str("ijk->i"), list({v(x)})}, {m});
+  refused("aten::einsum", {str("...ijk->i"), list({v(x)})}, {m});
+  refused("aten::outer", {v(scalar), v(scalar)}, {m});
+  refused("aten::view", {v(x), nums({-1, -1})}, {m});
+  refused("aten::softmax.int", {v(x), num(2)}, {m});
+  refused("aten::index.Tensor", {v(x), list({none(), none(), v(x)})}, {m});
+  refused("aten::to.device", {v(x), {Device{DeviceKind::kCuda, 0}}, dtype(DType::kF32)}, {m});
+}
+
 TEST(Import, ValuesOfPyTorchMakeFurtherCallsStay) {
   Program p;
   Handle x = p.input("x", meta({"2"}));
