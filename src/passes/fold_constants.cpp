@@ -46,7 +46,9 @@ class Folder {
 
   Result<bool> run() {
     for (Node* node : module_.main.snapshot()) {
-      if (is_dead(*node) || !is_foldable(*node)) continue;
+      if (is_dead(*node)) continue;
+      KILN_ASSIGN_OR_RETURN(const bool splat, make_splat(*node));
+      if (splat || !is_foldable(*node)) continue;
       KILN_ASSIGN_OR_RETURN(const Literal literal, make_literal(*node));
       if (literal == Literal::kRefused || literal == Literal::kMade) continue;
       if (!move(*node)) break;
@@ -80,6 +82,53 @@ class Folder {
     }
     if (node.is("expand")) return out <= in;
     return out <= in || out <= kMaxGrowth;
+  }
+
+  // Elementwise ops on numbers that fill their shapes give such a number, whatever the shape; sums
+  // of zeros along an axis are zeros.
+  Result<bool> make_splat(Node& node) {
+    const bool scan = node.is("cumsum");
+    if ((!node.op->has(kElementwise) && !scan) || node.num_results() != 1) return false;
+    if (node.op->reference == nullptr || !node.bodies.empty()) return false;
+    const TensorType& type = node.result()->tensor();
+    // What is small and of known shape becomes a literal; views of it would become one again.
+    if (static_elements(type.shape, kMaxLiteral) || !type.layout.is_contiguous()) return false;
+    Graph scratch;
+    std::vector<Value*> inputs;
+    std::vector<HostTensor> numbers;
+    for (Value* operand : node.operands()) {
+      const std::optional<Splat> splat = splat_of(module_, operand);
+      if (!splat || (scan && !splat->is(0))) return false;
+      HostTensor number(splat->dtype, {});
+      if (is_float(splat->dtype)) {
+        number.set_double(0, splat->number);
+      } else {
+        number.set_int(0, splat->integer);
+      }
+      numbers.push_back(std::move(number));
+      inputs.push_back(scratch.add_input(Type(splat->dtype, {})));
+    }
+    HostTensor value(type.dtype, {});
+    if (!scan) {
+      Result<Node*> scalar = scratch.create(*node.op, inputs, attrs_of(node));
+      if (!scalar.ok()) return false;
+      std::vector<const HostTensor*> pointers;
+      for (const HostTensor& number : numbers) pointers.push_back(&number);
+      Result<std::vector<HostTensor>> results = interpret(**scalar, pointers, {});
+      if (!results.ok()) return false;
+      value = std::move((*results)[0]);
+    }
+    if (!context_.should_rewrite()) return false;
+    AttrList attrs{{"shape", type.shape}, {"dtype", type.dtype}};
+    if (is_float(type.dtype)) {
+      attrs.emplace_back("value", value.get_double(0));
+    } else {
+      attrs.emplace_back("int_value", value.get_int(0));
+    }
+    Node* full = create_node(module_.main, "full", {}, std::move(attrs), &node, node.origin);
+    module_.main.replace_all_uses(node.result(), full->result());
+    remember(node);
+    return true;
   }
 
   enum class Literal { kMade, kNone, kRefused };

@@ -49,6 +49,7 @@ class FormReader {
       }
       return std::nullopt;
     }
+    if (node->is("concat")) return read_concat(*node, depth);
     if (!node->op->has(kView)) return std::nullopt;
     return read_view(*node, depth);
   }
@@ -90,6 +91,36 @@ class FormReader {
     form.constant = DimExpr(value.get_int(0));
     form.factors[static_cast<size_t>(axis)] = DimExpr(step);
     return form;
+  }
+
+  // Parts that go on where the one before ended.
+  std::optional<IndexForm> read_concat(Node& node, int depth) {
+    const auto axis = static_cast<size_t>(node.get_int("axis"));
+    std::vector<IndexForm> parts;
+    std::optional<DimExpr> step;
+    for (Value* operand : node.operands()) {
+      std::optional<IndexForm> part = read(operand, depth + 1);
+      if (!part) return std::nullopt;
+      // One element has no step of its own.
+      if (!operand->shape()[axis].is_value(1)) {
+        if (step && !(*step == part->factors[axis])) return std::nullopt;
+        step = part->factors[axis];
+      }
+      parts.push_back(std::move(*part));
+    }
+    if (!step) return std::nullopt;
+    IndexForm whole = parts[0];
+    whole.factors[axis] = *step;
+    DimExpr offset = 0;
+    for (size_t i = 0; i < parts.size(); ++i) {
+      IndexForm& part = parts[i];
+      part.factors[axis] = *step;
+      if (!(part.factors == whole.factors) || !(part.constant == whole.constant + *step * offset)) {
+        return std::nullopt;
+      }
+      offset += node.operand(static_cast<int>(i))->shape()[axis];
+    }
+    return whole;
   }
 
   std::optional<IndexForm> read_view(Node& node, int depth) {
@@ -158,12 +189,14 @@ class MaskReader {
       return read(module_.init_value(value), depth + 1);
     }
     if (const std::optional<Splat> splat = splat_of(module_, value)) {
-      return splat->is_true() ? MaskKind::kAllTrue : MaskKind::kUnknown;
+      return splat->is_true() ? MaskKind::kAllTrue : MaskKind::kAllFalse;
     }
     Node* node = value->producer();
     if (node == nullptr) return MaskKind::kUnknown;
     if (node->is("constant")) return read_literal(std::get<HostTensor>(node->attr("value")));
-    if (node->is("le") || node->is("ge") || node->is("lt") || node->is("gt")) return compare(*node);
+    if (node->num_operands() == 2 && node->op->has(kElementwise) && !node->is("mul")) {
+      if (node->operand(0)->dtype() != DType::kBool) return compare_if_known(*node);
+    }
     if (node->is("expand")) return read(node->operand(0), depth + 1);
     if (node->is("reshape") && keeps_matrix(*node)) return read(node->operand(0), depth + 1);
     if (node->is("tril") && node->get_int("diagonal") == 0) {
@@ -180,6 +213,7 @@ class MaskReader {
     if (node->is("logical_and") || node->is("bitwise_and") || node->is("mul")) {
       const MaskKind a = read(node->operand(0), depth + 1);
       const MaskKind b = read(node->operand(1), depth + 1);
+      if (a == MaskKind::kAllFalse || b == MaskKind::kAllFalse) return MaskKind::kAllFalse;
       if (a == MaskKind::kAllTrue || a == b) return b;
       if (b == MaskKind::kAllTrue) return a;
     }
@@ -211,28 +245,61 @@ class MaskReader {
     return MaskKind::kCausal;
   }
 
-  MaskKind compare(Node& node) {
+  MaskKind compare_if_known(Node& node) {
+    for (std::string_view op : {"le", "ge", "lt", "gt", "eq", "ne"}) {
+      if (node.is(op)) return compare(node);
+    }
+    return MaskKind::kUnknown;
+  }
+
+  // a - b over the shape.
+  std::optional<IndexForm> difference_of(Node& node) {
     FormReader reader(module_);
     std::optional<IndexForm> a = reader.read_over(node.operand(0), shape_, 0);
     std::optional<IndexForm> b = reader.read_over(node.operand(1), shape_, 0);
-    if (!a || !b) return MaskKind::kUnknown;
-    // As difference <= 0.
-    IndexForm difference = *a;
-    difference.constant = a->constant - b->constant;
-    for (size_t i = 0; i < shape_.size(); ++i) difference.factors[i] += -b->factors[i];
-    if (node.is("ge") || node.is("gt")) {
-      difference.constant = -difference.constant;
-      for (DimExpr& factor : difference.factors) factor = -factor;
+    if (!a || !b) return std::nullopt;
+    a->constant = a->constant - b->constant;
+    for (size_t i = 0; i < shape_.size(); ++i) a->factors[i] += -b->factors[i];
+    return a;
+  }
+
+  static IndexForm negated(IndexForm form) {
+    form.constant = -form.constant;
+    for (DimExpr& factor : form.factors) factor = -factor;
+    return form;
+  }
+
+  static IndexForm plus(IndexForm form, int64_t n) {
+    form.constant += n;
+    return form;
+  }
+
+  bool negative(const IndexForm& form) {
+    return never_positive(plus(form, 1), shape_, module_.symbols);
+  }
+
+  MaskKind compare(Node& node) {
+    std::optional<IndexForm> difference = difference_of(node);
+    if (!difference) return MaskKind::kUnknown;
+    if (node.is("eq") || node.is("ne")) {
+      const bool same = never_positive(*difference, shape_, module_.symbols) &&
+                        never_positive(negated(*difference), shape_, module_.symbols);
+      const bool apart = negative(*difference) || negative(negated(*difference));
+      if (!same && !apart) return MaskKind::kUnknown;
+      return same == node.is("eq") ? MaskKind::kAllTrue : MaskKind::kAllFalse;
     }
-    if (node.is("lt") || node.is("gt")) difference.constant += 1;
-    if (never_positive(difference, shape_, module_.symbols)) return MaskKind::kAllTrue;
+    // As difference <= 0.
+    if (node.is("ge") || node.is("gt")) difference = negated(*difference);
+    if (node.is("lt") || node.is("gt")) difference->constant += 1;
+    if (never_positive(*difference, shape_, module_.symbols)) return MaskKind::kAllTrue;
+    if (negative(negated(*difference))) return MaskKind::kAllFalse;
     const size_t rank = shape_.size();
-    if (rank < 2 || !difference.constant.is_value(0)) return MaskKind::kUnknown;
+    if (rank < 2 || !difference->constant.is_value(0)) return MaskKind::kUnknown;
     for (size_t i = 0; i + 2 < rank; ++i) {
-      if (!difference.factors[i].is_value(0)) return MaskKind::kUnknown;
+      if (!difference->factors[i].is_value(0)) return MaskKind::kUnknown;
     }
     const bool causal =
-        difference.factors[rank - 1].is_value(1) && difference.factors[rank - 2].is_value(-1);
+        difference->factors[rank - 1].is_value(1) && difference->factors[rank - 2].is_value(-1);
     return causal ? MaskKind::kCausal : MaskKind::kUnknown;
   }
 

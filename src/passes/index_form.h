@@ -23,6 +23,7 @@ std::optional<IndexForm> index_form(Module& module, Value* value, const Shape& s
 enum class MaskKind : uint8_t {
   kUnknown,
   kAllTrue,
+  kAllFalse,
   kCausal  // true where the last index is at most the last but one
 };
 MaskKind mask_kind(Module& module, Value* value, const Shape& shape);

@@ -15,7 +15,9 @@ const std::vector<NamedPipeline>& named_pipelines() {
        "recognize_attention, fold_constants, cse, dce), "
        // A batch norm that no weight took by now never will; and linears are merged when no other
        // pass can make two of them one.
-       "decompose_batch_norm, merge_linears, fix(simplify_views, fold_constants, cse, dce)"},
+       "decompose_batch_norm, merge_linears, "
+       // Once reshapes have met, slices may come between them and what they belong to.
+       "hoist_slices, fix(simplify_views, fold_constants, cse, dce)"},
       {"legalize", "what the backend refuses goes back to PyTorch", "legalize, dce"},
       {"partition", "native ops in few runs between calls of PyTorch", "partition"},
       {"fuse", "memory orders, then fusions",

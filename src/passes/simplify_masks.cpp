@@ -8,9 +8,10 @@
 // becomes
 //   %0 = attention(%q, %k, %v) {is_causal=true} : f32[?b,12,?s,64]
 //
-// A mask that is true everywhere goes, and comparisons that are true everywhere become `full`,
-// which canonicalize drops from an "and". Proofs are those of index_form.h: they hold for every
-// size in the ranges of the symbols; an attention mask that starts at an offset is not causal.
+// A mask that is true everywhere goes, and comparisons that are true everywhere or nowhere become
+// `full`, which canonicalize drops from an "and". Proofs are those of index_form.h: they hold for
+// every size in the ranges of the symbols; an attention mask that starts at an offset is not
+// causal.
 #include "ir/op_def.h"
 #include "passes/index_form.h"
 #include "passes/match.h"
@@ -27,7 +28,8 @@ bool attention_mask(Rewriter& r) {
   scores.back() = keys[keys.size() - 2];
   Value* mask = node.operand(3);
   const MaskKind kind = mask_kind(r.module(), mask, scores);
-  if (kind == MaskKind::kUnknown || !r.allowed()) return false;
+  const bool known = kind == MaskKind::kAllTrue || kind == MaskKind::kCausal;
+  if (!known || !r.allowed()) return false;
   node.set_operand(3, nullptr);
   if (kind == MaskKind::kCausal) node.set_attr("is_causal", true);
   if (mask->producer() != nullptr && is_dead(*mask->producer())) {
@@ -36,20 +38,29 @@ bool attention_mask(Rewriter& r) {
   return true;
 }
 
-bool true_comparison(Rewriter& r) {
+bool decided_comparison(Rewriter& r) {
   Node& node = r.node();
-  if (!node.is("le") && !node.is("lt") && !node.is("ge") && !node.is("gt")) return false;
+  if (node.num_operands() != 2 || node.num_results() != 1 || !node.op->has(kElementwise)) {
+    return false;
+  }
+  if (!node.result()->type.is_tensor() || node.result()->dtype() != DType::kBool ||
+      node.operand(0)->dtype() == DType::kBool) {
+    return false;
+  }
   const Shape& shape = node.result()->shape();
-  if (mask_kind(r.module(), node.result(), shape) != MaskKind::kAllTrue) return false;
+  const MaskKind kind = mask_kind(r.module(), node.result(), shape);
+  if (kind != MaskKind::kAllTrue && kind != MaskKind::kAllFalse) return false;
   if (!node.result()->tensor().layout.is_contiguous() || !r.allowed()) return false;
-  return r.replace(
-      r.create("full", {}, {{"shape", shape}, {"dtype", DType::kBool}, {"int_value", int64_t{1}}}));
+  return r.replace(r.create("full", {},
+                            {{"shape", shape},
+                             {"dtype", DType::kBool},
+                             {"int_value", int64_t{kind == MaskKind::kAllTrue}}}));
 }
 
 }  // namespace
 
 KILN_PASS(simplify_masks, "causal and full attention masks are not computed") {
-  return rewrite_all(module, context, {attention_mask, true_comparison});
+  return rewrite_all(module, context, {attention_mask, decided_comparison});
 }
 
 }  // namespace kiln

@@ -133,12 +133,62 @@ bool sink_below_slice(Rewriter& r) {
   return r.replace(r.create("expand", {x}, {{"shape", node.result()->shape()}}));
 }
 
+// Rows of a table for indices that repeat are rows that repeat.
+bool sink_below_embedding(Rewriter& r) {
+  Node& node = r.node();
+  if (!node.is("embedding") || !node.result()->tensor().layout.is_contiguous()) return false;
+  Node* expand = producer_of(node.operand(1), "expand");
+  if (expand == nullptr || !r.allowed()) return false;
+  Value* rows = r.create_like(node, {node.operand(0), expand->operand(0)});
+  return r.replace(r.create("expand", {rows}, {{"shape", node.result()->shape()}}));
+}
+
+// The source of an expand to the full rank that leaves one axis as it is; null otherwise.
+Value* source_keeping_axis(Value* value, size_t axis) {
+  Node* expand = producer_of(value, "expand");
+  if (expand == nullptr || !value->tensor().layout.is_contiguous()) return nullptr;
+  Value* source = expand->operand(0);
+  if (source->shape().size() != value->shape().size()) return nullptr;
+  return source->shape()[axis] == value->shape()[axis] ? source : nullptr;
+}
+
+// Tensors joined along an axis that none of them repeats, all repeating the others alike.
+bool sink_below_concat(Rewriter& r) {
+  Node& node = r.node();
+  if (!node.is("concat") || !node.result()->tensor().layout.is_contiguous()) return false;
+  const auto axis = static_cast<size_t>(node.get_int("axis"));
+  std::vector<Value*> parts;
+  for (Value* operand : node.operands()) {
+    Value* source = source_keeping_axis(operand, axis);
+    if (source == nullptr) return false;
+    Shape shape = source->shape();
+    if (!parts.empty()) shape[axis] = parts[0]->shape()[axis];
+    if (!parts.empty() && !(shape == parts[0]->shape())) return false;
+    parts.push_back(source);
+  }
+  if (!r.allowed()) return false;
+  return r.replace(
+      r.create("expand", {r.create_like(node, parts)}, {{"shape", node.result()->shape()}}));
+}
+
+bool sink_below_scan(Rewriter& r) {
+  Node& node = r.node();
+  if (!node.is("cumsum") && !node.is("cumprod")) return false;
+  Value* source = source_keeping_axis(node.operand(0), static_cast<size_t>(node.get_int("axis")));
+  if (source == nullptr || !node.result()->tensor().layout.is_contiguous() || !r.allowed()) {
+    return false;
+  }
+  return r.replace(
+      r.create("expand", {r.create_like(node, {source})}, {{"shape", node.result()->shape()}}));
+}
+
 }  // namespace
 
 KILN_PASS(sink_expands, "expand moves behind what can work on the small tensor") {
-  return rewrite_all(module, context,
-                     {sink_below_elementwise, drop_before_attention, sink_below_reshape,
-                      sink_below_permute, sink_below_slice});
+  return rewrite_all(
+      module, context,
+      {sink_below_elementwise, drop_before_attention, sink_below_reshape, sink_below_permute,
+       sink_below_slice, sink_below_embedding, sink_below_concat, sink_below_scan});
 }
 
 }  // namespace kiln
