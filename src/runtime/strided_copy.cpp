@@ -1,8 +1,8 @@
 #include "runtime/strided_copy.h"
 
-#include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "base/check.h"
 
@@ -54,9 +54,12 @@ void strided_copy(const void* source, const int64_t* source_strides, void* targe
     if (dims[i] != 1) loops[count++] = {dims[i], source_strides[i], target_strides[i]};
   }
   // The order of the target, so that writes are sequential; then neighbours merge.
-  std::stable_sort(loops, loops + count, [](const Loop& a, const Loop& b) {
-    return std::llabs(a.target) > std::llabs(b.target);
-  });
+  // Insertion sort: std::stable_sort allocates.
+  for (int i = 1; i < count; ++i) {
+    for (int j = i; j > 0 && std::llabs(loops[j].target) > std::llabs(loops[j - 1].target); --j) {
+      std::swap(loops[j], loops[j - 1]);
+    }
+  }
   int merged = 0;
   for (int i = 1; i < count; ++i) {
     Loop& outer = loops[merged];

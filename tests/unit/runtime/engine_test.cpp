@@ -112,7 +112,8 @@ TEST(Engine, WrongInputs) {
   view.dtype = DType::kI32;
   Status status = context->run({view}, {y.view()});
   EXPECT_EQ(status.code(), "K4102");
-  EXPECT_THAT(status.message(), testing::AllOf(HasSubstr("'x'"), HasSubstr("i32"), HasSubstr("f32")));
+  EXPECT_THAT(status.message(),
+              testing::AllOf(HasSubstr("'x'"), HasSubstr("i32"), HasSubstr("f32")));
   Tensor flat = Tensor::iota({8});
   status = context->run({flat.view()}, {y.view()});
   EXPECT_EQ(status.code(), "K4104");
@@ -161,8 +162,10 @@ TEST(Engine, WrongOutputs) {
 TEST(Engine, HugeSizesAreErrors) {
   auto context = test::context_of(create(double_plan({kS0, kS1})));
   float value = 0;
-  for (const auto& dims : {std::vector<int64_t>{INT64_MAX, 2}, {int64_t{1} << 40, int64_t{1} << 40},
-                           {int64_t{1} << 62, 3}, {int64_t{1} << 47, 1}}) {
+  for (const auto& dims : {std::vector<int64_t>{INT64_MAX, 2},
+                           {int64_t{1} << 40, int64_t{1} << 40},
+                           {int64_t{1} << 62, 3},
+                           {int64_t{1} << 47, 1}}) {
     TensorView view{&value, DType::kF32, Device(), 2, dims.data(), nullptr};
     EXPECT_FALSE(context->run({view}, {view}).ok());
     EXPECT_FALSE(context->run({view}, [&](int, const TensorSpec&, size_t) { return &value; }).ok());
@@ -187,8 +190,8 @@ TEST(Engine, InputsOfAnyStrides) {
     std::vector<float> want;
     for (int64_t i = 0; i < 3; ++i) {
       for (int64_t j = 0; j < 4; ++j) {
-        want.push_back(
-            2 * x.data[static_cast<size_t>(x.offset + i * x.strides[0] + j * x.strides[1])]);
+        want.push_back(2 *
+                       x.data[static_cast<size_t>(x.offset + i * x.strides[0] + j * x.strides[1])]);
       }
     }
     ASSERT_TRUE(context->run({x.view()}, {y.view()}).ok());
@@ -382,7 +385,8 @@ TEST(Engine, LeastRecentlyUsedBindingsGo) {
 TEST(Engine, ContextsShareBindings) {
   auto engine = affine_engine();
   Tensor x = Tensor::iota({2, 4}), y = Tensor::filled({2, 4}, 0);
-  for (int i = 0; i < 3; ++i) ASSERT_TRUE(test::context_of(engine)->run({x.view()}, {y.view()}).ok());
+  for (int i = 0; i < 3; ++i)
+    ASSERT_TRUE(test::context_of(engine)->run({x.view()}, {y.view()}).ok());
   EXPECT_EQ(engine->bindings_made(), 1);
 }
 
@@ -417,7 +421,8 @@ TEST(Engine, FailedUpdateKeepsTheOldWeights) {
   EXPECT_EQ(engine->update_weights({test::weight_bytes(kW)}).code(), "K3106");
   EXPECT_EQ(engine->update_weights({test::weight_bytes({1, 2}), test::weight_bytes(kB)}).code(),
             "K3106");
-  EXPECT_EQ(engine->update_weights({{nullptr, 16, nullptr}, test::weight_bytes(kB)}).code(), "K3106");
+  EXPECT_EQ(engine->update_weights({{nullptr, 16, nullptr}, test::weight_bytes(kB)}).code(),
+            "K3106");
   ASSERT_TRUE(context->run({x.view()}, {y.view()}).ok());
   EXPECT_EQ(y.data, affine(x.data, kW, kB));
 }
@@ -437,11 +442,13 @@ TEST(Engine, WeightsThatDoNotFitThePlan) {
   EXPECT_EQ(Engine::create(affine_plan(), {}, {}).status().code(), "K3106");
   EnginePlan plan = affine_plan();
   plan.weights[0].dims = {int64_t{1} << 40, int64_t{1} << 40};
-  EXPECT_EQ(Engine::create(plan, {test::weight_bytes(kW), test::weight_bytes(kB)}, {}).status().code(),
-            "K3106");
+  EXPECT_EQ(
+      Engine::create(plan, {test::weight_bytes(kW), test::weight_bytes(kB)}, {}).status().code(),
+      "K3106");
   plan.weights[0].dims = {-4};
-  EXPECT_EQ(Engine::create(plan, {test::weight_bytes(kW), test::weight_bytes(kB)}, {}).status().code(),
-            "K3106");
+  EXPECT_EQ(
+      Engine::create(plan, {test::weight_bytes(kW), test::weight_bytes(kB)}, {}).status().code(),
+      "K3106");
 }
 
 TEST(Engine, PackingStepThatDoesNotPack) {
@@ -449,8 +456,8 @@ TEST(Engine, PackingStepThatDoesNotPack) {
   const PlanView x = b.input("x", {});
   b.weight("w", {});
   b.plan.init.slots.push_back({SlotKind::kOutput, DType::kF32, 0, -1, true});
-  b.plan.init.steps.push_back({"copy", {PlanView{0, {}, {}, 0}}, {PlanView{1, {}, {}, 0}},
-                               Json::object(), "", ""});
+  b.plan.init.steps.push_back(
+      {"copy", {PlanView{0, {}, {}, 0}}, {PlanView{1, {}, {}, 0}}, Json::object(), "", ""});
   b.tile("neg", {x}, b.output("y", {}));
   EXPECT_EQ(Engine::create(b.plan, {test::weight_bytes({1})}, {}).status().code(), "K3107");
 }

@@ -44,8 +44,8 @@ TEST(InputSymbols, RangeErrorNamesInputDimValueAndRange) {
   symbols.clear();
   status = solve_symbols(inputs, ranges, {{8, 34}}, symbols);
   EXPECT_EQ(status.code(), "K4105");
-  EXPECT_THAT(status.message(), testing::AllOf(HasSubstr("dim 1"), HasSubstr("is 34"),
-                                               HasSubstr("[4, 32]")));
+  EXPECT_THAT(status.message(),
+              testing::AllOf(HasSubstr("dim 1"), HasSubstr("is 34"), HasSubstr("[4, 32]")));
   symbols.clear();
   EXPECT_TRUE(solve_symbols(inputs, ranges, {{8, 32}}, symbols).ok());
 }
@@ -63,8 +63,8 @@ TEST(InputSymbols, ContradictionNamesWhatItContradicts) {
   SymbolValues symbols;
   const Status status = solve_symbols(inputs, {}, {{3}, {4}}, symbols);
   EXPECT_EQ(status.code(), "K4106");
-  EXPECT_THAT(status.message(),
-              testing::AllOf(HasSubstr("'y' dim 0 is 4"), HasSubstr("expected 3"), HasSubstr("s0")));
+  EXPECT_THAT(status.message(), testing::AllOf(HasSubstr("'y' dim 0 is 4"), HasSubstr("expected 3"),
+                                               HasSubstr("s0")));
 }
 
 TEST(InputSymbols, FixedSize) {
@@ -80,11 +80,14 @@ TEST(InputSymbols, NegativeAndHugeSizes) {
   symbols.clear();
   EXPECT_EQ(solve_symbols({signature("x", {"s0"})}, {}, {{INT64_MIN}}, symbols).code(), "K4105");
   symbols.clear();
-  EXPECT_EQ(solve_symbols({signature("x", {"s0 - 9223372036854775807"})}, {}, {{INT64_MAX}},
-                          symbols).code(), "K4105");
+  EXPECT_EQ(
+      solve_symbols({signature("x", {"s0 - 9223372036854775807"})}, {}, {{INT64_MAX}}, symbols)
+          .code(),
+      "K4105");
   symbols.clear();
   // s0*s0 overflows.
-  EXPECT_FALSE(solve_symbols({signature("x", {"s0", "s0*s0"})}, {}, {{INT64_MAX, 4}}, symbols).ok());
+  EXPECT_FALSE(
+      solve_symbols({signature("x", {"s0", "s0*s0"})}, {}, {{INT64_MAX, 4}}, symbols).ok());
 }
 
 TEST(InputSymbols, DerivedDims) {

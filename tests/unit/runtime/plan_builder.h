@@ -129,8 +129,8 @@ class PlanBuilder {
   int init_input(const std::string& name, const std::vector<int64_t>& dims, DType dtype) {
     plan.weights.push_back({name, dtype, dims});
     const Shape shape(dims.begin(), dims.end());
-    plan.init.slots.push_back({SlotKind::kInput, dtype, num_elements(shape),
-                               static_cast<int>(plan.weights.size()) - 1});
+    plan.init.slots.push_back(
+        {SlotKind::kInput, dtype, num_elements(shape), static_cast<int>(plan.weights.size()) - 1});
     return static_cast<int>(plan.init.slots.size()) - 1;
   }
 };
@@ -159,8 +159,9 @@ struct Tensor {
   }
 
   TensorView view() {
-    return {data.data() + offset, DType::kF32, Device(), static_cast<int>(shape.size()),
-            shape.data(), strides.empty() ? nullptr : strides.data()};
+    return {
+        data.data() + offset,           DType::kF32,  Device(),
+        static_cast<int>(shape.size()), shape.data(), strides.empty() ? nullptr : strides.data()};
   }
 };
 

@@ -89,8 +89,14 @@ const Broken kBroken[] = {
     {"input's signature", [](EnginePlan& p) { p.main.slots[0].num_elements = 3; }},
     {"input's signature", [](EnginePlan& p) { p.main.slots[0].dtype = DType::kF64; }},
     {"output's signature", [](EnginePlan& p) { p.main.slots[5].num_elements = 3; }},
-    {"no permutation", [](EnginePlan& p) { p.inputs[0].order = {0, 0}; }},
-    {"no permutation", [](EnginePlan& p) { p.inputs[0].order = {0, 2}; }},
+    {"no permutation",
+     [](EnginePlan& p) {
+       p.inputs[0].order = {0, 0};
+     }},
+    {"no permutation",
+     [](EnginePlan& p) {
+       p.inputs[0].order = {0, 2};
+     }},
     {"no permutation", [](EnginePlan& p) { p.outputs[0].signature.order = {0}; }},
     {"too many dims", [](EnginePlan& p) { p.inputs[0].dims.assign(17, 1); }},
     {"refers to no input", [](EnginePlan& p) { p.outputs[1].target = 5; }},
@@ -99,10 +105,14 @@ const Broken kBroken[] = {
     {"init plans do not have", [](EnginePlan& p) { p.init.slots[2].kind = SlotKind::kHost; }},
     {"init plans do not have", [](EnginePlan& p) { p.init.slots[2].kind = SlotKind::kObject; }},
     {"calls the host",
-     [](EnginePlan& p) { p.init.steps.push_back({"host.call", {}, {}, Json::object(), "", ""}); }},
+     [](EnginePlan& p) {
+       p.init.steps.push_back({"host.call", {}, {}, Json::object(), "", ""});
+     }},
     {"wrong kind", [](EnginePlan& p) { p.main.steps[0].kind = "host.call"; }},
     {"no such position",
-     [](EnginePlan& p) { p.main.slots.push_back({SlotKind::kObject, DType::kI64, 0, 1000}); }},
+     [](EnginePlan& p) {
+       p.main.slots.push_back({SlotKind::kObject, DType::kI64, 0, 1000});
+     }},
     {"takes a host object", [](EnginePlan& p) { p.main.slots[4].kind = SlotKind::kObject; }},
 };
 
@@ -111,8 +121,8 @@ INSTANTIATE_TEST_SUITE_P(All, PlanVerify, testing::ValuesIn(kBroken));
 TEST(Plan, JsonOfWrongKind) {
   const Json good = to_json(sample());
   ASSERT_TRUE(engine_plan_from_json(good).ok());
-  for (const char* key : {"target", "symbols", "weights", "inputs", "outputs", "constants", "init",
-                          "main"}) {
+  for (const char* key :
+       {"target", "symbols", "weights", "inputs", "outputs", "constants", "init", "main"}) {
     for (const Json& wrong : {Json(), Json(3), Json("text"), Json(Json::Array{Json(1)}),
                               Json(Json::Array{Json("x")}), Json(Json::Array{Json::object()})}) {
       if (good.find(key)->kind() == wrong.kind() && !wrong.is_array()) continue;
