@@ -127,15 +127,24 @@ std::vector<Bench> benches() {
       "tile rank=1 row=0\nin f32 f32\nout f32\n%0 = load.f32 in0\n%1 = load.f32 in1\n"
       "%2 = add.f32 %0 %1\n%3 = relu.f32 %2\nstore.f32 out0 %3\n";
   for (int64_t n : {4096, 100000, 1000000, 16000000})
-    list.push_back({"relu(a+b) " + std::to_string(n), add_relu, {n}, {{1}, {1}, {1}}, {n, n}, {n},
+    list.push_back({"relu(a+b) " + std::to_string(n),
+                    add_relu,
+                    {n},
+                    {{1}, {1}, {1}},
+                    {n, n},
+                    {n},
                     [n](const std::vector<float*>& in, float* out) {
                       for (int64_t i = 0; i < n; ++i) out[i] = std::max(0.f, in[0][i] + in[1][i]);
                     }});
   const std::string bias_gelu =
       "tile rank=2 row=0\nin f32 f32\nout f32\n%0 = load.f32 in0\n%1 = load.f32 in1\n"
       "%2 = add.f32 %0 %1\n%3 = gelu_erf.f32 %2\nstore.f32 out0 %3\n";
-  list.push_back({"bias+gelu 128x3072", bias_gelu, {128, 3072}, {{3072, 1}, {0, 1}, {3072, 1}},
-                  {128 * 3072, 3072}, {128 * 3072},
+  list.push_back({"bias+gelu 128x3072",
+                  bias_gelu,
+                  {128, 3072},
+                  {{3072, 1}, {0, 1}, {3072, 1}},
+                  {128 * 3072, 3072},
+                  {128 * 3072},
                   [](const std::vector<float*>& in, float* out) {
                     for (int r = 0; r < 128; ++r)
                       for (int c = 0; c < 3072; ++c) {
@@ -143,21 +152,28 @@ std::vector<Bench> benches() {
                         out[r * 3072 + c] = 0.5f * x * (1 + std::erf(x * 0.70710678f));
                       }
                   }});
-  const char* unary[] = {"exp", "log", "tanh", "erf", "sigmoid", "gelu_erf", "gelu_tanh", "silu",
-                         "hardswish", "sin", "sqrt", "mish"};
+  const char* unary[] = {"exp",       "log",  "tanh",      "erf", "sigmoid", "gelu_erf",
+                         "gelu_tanh", "silu", "hardswish", "sin", "sqrt",    "mish"};
   for (const char* op : unary)
     list.push_back({std::string("unary ") + op + " 100000",
-                    std::string("tile rank=1 row=0\nin f32\nout f32\n%0 = load.f32 in0\n%1 = ") + op +
-                        ".f32 %0\nstore.f32 out0 %1\n",
-                    {100000}, {{1}, {1}}, {100000}, {100000}});
+                    std::string("tile rank=1 row=0\nin f32\nout f32\n%0 = load.f32 in0\n%1 = ") +
+                        op + ".f32 %0\nstore.f32 out0 %1\n",
+                    {100000},
+                    {{1}, {1}},
+                    {100000},
+                    {100000}});
   const std::string layer_norm =
       "tile rank=2 row=1\nin f32 f32 f32\nout f32\n%0 = load.f32 in0\n%1 = reduce_sum.f32 %0\n"
       "%2 = const.f32 0.0013020833333333333\n%3 = mul.f32 %1 %2\n%4 = sub.f32 %0 %3\n"
       "%5 = mul.f32 %4 %4\n%6 = reduce_sum.f32 %5\n%7 = mul.f32 %6 %2\n%8 = const.f32 1e-05\n"
       "%9 = add.f32 %7 %8\n%10 = rsqrt.f32 %9\n%11 = mul.f32 %4 %10\n%12 = load.f32 in1\n"
       "%13 = load.f32 in2\n%14 = fma.f32 %11 %12 %13\nstore.f32 out0 %14\n";
-  list.push_back({"layer_norm 128x768", layer_norm, {128, 768},
-                  {{768, 1}, {0, 1}, {0, 1}, {768, 1}}, {128 * 768, 768, 768}, {128 * 768},
+  list.push_back({"layer_norm 128x768",
+                  layer_norm,
+                  {128, 768},
+                  {{768, 1}, {0, 1}, {0, 1}, {768, 1}},
+                  {128 * 768, 768, 768},
+                  {128 * 768},
                   [](const std::vector<float*>& in, float* out) {
                     for (int r = 0; r < 128; ++r) {
                       const float* x = in[0] + r * 768;
@@ -181,39 +197,59 @@ std::vector<Bench> benches() {
       "store.f32 out0 %5\n";
   for (int64_t cols : {8, 49, 128, 1000, 50257}) {
     const int64_t rows = cols == 50257 ? 16 : 1536;
-    list.push_back({"softmax " + std::to_string(rows) + "x" + std::to_string(cols), softmax,
-                    {rows, cols}, {{cols, 1}, {cols, 1}}, {rows * cols}, {rows * cols}});
+    list.push_back({"softmax " + std::to_string(rows) + "x" + std::to_string(cols),
+                    softmax,
+                    {rows, cols},
+                    {{cols, 1}, {cols, 1}},
+                    {rows * cols},
+                    {rows * cols}});
   }
   const std::string copy =
       "tile rank=3 row=0\nin f32\nout f32\n%0 = load.f32 in0\nstore.f32 out0 %0\n";
-  list.push_back({"NCHW->NHWC 56x56x256", copy, {56, 56, 256}, {{56, 1, 3136}, {56 * 256, 256, 1}},
-                  {56 * 56 * 256}, {56 * 56 * 256},
+  list.push_back({"NCHW->NHWC 56x56x256",
+                  copy,
+                  {56, 56, 256},
+                  {{56, 1, 3136}, {56 * 256, 256, 1}},
+                  {56 * 56 * 256},
+                  {56 * 56 * 256},
                   [](const std::vector<float*>& in, float* out) {
                     for (int p = 0; p < 3136; ++p)
                       for (int c = 0; c < 256; ++c) out[p * 256 + c] = in[0][c * 3136 + p];
                   }});
-  list.push_back({"heads 128x12x64 -> 12x128x64", copy, {12, 128, 64}, {{64, 768, 1}, {8192, 64, 1}},
-                  {128 * 768}, {128 * 768}});
+  list.push_back({"heads 128x12x64 -> 12x128x64",
+                  copy,
+                  {12, 128, 64},
+                  {{64, 768, 1}, {8192, 64, 1}},
+                  {128 * 768},
+                  {128 * 768}});
   const std::string mean =
       "tile rank=2 row=1\nin f32\nout f32\n%0 = load.f32 in0\n%1 = reduce_sum.f32 %0\n"
       "%2 = const.f32 0.02\n%3 = mul.f32 %1 %2\nstore.f32 out0 %3\n";
-  list.push_back({"avgpool NHWC 49x2048", mean, {2048, 49}, {{1, 2048}, {1, 0}}, {49 * 2048}, {2048}});
-  list.push_back({"avgpool NCHW 2048x49", mean, {2048, 49}, {{49, 1}, {1, 0}}, {49 * 2048}, {2048}});
+  list.push_back(
+      {"avgpool NHWC 49x2048", mean, {2048, 49}, {{1, 2048}, {1, 0}}, {49 * 2048}, {2048}});
+  list.push_back(
+      {"avgpool NCHW 2048x49", mean, {2048, 49}, {{49, 1}, {1, 0}}, {49 * 2048}, {2048}});
   list.push_back({"sum 1e6", mean, {1, 1000000}, {{0, 1}, {0, 0}}, {1000000}, {1}});
   const std::string scale_nchw =
       "tile rank=3 row=0\nin f32 f32 f32\nout f32\n%0 = load.f32 in0\n%1 = load.f32 in1\n"
       "%2 = mul.f32 %0 %1\n%3 = load.f32 in2\n%4 = add.f32 %2 %3\nstore.f32 out0 %4\n";
-  list.push_back({"SE scale+residual NHWC 14x14x480", scale_nchw, {1, 196, 480},
+  list.push_back({"SE scale+residual NHWC 14x14x480",
+                  scale_nchw,
+                  {1, 196, 480},
                   {{0, 480, 1}, {0, 0, 1}, {0, 480, 1}, {0, 480, 1}},
-                  {196 * 480, 480, 196 * 480}, {196 * 480}});
-  list.push_back({"scale+residual NCHW 480x7x7", scale_nchw, {1, 480, 49},
-                  {{0, 49, 1}, {0, 1, 0}, {0, 49, 1}, {0, 49, 1}}, {49 * 480, 480, 49 * 480},
+                  {196 * 480, 480, 196 * 480},
+                  {196 * 480}});
+  list.push_back({"scale+residual NCHW 480x7x7",
+                  scale_nchw,
+                  {1, 480, 49},
+                  {{0, 49, 1}, {0, 1, 0}, {0, 49, 1}, {0, 49, 1}},
+                  {49 * 480, 480, 49 * 480},
                   {49 * 480}});
   const std::string bf16 =
       "tile rank=1 row=0\nin bf16 bf16\nout bf16\n%0 = load.f32 in0\n%1 = load.f32 in1\n"
       "%2 = add.f32 %0 %1\n%3 = relu.f32 %2\nstore.f32 out0 %3\n";
-  list.push_back({"bf16 relu(a+b) 1000000", bf16, {1000000}, {{1}, {1}, {1}}, {1000000, 1000000},
-                  {1000000}});
+  list.push_back(
+      {"bf16 relu(a+b) 1000000", bf16, {1000000}, {{1}, {1}, {1}}, {1000000, 1000000}, {1000000}});
   return list;
 }
 

@@ -165,14 +165,10 @@ LaneType lane_type_of(DType dtype) {
   switch (dtype) {
     case DType::kF32:
     case DType::kF16:
-    case DType::kBF16:
-      return LaneType::kF32;
-    case DType::kF64:
-      return LaneType::kF64;
-    case DType::kBool:
-      return LaneType::kBool;
-    default:
-      return LaneType::kI64;
+    case DType::kBF16: return LaneType::kF32;
+    case DType::kF64: return LaneType::kF64;
+    case DType::kBool: return LaneType::kBool;
+    default: return LaneType::kI64;
   }
 }
 
@@ -187,8 +183,7 @@ const TileOpInfo& tile_op_info(TileOp op) {
 
 int32_t TileCode::memory_instr_count() const {
   int32_t count = 0;
-  for (const TileInstr& instr : instrs)
-    count += tile_op_info(instr.op).kind == TileOpKind::kMemory;
+  for (const TileInstr& instr : instrs) count += tile_op_info(instr.op).kind == TileOpKind::kMemory;
   return count;
 }
 
@@ -225,9 +220,9 @@ Status verify_tile_code(const TileCode& code) {
       const int32_t reg = instr.src[s];
       if (reg >= static_cast<int32_t>(code.registers.size()) || !written[reg])
         return invalid(i, "operand is not defined before");
-      const LaneType expected = instr.op == TileOp::kGather                 ? LaneType::kI64
+      const LaneType expected = instr.op == TileOp::kGather             ? LaneType::kI64
                                 : instr.op == TileOp::kSelect && s == 0 ? LaneType::kBool
-                                                                            : instr.type;
+                                                                        : instr.type;
       if (code.registers[reg] != expected) return invalid(i, "operand has another type");
     }
 

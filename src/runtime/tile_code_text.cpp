@@ -28,8 +28,7 @@ bool parse_prefixed(std::string_view text, std::string_view prefix, int32_t* val
 }
 
 bool parse_lane_type(std::string_view text, LaneType* type) {
-  for (LaneType candidate :
-       {LaneType::kF32, LaneType::kF64, LaneType::kI64, LaneType::kBool})
+  for (LaneType candidate : {LaneType::kF32, LaneType::kF64, LaneType::kI64, LaneType::kBool})
     if (lane_type_name(candidate) == text) return *type = candidate, true;
   return false;
 }
@@ -51,7 +50,8 @@ class Parser {
   Result<TileCode> parse() {
     if (lines_.size() < 3) return error(0, "missing header");
     auto words = split(lines_[0], ' ');
-    if (words.size() != 3 || words[0] != "tile" || !parse_prefixed(words[1], "rank=", &code_.rank) ||
+    if (words.size() != 3 || words[0] != "tile" ||
+        !parse_prefixed(words[1], "rank=", &code_.rank) ||
         !parse_prefixed(words[2], "row=", &code_.row_rank))
       return error(0, "expected 'tile rank=N row=N'");
     KILN_RETURN_IF_ERROR(parse_types(1, "in", &code_.inputs));
@@ -113,7 +113,8 @@ class Parser {
     }
     for (int s = 0; s < 3 && w < words.size() && words[w].starts_with('%'); ++s)
       if (!parse_prefixed(words[w++], "%", &instr.src[s])) return error(line, "bad register");
-    if (instr.op == TileOp::kConst && (instr.type == LaneType::kF32 || instr.type == LaneType::kF64)) {
+    if (instr.op == TileOp::kConst &&
+        (instr.type == LaneType::kF32 || instr.type == LaneType::kF64)) {
       if (w >= words.size() || !parse_number(words[w++], &instr.params[0]))
         return error(line, "expected a number");
     } else if (instr.op == TileOp::kConst || instr.op == TileOp::kIota) {
@@ -156,7 +157,8 @@ std::string print_tile_code(const TileCode& code) {
       out << (instr.op == TileOp::kStore ? " out" : " in") << instr.operand;
     for (int32_t reg : instr.src)
       if (reg >= 0) out << " %" << reg;
-    if (instr.op == TileOp::kConst && (instr.type == LaneType::kF32 || instr.type == LaneType::kF64))
+    if (instr.op == TileOp::kConst &&
+        (instr.type == LaneType::kF32 || instr.type == LaneType::kF64))
       out << ' ' << float_text(instr.params[0]);
     else if (instr.op == TileOp::kConst || instr.op == TileOp::kIota)
       out << ' ' << instr.integer;

@@ -54,8 +54,10 @@ Lane cast_lane(Lane lane, LaneType from, LaneType to) {
 Lane load_lane(const Operand& operand, int64_t at, LaneType type) {
   const LaneType stored = lane_type_of(operand.dtype);
   Lane lane;
-  if (is_float_lane(stored)) lane.f = operand.get(at);
-  else lane.i = operand.get_int(at);
+  if (is_float_lane(stored))
+    lane.f = operand.get(at);
+  else
+    lane.i = operand.get_int(at);
   return cast_lane(lane, stored, type);
 }
 
@@ -124,8 +126,7 @@ double unary(TileOp op, double x, const std::array<double, 3>& p) {
     case TileOp::kHardswish: return x * std::clamp(x + 3, 0.0, 6.0) / 6;
     case TileOp::kHardsigmoid: return std::clamp(x + 3, 0.0, 6.0) / 6;
     case TileOp::kMish: return x > 20 ? x : x * std::tanh(std::log1p(std::exp(x)));
-    case TileOp::kSoftplus:
-      return x * p[0] > p[1] ? x : std::log1p(std::exp(x * p[0])) / p[0];
+    case TileOp::kSoftplus: return x * p[0] > p[1] ? x : std::log1p(std::exp(x * p[0])) / p[0];
     case TileOp::kElu: return x < 0 ? std::expm1(x * p[2]) * p[0] * p[1] : x * p[1];
     case TileOp::kLeakyRelu: return x > 0 ? x : x * p[0];
     case TileOp::kClamp: return x < p[0] ? p[0] : x > p[1] ? p[1] : x;
@@ -205,7 +206,8 @@ int64_t binary(TileOp op, int64_t a, int64_t b, bool* by_zero) {
     case TileOp::kAnd: return a & b;
     case TileOp::kOr: return a | b;
     case TileOp::kXor: return a ^ b;
-    case TileOp::kShl: return b < 0 || b > 63 ? 0 : static_cast<int64_t>(static_cast<uint64_t>(a) << b);
+    case TileOp::kShl:
+      return b < 0 || b > 63 ? 0 : static_cast<int64_t>(static_cast<uint64_t>(a) << b);
     case TileOp::kShr: return b < 0 || b > 63 ? (a < 0 ? -1 : 0) : a >> b;
     default: break;
   }
@@ -269,8 +271,9 @@ class Interpreter {
                                         std::vector<Lane>(std::max<int64_t>(row_, 1)));
     size_t next = 0;
     for (const TileInstr& instr : code_.instrs) {
-      const TileAccess* access =
-          tile_op_info(instr.op).kind == TileOpKind::kMemory ? &test_.binding.accesses[next++] : nullptr;
+      const TileAccess* access = tile_op_info(instr.op).kind == TileOpKind::kMemory
+                                     ? &test_.binding.accesses[next++]
+                                     : nullptr;
       if (tile_op_info(instr.op).kind == TileOpKind::kReduce) {
         reduce(instr, regs);
         continue;
@@ -324,39 +327,22 @@ class Interpreter {
         out = is_float_lane(instr.type) ? make_float(instr.type, instr.params[0])
                                         : Lane{0, instr.integer};
         return;
-      case TileOp::kIota:
-        out = {0, at[instr.integer]};
-        return;
-      case TileOp::kCast:
-        out = cast_lane(src(0), instr.type, result);
-        return;
+      case TileOp::kIota: out = {0, at[instr.integer]}; return;
+      case TileOp::kCast: out = cast_lane(src(0), instr.type, result); return;
       case TileOp::kRoundTo:
-        if (instr.type == LaneType::kI64) out = {0, wrap(src(0).i, instr.storage)};
-        else out = {round_float(src(0).f, instr.storage), 0};
+        if (instr.type == LaneType::kI64)
+          out = {0, wrap(src(0).i, instr.storage)};
+        else
+          out = {round_float(src(0).f, instr.storage), 0};
         return;
-      case TileOp::kSelect:
-        out = src(0).i ? src(1) : src(2);
-        return;
-      case TileOp::kFma:
-        out = make_float(result, src(0).f * src(1).f + src(2).f);
-        return;
-      case TileOp::kIsNan:
-        out = {0, std::isnan(src(0).f)};
-        return;
-      case TileOp::kIsInf:
-        out = {0, std::isinf(src(0).f)};
-        return;
-      case TileOp::kIsFinite:
-        out = {0, std::isfinite(src(0).f)};
-        return;
-      case TileOp::kLogicalNot:
-        out = {0, !src(0).i};
-        return;
-      case TileOp::kBitwiseNot:
-        out = {0, ~src(0).i};
-        return;
-      default:
-        break;
+      case TileOp::kSelect: out = src(0).i ? src(1) : src(2); return;
+      case TileOp::kFma: out = make_float(result, src(0).f * src(1).f + src(2).f); return;
+      case TileOp::kIsNan: out = {0, std::isnan(src(0).f)}; return;
+      case TileOp::kIsInf: out = {0, std::isinf(src(0).f)}; return;
+      case TileOp::kIsFinite: out = {0, std::isfinite(src(0).f)}; return;
+      case TileOp::kLogicalNot: out = {0, !src(0).i}; return;
+      case TileOp::kBitwiseNot: out = {0, ~src(0).i}; return;
+      default: break;
     }
     if (instr.op >= TileOp::kEq && instr.op <= TileOp::kGe) {
       out = {0, is_float_lane(instr.type) ? compare(instr.op, src(0).f, src(1).f)
@@ -367,8 +353,8 @@ class Interpreter {
       } else {
         const int64_t x = src(0).i;
         const int64_t minus = wrapped(-static_cast<__int128>(x));
-        out.i = instr.op == TileOp::kNeg   ? minus
-                : instr.op == TileOp::kAbs ? (x < 0 ? minus : x)
+        out.i = instr.op == TileOp::kNeg    ? minus
+                : instr.op == TileOp::kAbs  ? (x < 0 ? minus : x)
                 : instr.op == TileOp::kSign ? (x > 0) - (x < 0)
                                             : std::max<int64_t>(x, 0);
       }
@@ -389,14 +375,9 @@ class Interpreter {
     bool first = true;
     int64_t best = 0;
     switch (instr.op) {
-      case TileOp::kReduceProd:
-        result = {1, 1};
-        break;
-      case TileOp::kReduceAll:
-        result = {0, 1};
-        break;
-      default:
-        break;
+      case TileOp::kReduceProd: result = {1, 1}; break;
+      case TileOp::kReduceAll: result = {0, 1}; break;
+      default: break;
     }
     for (int64_t r = 0; r < row_; ++r) {
       const Lane x = a[r];
@@ -407,12 +388,8 @@ class Interpreter {
         case TileOp::kReduceProd:
           result = {result.f * x.f, wrapped(static_cast<__int128>(result.i) * x.i)};
           break;
-        case TileOp::kReduceAny:
-          result.i |= x.i;
-          break;
-        case TileOp::kReduceAll:
-          result.i &= x.i;
-          break;
+        case TileOp::kReduceAny: result.i |= x.i; break;
+        case TileOp::kReduceAll: result.i &= x.i; break;
         default: {
           const bool max = instr.op == TileOp::kReduceMax || instr.op == TileOp::kReduceArgMax;
           bool better = first;
@@ -427,8 +404,10 @@ class Interpreter {
         }
       }
     }
-    if (instr.op == TileOp::kReduceArgMax || instr.op == TileOp::kReduceArgMin) result = {0, best};
-    else if (floats) result = make_float(instr.type, result.f);
+    if (instr.op == TileOp::kReduceArgMax || instr.op == TileOp::kReduceArgMin)
+      result = {0, best};
+    else if (floats)
+      result = make_float(instr.type, result.f);
     for (Lane& lane : regs[instr.dst]) lane = result;
   }
 
@@ -544,8 +523,10 @@ int32_t CodeBuilder::constant(LaneType type, double value) {
   TileInstr instr;
   instr.op = TileOp::kConst;
   instr.type = type;
-  if (is_float_lane(type)) instr.params[0] = value;
-  else instr.integer = static_cast<int64_t>(value);
+  if (is_float_lane(type))
+    instr.params[0] = value;
+  else
+    instr.integer = static_cast<int64_t>(value);
   return add(instr, type);
 }
 int32_t CodeBuilder::iota(int64_t dim) {
@@ -620,9 +601,9 @@ class RandomCase {
   LaneType type_of(int32_t reg) const { return builder_.code.registers[reg]; }
 
   DType dtype() {
-    constexpr DType kTypes[] = {DType::kF32, DType::kF32, DType::kF32,  DType::kF64, DType::kF16,
-                                DType::kBF16, DType::kI8, DType::kU8,   DType::kI16, DType::kI32,
-                                DType::kI64, DType::kBool};
+    constexpr DType kTypes[] = {DType::kF32, DType::kF32,  DType::kF32, DType::kF64,
+                                DType::kF16, DType::kBF16, DType::kI8,  DType::kU8,
+                                DType::kI16, DType::kI32,  DType::kI64, DType::kBool};
     return kTypes[pick(0, 11)];
   }
   DType output_dtype(LaneType type) {
@@ -678,8 +659,10 @@ class RandomCase {
       case 1: {
         constexpr TileOp kOps[] = {TileOp::kAdd, TileOp::kSub, TileOp::kMul, TileOp::kMax,
                                    TileOp::kMin};
-        if (number) result = tamed(builder_.op(kOps[pick(0, 4)], {a, as(any(), type)}));
-        else result = builder_.op(TileOp::kXor, {a, as(any(), type)});
+        if (number)
+          result = tamed(builder_.op(kOps[pick(0, 4)], {a, as(any(), type)}));
+        else
+          result = builder_.op(TileOp::kXor, {a, as(any(), type)});
         break;
       }
       case 2: {
@@ -696,9 +679,7 @@ class RandomCase {
       case 4:
         result = builder_.op(TileOp::kSelect, {as(any(), LaneType::kBool), a, as(any(), type)});
         break;
-      case 5:
-        result = builder_.cast(a, static_cast<LaneType>(pick(0, 3)));
-        break;
+      case 5: result = builder_.cast(a, static_cast<LaneType>(pick(0, 3))); break;
       case 6:
         if (floats) {
           constexpr TileOp kOps[] = {TileOp::kFloor, TileOp::kCeil, TileOp::kRound, TileOp::kTrunc};
@@ -713,13 +694,15 @@ class RandomCase {
       case 7:
         if (!number) return;
         result = builder_.op(TileOp::kAdd, {a, builder_.constant(type, pick(-3, 3))});
-        result = tamed(pick(0, 1) ? result : builder_.op(TileOp::kSub, {
-                                                 builder_.constant(type, pick(-3, 3)), result}));
+        result = tamed(
+            pick(0, 1) ? result
+                       : builder_.op(TileOp::kSub, {builder_.constant(type, pick(-3, 3)), result}));
         break;
       case 8:
         if (!floats) return;
-        result = pick(0, 1) ? builder_.op(TileOp::kClamp, {a}, {-5, 6})
-                            : tamed(builder_.op(TileOp::kFma, {a, as(any(), type), as(any(), type)}));
+        result = pick(0, 1)
+                     ? builder_.op(TileOp::kClamp, {a}, {-5, 6})
+                     : tamed(builder_.op(TileOp::kFma, {a, as(any(), type), as(any(), type)}));
         break;
       case 9:
         if (!number) return;
@@ -728,8 +711,10 @@ class RandomCase {
       case 10: {
         constexpr TileOp kOps[] = {TileOp::kReduceMax, TileOp::kReduceMin, TileOp::kReduceArgMax,
                                    TileOp::kReduceArgMin};
-        if (!number) result = builder_.op(pick(0, 1) ? TileOp::kReduceAny : TileOp::kReduceAll, {a});
-        else result = builder_.op(kOps[pick(0, 3)], {a});
+        if (!number)
+          result = builder_.op(pick(0, 1) ? TileOp::kReduceAny : TileOp::kReduceAll, {a});
+        else
+          result = builder_.op(kOps[pick(0, 3)], {a});
         break;
       }
       case 11:
@@ -845,6 +830,8 @@ class RandomCase {
 
 }  // namespace
 
-Case random_case(std::mt19937& random, bool long_rows) { return RandomCase(random, long_rows).make(); }
+Case random_case(std::mt19937& random, bool long_rows) {
+  return RandomCase(random, long_rows).make();
+}
 
 }  // namespace kiln::tile_test

@@ -1,5 +1,5 @@
-// Naive interpreter of tile code, and random programs and bindings: what the tile virtual machine is
-// compared with.
+// Naive interpreter of tile code, and random programs and bindings: what the tile virtual machine
+// is compared with.
 #pragma once
 
 #include <cstdint>
@@ -34,7 +34,7 @@ struct Case {
 class CodeBuilder {
  public:
   CodeBuilder(int32_t rank, int32_t row_rank);
-  int32_t input(DType dtype);   // operand numbers
+  int32_t input(DType dtype);  // operand numbers
   int32_t output(DType dtype);
   int32_t load(int32_t operand, LaneType type);
   int32_t load(int32_t operand) { return load(operand, lane_type_of(code.inputs[operand])); }

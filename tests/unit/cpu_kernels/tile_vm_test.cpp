@@ -18,10 +18,10 @@ using cpu::TileKernel;
 using cpu::TileLimits;
 using tile_test::Case;
 using tile_test::CodeBuilder;
+using tile_test::contiguous_case;
 using tile_test::interpret;
 using tile_test::make_operand;
 using tile_test::Operand;
-using tile_test::contiguous_case;
 using tile_test::Pointers;
 using tile_test::random_case;
 using tile_test::run_case;
@@ -68,7 +68,8 @@ void expect_equal(const Case& test, const std::vector<Operand>& actual,
   for (size_t k = 0; k < expected.size(); ++k) {
     std::string where;
     ASSERT_TRUE(same_bits(actual[k], expected[k], &where))
-        << what << ", output " << k << ", " << where << "\n" << describe(test);
+        << what << ", output " << k << ", " << where << "\n"
+        << describe(test);
   }
 }
 
@@ -86,8 +87,8 @@ void check_random_cases(int count, uint32_t seed) {
   std::mt19937 random(seed);
   for (int k = 0; k < count; ++k) {
     const Case test = random_case(random, k % 4 == 0);
-    ASSERT_TRUE(verify_tile_code(test.code).ok())
-        << verify_tile_code(test.code).to_string() << "\n" << describe(test);
+    ASSERT_TRUE(verify_tile_code(test.code).ok()) << verify_tile_code(test.code).to_string() << "\n"
+                                                  << describe(test);
     if (has_empty_extremum(test)) continue;
     std::vector<Operand> expected = test.outputs;
     ASSERT_EQ(interpret(test, &expected), "");
@@ -108,7 +109,6 @@ TEST(TileVm, RandomProgramsMatchInterpreter) { check_random_cases(2500, 1); }
 TEST(TileVm, RandomProgramsOnEverySimdTarget) {
   cpu::for_each_simd_target([] { check_random_cases(500, 2); });
 }
-
 
 // Sizes, strides and types that random programs reach rarely: the plan that each is meant for.
 TEST(TileVm, EveryPlanIsReached) {
@@ -143,13 +143,14 @@ TEST(TileVm, OperandKinds) {
         if (!(info.types & (1 << static_cast<int>(type)))) continue;
         constexpr DType kStored[] = {DType::kF32, DType::kF64, DType::kI64, DType::kBool};
         const DType dtype = kStored[static_cast<int>(type)];
-        for (int kinds = 0; kinds < 27; ++kinds) {  // per operand: full, one per row, one per column
+        for (int kinds = 0; kinds < 27;
+             ++kinds) {  // per operand: full, one per row, one per column
           if (info.arity == 2 && kinds >= 9) break;
           CodeBuilder builder(2, 1);
           std::vector<int32_t> regs;
           for (int k = 0; k < info.arity; ++k)
-            regs.push_back(builder.load(builder.input(
-                op == TileOp::kSelect && k == 0 ? DType::kBool : dtype)));
+            regs.push_back(builder.load(
+                builder.input(op == TileOp::kSelect && k == 0 ? DType::kBool : dtype)));
           const int32_t result = builder.op(op, regs);
           const LaneType lanes = builder.code.registers[result];
           builder.store(builder.output(kStored[static_cast<int>(lanes)]), result);
@@ -180,7 +181,8 @@ TEST(TileVm, OperandKinds) {
             const bool rough = op == TileOp::kPow || op == TileOp::kAtan2;
             ASSERT_TRUE(got == want || (std::isnan(got) && std::isnan(want)) ||
                         (rough && std::fabs(got - want) <= 3e-7 * std::fabs(want)))
-                << got << " instead of " << want << " at " << i << "\n" << describe(test);
+                << got << " instead of " << want << " at " << i << "\n"
+                << describe(test);
           }
         }
       }
@@ -188,8 +190,8 @@ TEST(TileVm, OperandKinds) {
   });
 }
 
-// The rewrites of tile_vm_simplify.h against plain arithmetic: softmax and layer norm over rows that
-// lie either way in memory.
+// The rewrites of tile_vm_simplify.h against plain arithmetic: softmax and layer norm over rows
+// that lie either way in memory.
 TEST(TileVm, NormalisationsMatchDoublePrecision) {
   cpu::for_each_simd_target([] {
     for (const bool transposed : {false, true}) {
@@ -200,15 +202,13 @@ TEST(TileVm, NormalisationsMatchDoublePrecision) {
             TileOp::kExp, {builder.op(TileOp::kSub, {x, builder.op(TileOp::kReduceMax, {x})})});
         builder.store(builder.output(DType::kF32),
                       builder.op(TileOp::kDiv, {e, builder.op(TileOp::kReduceSum, {e})}));
-        const int32_t count =
-            builder.op(TileOp::kReduceSum, {builder.constant(LaneType::kF32, 1)});
-        const int32_t mean =
-            builder.op(TileOp::kDiv, {builder.op(TileOp::kReduceSum, {x}), count});
+        const int32_t count = builder.op(TileOp::kReduceSum, {builder.constant(LaneType::kF32, 1)});
+        const int32_t mean = builder.op(TileOp::kDiv, {builder.op(TileOp::kReduceSum, {x}), count});
         const int32_t centered = builder.op(TileOp::kSub, {x, mean});
         const int32_t variance = builder.op(
-            TileOp::kDiv, {builder.op(TileOp::kReduceSum,
-                                      {builder.op(TileOp::kMul, {centered, centered})}),
-                           count});
+            TileOp::kDiv,
+            {builder.op(TileOp::kReduceSum, {builder.op(TileOp::kMul, {centered, centered})}),
+             count});
         const int32_t scale = builder.op(
             TileOp::kRsqrt,
             {builder.op(TileOp::kAdd, {variance, builder.constant(LaneType::kF32, 1e-5)})});
@@ -269,10 +269,11 @@ TEST(TileVm, PowersWithSpecialExponents) {
 TEST(TileVm, ConversionsOfEveryType) {
   cpu::for_each_simd_target([] {
     const double inf = std::numeric_limits<double>::infinity();
-    const std::vector<double> values = {0, -0.0, 1, -1, 0.5, 1.5, 2.5, -2.5, 127, 128, 255, 256, -129,
-                                        32768, 65504, 65520, 1e5, 3e9, -3e9, 1e19, -1e19, 1e-8,
-                                        6e-8, 1e-5, 0.1, 1.0 / 3, 1.00390625, 1.01171875, inf,
-                                        -inf, std::nan(""), 16777217, 3.3895e38};
+    const std::vector<double> values = {
+        0,          -0.0, 1,     -1,           0.5,      1.5,      2.5,   -2.5,    127,
+        128,        255,  256,   -129,         32768,    65504,    65520, 1e5,     3e9,
+        -3e9,       1e19, -1e19, 1e-8,         6e-8,     1e-5,     0.1,   1.0 / 3, 1.00390625,
+        1.01171875, inf,  -inf,  std::nan(""), 16777217, 3.3895e38};
     for (int from = 0; from <= static_cast<int>(DType::kBool); ++from)
       for (int lanes = 0; lanes < 4; ++lanes)
         for (int to = 0; to <= static_cast<int>(DType::kBool); ++to) {
@@ -325,8 +326,8 @@ TEST(TileVm, RoundingToStoredTypes) {
 }
 
 TEST(TileVm, NanWinsExtrema) {
-  for (TileOp op : {TileOp::kReduceMax, TileOp::kReduceMin, TileOp::kReduceArgMax,
-                    TileOp::kReduceArgMin}) {
+  for (TileOp op :
+       {TileOp::kReduceMax, TileOp::kReduceMin, TileOp::kReduceArgMax, TileOp::kReduceArgMin}) {
     for (int64_t n : {1, 5, 16, 63, 200}) {
       CodeBuilder builder(2, 1);
       const bool arg = op == TileOp::kReduceArgMax || op == TileOp::kReduceArgMin;
@@ -474,9 +475,8 @@ TEST(TileVm, InPlace) {
       Pointers pointers(test.inputs, &outputs);
       pointers.inputs[input] = pointers.outputs[output];
       Scratch scratch((*kernel)->scratch_bytes(1));
-      ASSERT_TRUE((*kernel)
-                      ->run(pointers.inputs.data(), pointers.outputs.data(), scratch.get(), 1)
-                      .ok());
+      ASSERT_TRUE(
+          (*kernel)->run(pointers.inputs.data(), pointers.outputs.data(), scratch.get(), 1).ok());
       // Elements between those written keep what the input had.
       std::vector<Operand> in_place = test.outputs;
       in_place[output].bytes = test.inputs[input].bytes;
@@ -500,14 +500,13 @@ TEST(TileVm, PartsMakeOneRun) {
     Pointers pointers(test.inputs, &actual);
     Scratch scratch((*kernel)->scratch_bytes(1));
     for (int64_t part = 4; part-- > 0;)
-      ASSERT_TRUE((*kernel)
-                      ->run_part(part, 5, pointers.inputs.data(), pointers.outputs.data(),
-                                 scratch.get())
-                      .ok());
-    ASSERT_TRUE(
-        (*kernel)
-            ->run_part(4, 5, pointers.inputs.data(), pointers.outputs.data(), scratch.get())
-            .ok());
+      ASSERT_TRUE(
+          (*kernel)
+              ->run_part(part, 5, pointers.inputs.data(), pointers.outputs.data(), scratch.get())
+              .ok());
+    ASSERT_TRUE((*kernel)
+                    ->run_part(4, 5, pointers.inputs.data(), pointers.outputs.data(), scratch.get())
+                    .ok());
     expect_equal(test, actual, expected, "parts");
     if (HasFatalFailure()) return;
   }
@@ -593,7 +592,8 @@ TEST(TileVm, DamagedProgramsAreRefusedOrHarmless) {
   for (int k = 0; k < 4000; ++k) {
     Case test = random_case(random, k % 4 == 0);
     for (int change = static_cast<int>(pick(1, 2)); change-- > 0;) {
-      TileInstr& instr = test.code.instrs[pick(0, static_cast<int64_t>(test.code.instrs.size()) - 1)];
+      TileInstr& instr =
+          test.code.instrs[pick(0, static_cast<int64_t>(test.code.instrs.size()) - 1)];
       TileAccess& access =
           test.binding.accesses[pick(0, static_cast<int64_t>(test.binding.accesses.size()) - 1)];
       switch (pick(0, 10)) {
@@ -646,13 +646,13 @@ TEST(TileCode, TextRoundTrips) {
     const auto cut = parse_tile_code(std::string_view(text).substr(0, text.size() * k / 300));
     EXPECT_TRUE(cut.ok() || cut.status().code() == "K4404" || cut.status().code() == "K4401");
   }
-  for (const char* bad : {"", "tile rank=1 row=0", "tile rank=x row=0\nin\nout\n",
-                          "tile rank=1 row=0\nin f99\nout\n",
-                          "tile rank=1 row=0\nin f32\nout\n%0 = load.f32 in1\n",
-                          "tile rank=1 row=0\nin f32\nout\n%0 = load.f32 in0 extra\n",
-                          "tile rank=1 row=0\nin f32\nout\n%99999999 = load.f32 in0\n",
-                          "tile rank=1 row=0\nin f32\nout\n%0 = nonsense.f32 in0\n",
-                          "tile rank=1 row=0\nin\nout\n%0 = const.f32\n"})
+  for (const char* bad :
+       {"", "tile rank=1 row=0", "tile rank=x row=0\nin\nout\n", "tile rank=1 row=0\nin f99\nout\n",
+        "tile rank=1 row=0\nin f32\nout\n%0 = load.f32 in1\n",
+        "tile rank=1 row=0\nin f32\nout\n%0 = load.f32 in0 extra\n",
+        "tile rank=1 row=0\nin f32\nout\n%99999999 = load.f32 in0\n",
+        "tile rank=1 row=0\nin f32\nout\n%0 = nonsense.f32 in0\n",
+        "tile rank=1 row=0\nin\nout\n%0 = const.f32\n"})
     EXPECT_FALSE(parse_tile_code(bad).ok()) << bad;
 }
 

@@ -122,8 +122,10 @@ class Runner {
       const char* base = access.output ? static_cast<const char*>(outputs_[access.operand])
                                        : static_cast<const char*>(inputs_[access.operand]);
       int64_t offset = access.offset + state_.col0 * access.col_stride;
-      if (access.table >= 0) offset += state_.row0 * access.row_stride;
-      else computed_tables = true;
+      if (access.table >= 0)
+        offset += state_.row0 * access.row_stride;
+      else
+        computed_tables = true;
       int64_t rest = state_.outer0;
       for (size_t d = plan_.outer_extents.size(); d-- > 0;) {
         offset += rest % plan_.outer_extents[d] * access.outer_strides[d];
@@ -133,8 +135,7 @@ class Runner {
     }
     if (moving_buffers_)
       for (const BufferView& buffer : plan_.buffers)
-        state_.views[buffer.view].base = memory_ + buffer.offset +
-                                         state_.row0 * buffer.row_stride +
+        state_.views[buffer.view].base = memory_ + buffer.offset + state_.row0 * buffer.row_stride +
                                          state_.col0 * buffer.col_stride;
     if (computed_tables) compute_tables();
   }
@@ -178,23 +179,21 @@ class Runner {
 
 Failure run_units(const Plan& plan, int64_t begin, int64_t end, const void* const* inputs,
                   void* const* outputs, char* scratch) {
-  if (plan.part_bytes > kStackBytes)
-    return Runner(plan, inputs, outputs, scratch).run(begin, end);
+  if (plan.part_bytes > kStackBytes) return Runner(plan, inputs, outputs, scratch).run(begin, end);
   alignas(64) char memory[kStackBytes];
   return Runner(plan, inputs, outputs, memory).run(begin, end);
 }
 
 Status to_status(const Failure& failure) {
   switch (failure.kind) {
-    case FailureKind::kNone:
-      return {};
+    case FailureKind::kNone: return {};
     case FailureKind::kIndexOutOfRange:
       return Status::error("K4410", "index out of range: index " + std::to_string(failure.index) +
                                         ", size " + std::to_string(failure.size) +
                                         ", tile instruction " + std::to_string(failure.instr));
     case FailureKind::kDivisionByZero:
-      return Status::error("K4411", "integer division by zero: tile instruction " +
-                                        std::to_string(failure.instr));
+      return Status::error(
+          "K4411", "integer division by zero: tile instruction " + std::to_string(failure.instr));
   }
   return {};
 }
@@ -253,8 +252,7 @@ Status TileKernel::run_part(int64_t part, int64_t parts, const void* const* inpu
   const auto begin_of = [&](int64_t p) { return units / parts * p + std::min(p, units % parts); };
   const int64_t begin = begin_of(part), end = begin_of(part + 1);
   if (begin == end) return {};
-  return to_status(
-      run_units(*plan_, begin, end, inputs, outputs, static_cast<char*>(scratch)));
+  return to_status(run_units(*plan_, begin, end, inputs, outputs, static_cast<char*>(scratch)));
 }
 
 int64_t TileKernel::useful_parts() const {

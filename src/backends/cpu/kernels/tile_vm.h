@@ -1,6 +1,6 @@
-// The tile virtual machine: runs tile code (runtime/tile_code.h) on the CPU with SIMD kernels chosen
-// for this machine. Each instruction works on a tile that stays in L1, so that a fused chain costs
-// one pass over memory.
+// The tile virtual machine: runs tile code (runtime/tile_code.h) on the CPU with SIMD kernels
+// chosen for this machine. Each instruction works on a tile that stays in L1, so that a fused chain
+// costs one pass over memory.
 #pragma once
 
 #include <cstddef>

@@ -16,14 +16,14 @@ namespace kiln::cpu::tile {
 namespace HWY_NAMESPACE {
 namespace {
 
-#define KILN_TILE_UNARY(name, expression)             \
-  struct name {                                       \
-    explicit name(const Step&) {}                     \
-    template <class D, class V>                       \
-    HWY_INLINE V operator()(D d, V x) const {         \
-      (void)d;                                        \
-      return expression;                              \
-    }                                                 \
+#define KILN_TILE_UNARY(name, expression)     \
+  struct name {                               \
+    explicit name(const Step&) {}             \
+    template <class D, class V>               \
+    HWY_INLINE V operator()(D d, V x) const { \
+      (void)d;                                \
+      return expression;                      \
+    }                                         \
   }
 
 template <class D, class V>
@@ -87,13 +87,13 @@ struct Clamp {
   T low, high;
 };
 
-#define KILN_TILE_BINARY(name, expression)      \
-  struct name {                                 \
-    template <class D, class V>                 \
+#define KILN_TILE_BINARY(name, expression)         \
+  struct name {                                    \
+    template <class D, class V>                    \
     HWY_INLINE V operator()(D d, V a, V b) const { \
-      (void)d;                                  \
-      return expression;                        \
-    }                                           \
+      (void)d;                                     \
+      return expression;                           \
+    }                                              \
   }
 KILN_TILE_BINARY(Add, hn::Add(a, b));
 KILN_TILE_BINARY(Sub, hn::Sub(a, b));
@@ -103,12 +103,12 @@ KILN_TILE_BINARY(Max, nan_max(d, a, b));
 KILN_TILE_BINARY(Min, nan_min(d, a, b));
 #undef KILN_TILE_BINARY
 
-#define KILN_TILE_TEST(name, expression)                       \
-  struct name {                                                \
-    template <class D, class V>                                \
-    HWY_INLINE hn::Mask<D> operator()(D, V a, V b) const {     \
-      return expression;                                       \
-    }                                                          \
+#define KILN_TILE_TEST(name, expression)                   \
+  struct name {                                            \
+    template <class D, class V>                            \
+    HWY_INLINE hn::Mask<D> operator()(D, V a, V b) const { \
+      return expression;                                   \
+    }                                                      \
   }
 KILN_TILE_TEST(Eq, hn::Eq(a, b));
 KILN_TILE_TEST(Ne, hn::Not(hn::Eq(a, b)));  // hn::Ne is false for NaN
@@ -190,50 +190,34 @@ void run_select(const Step& step, TileState& state) {
 template <typename T, class F>
 StepFn pick_binary(uint8_t scalar_mask) {
   switch (scalar_mask) {
-    case 0:
-      return run_binary<T, F, false, false>;
-    case 1:
-      return run_binary<T, F, true, false>;
-    case 2:
-      return run_binary<T, F, false, true>;
-    default:
-      return nullptr;
+    case 0: return run_binary<T, F, false, false>;
+    case 1: return run_binary<T, F, true, false>;
+    case 2: return run_binary<T, F, false, true>;
+    default: return nullptr;
   }
 }
 
 template <class F>
 StepFn pick_test(uint8_t scalar_mask) {
   switch (scalar_mask) {
-    case 0:
-      return run_test_two<F, false, false>;
-    case 1:
-      return run_test_two<F, true, false>;
-    case 2:
-      return run_test_two<F, false, true>;
-    default:
-      return nullptr;
+    case 0: return run_test_two<F, false, false>;
+    case 1: return run_test_two<F, true, false>;
+    case 2: return run_test_two<F, false, true>;
+    default: return nullptr;
   }
 }
 
 template <typename T>
 StepFn pick_fma(uint8_t scalar_mask) {
   switch (scalar_mask) {
-    case 0:
-      return run_fma<T, false, false, false>;
-    case 1:
-      return run_fma<T, true, false, false>;
-    case 2:
-      return run_fma<T, false, true, false>;
-    case 3:
-      return run_fma<T, true, true, false>;
-    case 4:
-      return run_fma<T, false, false, true>;
-    case 5:
-      return run_fma<T, true, false, true>;
-    case 6:
-      return run_fma<T, false, true, true>;
-    default:
-      return nullptr;
+    case 0: return run_fma<T, false, false, false>;
+    case 1: return run_fma<T, true, false, false>;
+    case 2: return run_fma<T, false, true, false>;
+    case 3: return run_fma<T, true, true, false>;
+    case 4: return run_fma<T, false, false, true>;
+    case 5: return run_fma<T, true, false, true>;
+    case 6: return run_fma<T, false, true, true>;
+    default: return nullptr;
   }
 }
 

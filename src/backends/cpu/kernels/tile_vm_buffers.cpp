@@ -17,8 +17,8 @@ class Allocator {
  public:
   explicit Allocator(PlanDraft* draft) : draft_(*draft) {}
 
-  // Linear scan over the steps in order. A buffer that dies at a step may become its result's, which
-  // keeps tiles in few cache lines; only elementwise kernels allow that.
+  // Linear scan over the steps in order. A buffer that dies at a step may become its result's,
+  // which keeps tiles in few cache lines; only elementwise kernels allow that.
   void run() {
     struct Region {
       const std::vector<Node>* nodes;
@@ -100,8 +100,10 @@ class Allocator {
         if (may_overwrite(node)) {
           std::vector<int32_t> later;
           for (int32_t v : ending[p]) {
-            if (offsets[v] >= 0 && lives[v].begin < p) free[key_of(v)].push_back(offsets[v]);
-            else later.push_back(v);
+            if (offsets[v] >= 0 && lives[v].begin < p)
+              free[key_of(v)].push_back(offsets[v]);
+            else
+              later.push_back(v);
           }
           ending[p] = std::move(later);
         }
@@ -180,14 +182,10 @@ class Allocator {
     const bool f32 = instr.type == LaneType::kF32;
     switch (instr.op) {
       case TileOp::kReduceArgMax:
-      case TileOp::kReduceArgMin:
-        return static_cast<int64_t>(lane_bytes(instr.type));
-      case TileOp::kReduceProd:
-        return f32 ? 8 : 0;
-      case TileOp::kReduceSum:
-        return f32 && plan().chunks > 1 ? 8 : 0;
-      default:
-        return 0;
+      case TileOp::kReduceArgMin: return static_cast<int64_t>(lane_bytes(instr.type));
+      case TileOp::kReduceProd: return f32 ? 8 : 0;
+      case TileOp::kReduceSum: return f32 && plan().chunks > 1 ? 8 : 0;
+      default: return 0;
     }
   }
 

@@ -20,8 +20,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 template <class D>
 HWY_INLINE hn::Vec<D> load_some(D d, const hn::TFromD<D>* from, size_t n) {
 #if HWY_TARGET <= HWY_AVX2
-  if constexpr (sizeof(hn::TFromD<D>) >= 4)
-    return hn::MaskedLoad(hn::FirstN(d, n), d, from);
+  if constexpr (sizeof(hn::TFromD<D>) >= 4) return hn::MaskedLoad(hn::FirstN(d, n), d, from);
 #endif
   HWY_ALIGN hn::TFromD<D> lanes[HWY_MAX_BYTES / sizeof(hn::TFromD<D>)] = {};
   std::memcpy(lanes, from, n * sizeof(hn::TFromD<D>));
@@ -72,8 +71,7 @@ HWY_INLINE void map_one(const Step& step, TileState& state, F f) {
     T* out = row_of<T>(state.views[step.dst], r);
     size_t i = 0;
     for (; i + lanes <= cols; i += lanes) hn::StoreU(f(d, hn::LoadU(d, a + i)), d, out + i);
-    if (i < cols)
-      store_some(f(d, load_some(d, a + i, cols - i)), d, out + i, cols - i);
+    if (i < cols) store_some(f(d, load_some(d, a + i, cols - i)), d, out + i, cols - i);
   }
 }
 
@@ -104,12 +102,16 @@ struct RowOperand {
   HWY_INLINE RowOperand(const View& view, int64_t row)
       : from(row_of<T>(view, row)), value(hn::Set(D(), kScalar ? *from : T(0))) {}
   HWY_INLINE hn::Vec<D> full(size_t i) const {
-    if constexpr (kScalar) return value;
-    else return hn::LoadU(D(), from + i);
+    if constexpr (kScalar)
+      return value;
+    else
+      return hn::LoadU(D(), from + i);
   }
   HWY_INLINE hn::Vec<D> some(size_t i, size_t n) const {
-    if constexpr (kScalar) return value;
-    else return load_some(D(), from + i, n);
+    if constexpr (kScalar)
+      return value;
+    else
+      return load_some(D(), from + i, n);
   }
   const T* from;
   hn::Vec<D> value;
@@ -127,8 +129,7 @@ HWY_INLINE void map_two(const Step& step, TileState& state, F f) {
     T* out = row_of<T>(state.views[step.dst], r);
     size_t i = 0;
     for (; i + lanes <= cols; i += lanes) hn::StoreU(f(d, a.full(i), b.full(i)), d, out + i);
-    if (i < cols)
-      store_some(f(d, a.some(i, cols - i), b.some(i, cols - i)), d, out + i, cols - i);
+    if (i < cols) store_some(f(d, a.some(i, cols - i), b.some(i, cols - i)), d, out + i, cols - i);
   }
 }
 

@@ -79,23 +79,27 @@ HWY_INLINE V exp_f32(D d, V x) {
   return scale_by_power(d, exp_reduced(d, r), n, t);
 }
 
-template <class D, class V>
+// 2^x. kBounded: the caller knows that |x| < 150.
+template <bool kBounded = false, class D, class V>
 HWY_INLINE V exp2_f32(D d, V x) {
-  const V c = hn::Min(hn::Set(d, 129.0f), hn::Max(hn::Set(d, -151.0f), x));
+  V c = x;
+  if constexpr (!kBounded) c = hn::Min(hn::Set(d, 129.0f), hn::Max(hn::Set(d, -151.0f), x));
   const V magic = hn::Set(d, kRoundMagic);
   const V t = hn::Add(c, magic);
   const V n = hn::Sub(t, magic);
-  return scale_by_power(d, exp_reduced(d, hn::Mul(hn::Sub(c, n), hn::Set(d, 0.693147180559945f))),
-                        n, t);
+  const V p = polynomial(d, hn::Sub(c, n), 1.0f, 0.6931471824645996f, 0.24022646248340607f,
+                         0.05550328642129898f, 0.009618489071726799f, 0.0013399930903688073f,
+                         0.0001534580806037411f);
+  return scale_by_power(d, p, n, t);
 }
 
 template <class D, class V>
 HWY_INLINE V expm1_f32(D d, V x) {
-  const V small = hn::MulAdd(
-      hn::Mul(x, x),
-      polynomial(d, x, 0.5000000596046448f, 0.1666666865348816f, 0.04166531562805176f,
-                 0.008333072997629642f, 0.0013997500063851476f, 0.00019992956367786974f),
-      x);
+  const V small =
+      hn::MulAdd(hn::Mul(x, x),
+                 polynomial(d, x, 0.5000000596046448f, 0.1666666865348816f, 0.04166531562805176f,
+                            0.008333072997629642f, 0.0013997500063851476f, 0.00019992956367786974f),
+                 x);
   const V large = hn::Sub(exp_f32(d, x), hn::Set(d, 1.0f));
   return hn::IfThenElse(hn::Lt(hn::Abs(x), hn::Set(d, 0.5f)), small, large);
 }
@@ -150,8 +154,7 @@ HWY_INLINE V log2_f32(D d, V x) {
   const V tail = log_tail(d, f);
   // (f + tail) * log2(e), with log2(e) = 1 + 0.4426950408...
   const V sum = hn::Add(f, tail);
-  const V result = hn::Add(
-      e, hn::MulAdd(sum, hn::Set(d, 0.44269504088896341f), sum));
+  const V result = hn::Add(e, hn::MulAdd(sum, hn::Set(d, 0.44269504088896341f), sum));
   return log_special(d, x, result);
 }
 
@@ -170,8 +173,8 @@ HWY_INLINE V log1p_f32(D d, V x) {
   const V one = hn::Set(d, 1.0f);
   const V u = hn::Add(one, x);
   // What u lost to rounding, to first order: log(1 + x) = log(u) + lost / u.
-  const V lost = hn::IfThenElse(hn::Lt(x, one), hn::Sub(x, hn::Sub(u, one)),
-                                hn::Sub(one, hn::Sub(u, x)));
+  const V lost =
+      hn::IfThenElse(hn::Lt(x, one), hn::Sub(x, hn::Sub(u, one)), hn::Sub(one, hn::Sub(u, x)));
   const auto usable = hn::And(hn::Lt(hn::Abs(x), hn::Set(d, 1e9f)), hn::Gt(u, hn::Zero(d)));
   const V result = hn::Add(log_f32(d, u), hn::IfThenElseZero(usable, hn::Div(lost, u)));
   return hn::IfThenElse(hn::Eq(x, hn::Zero(d)), x, result);  // keeps -0
@@ -181,11 +184,11 @@ template <class D, class V>
 HWY_INLINE V tanh_f32(D d, V x) {
   const V t = hn::Abs(x);
   const V s = hn::Mul(x, x);
-  const V small = hn::MulAdd(
-      hn::Mul(x, s),
-      polynomial(d, s, -0.3333328366279602f, 0.13331490755081177f, -0.05374349653720856f,
-                 0.020650578662753105f, -0.005717036779969931f),
-      x);
+  const V small =
+      hn::MulAdd(hn::Mul(x, s),
+                 polynomial(d, s, -0.3333328366279602f, 0.13331490755081177f, -0.05374349653720856f,
+                            0.020650578662753105f, -0.005717036779969931f),
+                 x);
   const V one = hn::Set(d, 1.0f);
   const V e = exp_f32(d, hn::Add(t, t));
   const V large = hn::Sub(one, hn::Div(hn::Set(d, 2.0f), hn::Add(e, one)));
@@ -203,39 +206,39 @@ HWY_INLINE V silu_f32(D d, V x) {
   return hn::Div(x, hn::Add(hn::Set(d, 1.0f), exp_f32(d, hn::Neg(x))));
 }
 
-// erf: x P(x^2) below 0.93, else 1 - exp(-Q(|x|)) with Q fitted to -log(erfc).
+// erf: x P(x^2) below 0.93, else 1 - 2^(-Q(|x|)) with Q fitted to -log2(erfc).
 template <class D, class V>
 HWY_INLINE V erf_f32(D d, V x) {
   const V t = hn::Abs(x);
   const V s = hn::Mul(x, x);
   // 1.128... = 1 + 0.128...: the product with 1 is exact.
-  const V small = hn::MulAdd(
-      x,
-      polynomial(d, s, 0.1283791065216064f, -0.37612485885620117f, 0.11281716078519821f,
-                 -0.02676236256957054f, 0.004986226093024015f, -0.0005952533683739603f),
-      x);
+  const V small =
+      hn::MulAdd(x,
+                 polynomial(d, s, 0.1283791065216064f, -0.37612485885620117f, 0.11281716078519821f,
+                            -0.02676236256957054f, 0.004986226093024015f, -0.0005952533683739603f),
+                 x);
   const V u = hn::Min(hn::Set(d, 4.0f), t);
   const V minus_q =
-      polynomial(d, u, 0.00017733496497385204f, -1.1295276880264282f, -0.633321225643158f,
-                 -0.10830827057361603f, 0.02513762377202511f, -0.0041779628954827785f,
-                 0.0004358848964329809f, -2.12179384107003e-05f);
-  const V large = hn::Sub(hn::Set(d, 1.0f), exp_f32<true>(d, minus_q));
+      polynomial(d, u, 0.0002558403357397765f, -1.6295639276504517f, -0.9136894345283508f,
+                 -0.1562558114528656f, 0.03626592457294464f, -0.006027526687830687f,
+                 0.0006288490258157253f, -3.061101961066015e-05f);
+  const V large = hn::Sub(hn::Set(d, 1.0f), exp2_f32<true>(d, minus_q));
   return hn::IfThenElse(hn::Lt(t, hn::Set(d, 0.93f)), small, hn::CopySign(large, x));
 }
 
-// x Phi(x). With h = erfc(|x| / sqrt 2) / 2 = exp(-G(|x|)), G fitted to -log(h) on [0, 6], there is
-// no cancellation for negative x: the relative error stays below 1e-6 there, where 1 + erf loses
+// x Phi(x). With h = erfc(|x| / sqrt 2) / 2 = 2^(-G(|x|)), G fitted to -log2(h) on [0, 6], there is
+// no cancellation for negative x: the relative error stays below 1.2e-6 there, where 1 + erf loses
 // all digits. h is below 1e-9 beyond 6 and taken as 0.
 template <class D, class V>
 HWY_INLINE V gelu_erf_f32(D d, V x) {
   const V t = hn::Abs(x);
   const V six = hn::Set(d, 6.0f);
-  const V minus_g = polynomial(
-      d, hn::Min(six, t), -0.6931471228599548f, -0.7978881001472473f, -0.3182801306247711f,
-      -0.03643091022968292f, 0.004933150950819254f, -9.474129910813645e-05f,
-      -0.00014894380001351237f, 4.0167833503801376e-05f, -5.435435014078394e-06f,
-      3.963743324675306e-07f, -1.2340542809852195e-08f);
-  const V h = hn::IfThenZeroElse(hn::Gt(t, six), exp_f32<true>(d, minus_g));
+  const V minus_g =
+      polynomial(d, hn::Min(six, t), -0.9999998807907104f, -1.151109218597412f,
+                 -0.45918118953704834f, -0.05255868285894394f, 0.007117020897567272f,
+                 -0.00013667427992913872f, -0.000214884290471673f, 5.7950965128839016e-05f,
+                 -7.841841579647735e-06f, 5.718619036088057e-07f, -1.7804175911351194e-08f);
+  const V h = hn::IfThenZeroElse(hn::Gt(t, six), exp2_f32<true>(d, minus_g));
   const V phi = hn::IfThenElse(hn::Lt(x, hn::Zero(d)), h, hn::Sub(hn::Set(d, 1.0f), h));
   return hn::Mul(x, phi);
 }
@@ -268,8 +271,8 @@ HWY_INLINE V softplus_f32(D d, V x, float beta, float threshold) {
 
 template <class D, class V>
 HWY_INLINE V elu_f32(D d, V x, float alpha, float scale, float input_scale) {
-  const V below = hn::Mul(expm1_f32(d, hn::Mul(x, hn::Set(d, input_scale))),
-                          hn::Set(d, alpha * scale));
+  const V below =
+      hn::Mul(expm1_f32(d, hn::Mul(x, hn::Set(d, input_scale))), hn::Set(d, alpha * scale));
   return hn::IfThenElse(hn::Lt(x, hn::Zero(d)), below, hn::Mul(x, hn::Set(d, scale)));
 }
 
@@ -288,11 +291,10 @@ HWY_INLINE V sin_reduced(D d, V x, int quadrant) {
                             polynomial(d, s, -0.1666666716337204f, 0.008333329111337662f,
                                        -0.0001983933470910415f, 2.7183114070794545e-06f),
                             r);
-  const V cosine = hn::MulAdd(
-      hn::Mul(s, s),
-      polynomial(d, s, 0.0416666679084301f, -0.0013888883404433727f, 2.4799519451335073e-05f,
-                 -2.7210234065933037e-07f),
-      hn::NegMulAdd(hn::Set(d, 0.5f), s, hn::Set(d, 1.0f)));
+  const V cosine = hn::MulAdd(hn::Mul(s, s),
+                              polynomial(d, s, 0.0416666679084301f, -0.0013888883404433727f,
+                                         2.4799519451335073e-05f, -2.7210234065933037e-07f),
+                              hn::NegMulAdd(hn::Set(d, 0.5f), s, hn::Set(d, 1.0f)));
   const auto q = hn::Add(hn::BitCast(di, t), hn::Set(di, quadrant));
   const auto one = hn::Set(di, 1);
   const auto odd = hn::RebindMask(d, hn::Eq(hn::And(q, one), one));

@@ -20,13 +20,13 @@ namespace {
 float slow_sin(float x) { return std::sin(x); }
 float slow_cos(float x) { return std::cos(x); }
 
-#define KILN_TILE_MATH(name, expression)             \
-  struct name {                                      \
-    template <class D, class V>                      \
-    HWY_INLINE V operator()(D d, V x) const {        \
-      return expression;                             \
-    }                                                \
-  };                                                 \
+#define KILN_TILE_MATH(name, expression)      \
+  struct name {                               \
+    template <class D, class V>               \
+    HWY_INLINE V operator()(D d, V x) const { \
+      return expression;                      \
+    }                                         \
+  };                                          \
   void run_##name(const Step& step, TileState& state) { map_one<float>(step, state, name()); }
 
 KILN_TILE_MATH(Exp, exp_f32(d, x))

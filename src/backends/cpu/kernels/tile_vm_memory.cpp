@@ -39,11 +39,16 @@ inline float bfloat_value(uint16_t bits) {
 // What an element is as a number.
 template <typename S>
 inline auto number(S stored) {
-  if constexpr (std::is_same_v<S, Half>) return f16_to_f32(stored.bits);
-  else if constexpr (std::is_same_v<S, Bfloat>) return bfloat_value(stored.bits);
-  else if constexpr (std::is_same_v<S, Bool>) return static_cast<int64_t>(stored.byte != 0);
-  else if constexpr (std::is_integral_v<S>) return static_cast<int64_t>(stored);
-  else return stored;
+  if constexpr (std::is_same_v<S, Half>)
+    return f16_to_f32(stored.bits);
+  else if constexpr (std::is_same_v<S, Bfloat>)
+    return bfloat_value(stored.bits);
+  else if constexpr (std::is_same_v<S, Bool>)
+    return static_cast<int64_t>(stored.byte != 0);
+  else if constexpr (std::is_integral_v<S>)
+    return static_cast<int64_t>(stored);
+  else
+    return stored;
 }
 
 template <typename F>
@@ -56,18 +61,26 @@ inline int64_t truncated(F value) {
 // A number as an element: the inverse of number(), with the conversions of TileOp::kCast.
 template <typename S, typename N>
 inline S stored(N n) {
-  if constexpr (std::is_same_v<S, Half>) return {f32_to_f16(static_cast<float>(n))};
-  else if constexpr (std::is_same_v<S, Bfloat>) return {f32_to_bf16(static_cast<float>(n))};
-  else if constexpr (std::is_same_v<S, Bool>) return {static_cast<uint8_t>(n != 0)};
-  else if constexpr (std::is_floating_point_v<S>) return static_cast<S>(n);
-  else if constexpr (std::is_floating_point_v<N>) return static_cast<S>(truncated(n));
-  else return static_cast<S>(n);
+  if constexpr (std::is_same_v<S, Half>)
+    return {f32_to_f16(static_cast<float>(n))};
+  else if constexpr (std::is_same_v<S, Bfloat>)
+    return {f32_to_bf16(static_cast<float>(n))};
+  else if constexpr (std::is_same_v<S, Bool>)
+    return {static_cast<uint8_t>(n != 0)};
+  else if constexpr (std::is_floating_point_v<S>)
+    return static_cast<S>(n);
+  else if constexpr (std::is_floating_point_v<N>)
+    return static_cast<S>(truncated(n));
+  else
+    return static_cast<S>(n);
 }
 
 template <typename From, typename To>
 inline To converted(From from) {
-  if constexpr (std::is_same_v<From, To> && !std::is_same_v<From, Bool>) return from;
-  else return stored<To>(number(from));
+  if constexpr (std::is_same_v<From, To> && !std::is_same_v<From, Bool>)
+    return from;
+  else
+    return stored<To>(number(from));
 }
 
 // Calls fn(element offset, column, count, stride) for each run of the columns [col0, col0 + cols).
@@ -121,9 +134,8 @@ template <class D>
 HWY_INLINE hn::Vec<D> widen(D d, const Bfloat* from) {
   const hn::Rebind<uint16_t, D> du16;
   const hn::RebindToUnsigned<D> du32;
-  return hn::BitCast(
-      d, hn::ShiftLeft<16>(hn::PromoteTo(
-             du32, hn::LoadU(du16, reinterpret_cast<const uint16_t*>(from)))));
+  return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(
+                            du32, hn::LoadU(du16, reinterpret_cast<const uint16_t*>(from)))));
 }
 template <class D>
 HWY_INLINE hn::Vec<D> widen(D d, const Half* from) {
@@ -163,7 +175,8 @@ HWY_INLINE void convert_run(const From* from, To* to, int64_t n) {
   const hn::ScalableTag<float> d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   (void)lanes;
-  constexpr bool kFrom16 = std::is_same_v<From, Bfloat> || (std::is_same_v<From, Half> && kVectorHalf);
+  constexpr bool kFrom16 =
+      std::is_same_v<From, Bfloat> || (std::is_same_v<From, Half> && kVectorHalf);
   constexpr bool kTo16 = std::is_same_v<To, Bfloat> || (std::is_same_v<To, Half> && kVectorHalf);
   if constexpr (std::is_same_v<From, To>) {
     if (to != from) std::memcpy(to, from, static_cast<size_t>(n) * sizeof(From));
@@ -210,7 +223,8 @@ void load_transposed(const Step& step, TileState& state) {
   int64_t r = 0;
   while (r < bounds.rows) {
     const bool block = r + 4 <= bounds.rows && from.rows[r + 1] == from.rows[r] + 4 &&
-                       from.rows[r + 2] == from.rows[r] + 8 && from.rows[r + 3] == from.rows[r] + 12;
+                       from.rows[r + 2] == from.rows[r] + 8 &&
+                       from.rows[r + 3] == from.rows[r] + 12;
     const float* a = row_of<float>(from, r);
     if (!block) {
       load_run(a, stride, row_of<float>(to, r), bounds.cols);
@@ -279,19 +293,19 @@ void gather(const Step& step, TileState& state) {
     const char* from = row_of<char>(state.views[step.src[0]], r);
     const int64_t* offsets = row_of<int64_t>(state.views[step.src[1]], r);
     To* to = row_of<To>(state.views[step.dst], r);
-    for_each_run(step.memory, state.col0, bounds.cols,
-                 [&](int64_t offset, int64_t col, int64_t n, int64_t stride) HWY_ATTR {
-                   const From* run = reinterpret_cast<const From*>(from) + offset;
-                   if constexpr (kScalar) {
-                     load_run(reinterpret_cast<const From*>(reinterpret_cast<const char*>(run) +
-                                                            *offsets),
-                              stride, to + col, n);
-                   } else {
-                     for (int64_t i = 0; i < n; ++i)
-                       to[col + i] = converted<From, To>(*reinterpret_cast<const From*>(
-                           reinterpret_cast<const char*>(run + i * stride) + offsets[col + i]));
-                   }
-                 });
+    for_each_run(
+        step.memory, state.col0, bounds.cols,
+        [&](int64_t offset, int64_t col, int64_t n, int64_t stride) HWY_ATTR {
+          const From* run = reinterpret_cast<const From*>(from) + offset;
+          if constexpr (kScalar) {
+            load_run(reinterpret_cast<const From*>(reinterpret_cast<const char*>(run) + *offsets),
+                     stride, to + col, n);
+          } else {
+            for (int64_t i = 0; i < n; ++i)
+              to[col + i] = converted<From, To>(*reinterpret_cast<const From*>(
+                  reinterpret_cast<const char*>(run + i * stride) + offsets[col + i]));
+          }
+        });
   }
 }
 
@@ -371,10 +385,10 @@ StepFn find_memory(const StepKey& key) {
         return with_storage(key.storage,
                             []<typename S>() -> StepFn { return round_to<int64_t, S>; });
       if (key.type == LaneType::kF64)
-        return with_storage(key.storage, []<typename S>() -> StepFn { return round_to<double, S>; });
+        return with_storage(key.storage,
+                            []<typename S>() -> StepFn { return round_to<double, S>; });
       return with_storage(key.storage, []<typename S>() -> StepFn { return round_to<float, S>; });
-    default:
-      return nullptr;
+    default: return nullptr;
   }
 }
 

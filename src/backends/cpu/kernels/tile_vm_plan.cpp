@@ -31,18 +31,16 @@ class Planner {
         (plan_->mode == Mode::kElementwise && plan_->col_count == 0))
       return std::move(plan_);  // no units
 
-    const int64_t row_points =
-        shape_.mode == Mode::kColumns ? plan_->row_count : plan_->col_count;
-    Simplified simplified =
-        simplify(code_, row_points, register_masks(code_, shape_, facts_));
+    const int64_t row_points = shape_.mode == Mode::kColumns ? plan_->row_count : plan_->col_count;
+    Simplified simplified = simplify(code_, row_points, register_masks(code_, shape_, facts_));
     code_ = std::move(simplified.code);
 
     // The tile's size follows from the buffers that the schedule needs with one chunk.
     plan_->chunks = 1;
     choose_tile(buffer_bytes_per_point(make_schedule(code_, shape_, loops(), facts_)));
     schedule_ = make_schedule(code_, shape_, loops(), facts_);
-    PlanDraft draft{code_,   binding_, simplified.originals, shape_, schedule_, walks_,
-                    plan_.get(), {},      {},                   {}};
+    PlanDraft draft{
+        code_, binding_, simplified.originals, shape_, schedule_, walks_, plan_.get(), {}, {}, {}};
     make_tables(&draft);
     assign_views(&draft);
     allocate_buffers(&draft);
@@ -62,9 +60,7 @@ class Planner {
           plan_->row_extents.push_back(dim.extent);
           plan_->row_count *= dim.extent;
           break;
-        case Role::kCol:
-          plan_->col_count *= dim.extent;
-          break;
+        case Role::kCol: plan_->col_count *= dim.extent; break;
       }
     }
   }
@@ -72,8 +68,9 @@ class Planner {
   void plan_accesses() {
     size_t a = 0;
     for (const TileInstr& instr : code_.instrs) {
-      if (instr.op == TileOp::kGather || (instr.type == LaneType::kI64 &&
-                                          instr.op >= TileOp::kFloorDiv && instr.op <= TileOp::kFmod))
+      if (instr.op == TileOp::kGather ||
+          (instr.type == LaneType::kI64 && instr.op >= TileOp::kFloorDiv &&
+           instr.op <= TileOp::kFmod))
         plan_->may_fail = true;
       if (tile_op_info(instr.op).kind != TileOpKind::kMemory) continue;
       AccessPlan access;
@@ -136,9 +133,7 @@ class Planner {
                    outer = role_mask(shape_, Role::kOuter);
     Loops loops;
     switch (plan_->mode) {
-      case Mode::kElementwise:
-        loops.unit_dims = plan_->col_blocks > 1 ? rows | cols : rows;
-        break;
+      case Mode::kElementwise: loops.unit_dims = plan_->col_blocks > 1 ? rows | cols : rows; break;
       case Mode::kRows:
         loops.unit_dims = rows;
         if (plan_->chunks > 1) loops.chunk_dims = cols;
@@ -182,10 +177,10 @@ class Planner {
 
   void choose_tile(int64_t point_bytes) {
     Plan& plan = *plan_;
-    const int64_t points =
-        point_bytes == 0 ? limits_.max_unbuffered_points
-                         : std::clamp(limits_.tile_bytes / point_bytes / kLine * kLine,
-                                      limits_.min_points, limits_.max_points);
+    const int64_t points = point_bytes == 0
+                               ? limits_.max_unbuffered_points
+                               : std::clamp(limits_.tile_bytes / point_bytes / kLine * kLine,
+                                            limits_.min_points, limits_.max_points);
     switch (plan.mode) {
       case Mode::kElementwise:
         if (shape_.transposed) {
@@ -266,9 +261,12 @@ class Planner {
     views.resize(schedule_.values.size());
     for (size_t v = 0; v < schedule_.values.size(); ++v) {
       const Value& value = schedule_.values[v];
-      if (value.direct_access >= 0) views[v] = plan_->accesses[value.direct_access].view;
-      else if (value.stored_access >= 0) views[v] = plan_->accesses[value.stored_access].view;
-      else views[v] = plan_->view_count++;
+      if (value.direct_access >= 0)
+        views[v] = plan_->accesses[value.direct_access].view;
+      else if (value.stored_access >= 0)
+        views[v] = plan_->accesses[value.stored_access].view;
+      else
+        views[v] = plan_->view_count++;
     }
   }
 

@@ -1,8 +1,8 @@
 // How one bound tile program runs: the tile shape, where every value lies, and the steps in order.
 // Made once by make_plan (tile_vm_plan.cpp and its helpers), read-only afterwards.
 //
-// Three modes. kElementwise: no reduction; dims are reordered and merged freely, tiles are blocks of
-// rows x columns. kRows: the row (reduction domain) lies along the columns of a tile; short rows
+// Three modes. kElementwise: no reduction; dims are reordered and merged freely, tiles are blocks
+// of rows x columns. kRows: the row (reduction domain) lies along the columns of a tile; short rows
 // share a tile, long ones are cut into chunks. kColumns: an outer dim that is contiguous in memory
 // lies along the columns and the row along the tile's rows (for example pooling over NHWC).
 //
@@ -31,13 +31,13 @@ struct AccessPlan {
   bool output = false;
   int32_t operand = 0;
   int32_t view = -1;
-  int64_t offset = 0;                // bytes
+  int64_t offset = 0;                  // bytes
   std::vector<int64_t> outer_strides;  // bytes, per outer dim
   std::vector<int64_t> row_strides;    // bytes, per row dim; used when table < 0
-  int64_t row_stride = 0;            // bytes; used when table >= 0
-  int64_t col_stride = 0;            // bytes; 0 when its columns must be walked
-  int32_t table = -1;                // fixed row table, or -1: computed for each tile
-  int64_t dynamic_table = -1;        // byte offset of the computed row table in the part's memory
+  int64_t row_stride = 0;              // bytes; used when table >= 0
+  int64_t col_stride = 0;              // bytes; 0 when its columns must be walked
+  int32_t table = -1;                  // fixed row table, or -1: computed for each tile
+  int64_t dynamic_table = -1;          // byte offset of the computed row table in the part's memory
 };
 
 // A view of a buffer in the part's memory; base moves by the strides times the tile's position.
@@ -58,8 +58,8 @@ struct Plan {
   int64_t outer_count = 1, row_count = 1, col_count = 1;
   int64_t tile_rows = 1, tile_cols = 1;  // largest
   int64_t row_blocks = 1, col_blocks = 1;
-  int64_t chunks = 1;   // along columns (kRows) or rows (kColumns)
-  int64_t units = 0;    // 0: nothing to do
+  int64_t chunks = 1;    // along columns (kRows) or rows (kColumns)
+  int64_t units = 0;     // 0: nothing to do
   double unit_cost = 0;  // about nanoseconds
   bool may_fail = false;
 

@@ -108,8 +108,10 @@ struct Source {
   template <class Op>
   HWY_INLINE V joined(V sum, size_t i) const {
     const D d;
-    if constexpr (kProduct) return hn::MulAdd(hn::LoadU(d, a + i), hn::LoadU(d, b + i), sum);
-    else return Op::lanes(sum, hn::LoadU(d, a + i));
+    if constexpr (kProduct)
+      return hn::MulAdd(hn::LoadU(d, a + i), hn::LoadU(d, b + i), sum);
+    else
+      return Op::lanes(sum, hn::LoadU(d, a + i));
   }
   template <class Op>
   HWY_INLINE V joined_some(V sum, size_t i, size_t n) const {
@@ -117,8 +119,8 @@ struct Source {
     if constexpr (kProduct)
       return hn::MulAdd(load_some(d, a + i, n), load_some(d, b + i, n), sum);
     else
-      return Op::lanes(sum, hn::IfThenElse(hn::FirstN(d, n), load_some(d, a + i, n),
-                                           hn::Set(d, Op::kIdentity)));
+      return Op::lanes(
+          sum, hn::IfThenElse(hn::FirstN(d, n), load_some(d, a + i, n), hn::Set(d, Op::kIdentity)));
   }
   const T* a;
   const T* b;
@@ -194,8 +196,7 @@ HWY_INLINE void reduce_columns(const Step& step, TileState& state, int64_t rows,
     std::memcpy(result, parts, width * sizeof(T));
     return;
   }
-  for (size_t k = 0; k < width; ++k)
-    finish<Op, T>(state, parts[k], running + i + k, result + k);
+  for (size_t k = 0; k < width; ++k) finish<Op, T>(state, parts[k], running + i + k, result + k);
 }
 
 template <class Op, typename T, bool kProduct>
@@ -224,12 +225,9 @@ StepFn find_typed(const StepKey& key) {
         return key.vertical ? reduce_along_rows<SumOp<T>, T, true>
                             : reduce_along_cols<SumOp<T>, T, true>;
       return pick<SumOp<T>, T>(key.vertical);
-    case TileOp::kReduceMax:
-      return pick<MaxOp<T>, T>(key.vertical);
-    case TileOp::kReduceMin:
-      return pick<MinOp<T>, T>(key.vertical);
-    default:
-      return nullptr;
+    case TileOp::kReduceMax: return pick<MaxOp<T>, T>(key.vertical);
+    case TileOp::kReduceMin: return pick<MinOp<T>, T>(key.vertical);
+    default: return nullptr;
   }
 }
 
@@ -289,14 +287,10 @@ T joined(T a, T b) {
         return static_cast<T>(static_cast<uint64_t>(a) * static_cast<uint64_t>(b));
       else
         return a * b;
-    case TileOp::kReduceMax:
-      return std::max(a, b);
-    case TileOp::kReduceMin:
-      return std::min(a, b);
-    case TileOp::kReduceAny:
-      return a || b;
-    default:
-      return a && b;
+    case TileOp::kReduceMax: return std::max(a, b);
+    case TileOp::kReduceMin: return std::min(a, b);
+    case TileOp::kReduceAny: return a || b;
+    default: return a && b;
   }
 }
 
@@ -304,14 +298,10 @@ template <typename T, TileOp kOp>
 constexpr T identity() {
   switch (kOp) {
     case TileOp::kReduceProd:
-    case TileOp::kReduceAll:
-      return 1;
-    case TileOp::kReduceMax:
-      return std::numeric_limits<T>::lowest();
-    case TileOp::kReduceMin:
-      return std::numeric_limits<T>::max();
-    default:
-      return 0;
+    case TileOp::kReduceAll: return 1;
+    case TileOp::kReduceMax: return std::numeric_limits<T>::lowest();
+    case TileOp::kReduceMin: return std::numeric_limits<T>::max();
+    default: return 0;
   }
 }
 
@@ -379,12 +369,9 @@ StepFn find_plain(const StepKey& key) {
 StepFn find_reduce_kernel(const StepKey& key) {
   if (const StepFn fn = HWY_DYNAMIC_DISPATCH(find_reduce)(key)) return fn;
   switch (key.type) {
-    case LaneType::kF32:
-      return find_plain<float>(key);
-    case LaneType::kF64:
-      return find_plain<double>(key);
-    case LaneType::kI64:
-      return find_plain<int64_t>(key);
+    case LaneType::kF32: return find_plain<float>(key);
+    case LaneType::kF64: return find_plain<double>(key);
+    case LaneType::kI64: return find_plain<int64_t>(key);
     case LaneType::kBool:
       if (key.op == TileOp::kReduceAny) return plain<uint8_t, TileOp::kReduceAny>(key);
       if (key.op == TileOp::kReduceAll) return plain<uint8_t, TileOp::kReduceAll>(key);

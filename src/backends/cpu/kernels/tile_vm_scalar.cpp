@@ -122,8 +122,9 @@ T float_unary(TileOp op, T x, const double* p) {
 }
 
 bool is_float_unary(TileOp op) {
-  return (op >= TileOp::kExp && op <= TileOp::kLog1p) || (op >= TileOp::kSin && op <= TileOp::kSilu) ||
-         op == TileOp::kMish || op == TileOp::kSoftplus || op == TileOp::kElu;
+  return (op >= TileOp::kExp && op <= TileOp::kLog1p) ||
+         (op >= TileOp::kSin && op <= TileOp::kSilu) || op == TileOp::kMish ||
+         op == TileOp::kSoftplus || op == TileOp::kElu;
 }
 
 template <typename T, int kOp>
@@ -148,11 +149,13 @@ StepFn find_float_unary(TileOp op) {
   return float_unary_kernel<T, static_cast<int>(TileOp::kExp), static_cast<int>(TileOp::kElu)>(op);
 }
 
-#define KILN_TILE_ONE(T, R, expression) \
-  [](const Step& step, TileState& state) { map_one<T, R>(step, state, [](T x) -> R { return expression; }); }
-#define KILN_TILE_TWO(T, R, expression)                                           \
-  [](const Step& step, TileState& state) {                                        \
-    map_two<T, R>(step, state, [](T a, T b) -> R { return expression; });         \
+#define KILN_TILE_ONE(T, R, expression)                              \
+  [](const Step& step, TileState& state) {                           \
+    map_one<T, R>(step, state, [](T x) -> R { return expression; }); \
+  }
+#define KILN_TILE_TWO(T, R, expression)                                   \
+  [](const Step& step, TileState& state) {                                \
+    map_two<T, R>(step, state, [](T a, T b) -> R { return expression; }); \
   }
 
 template <typename T>

@@ -36,10 +36,8 @@ bool is_cheap(TileOp op) {
     case TileOp::kXor:
     case TileOp::kLogicalNot:
     case TileOp::kSelect:
-    case TileOp::kFma:
-      return true;
-    default:
-      return false;
+    case TileOp::kFma: return true;
+    default: return false;
   }
 }
 
@@ -82,8 +80,8 @@ class Scheduler {
   struct Register {
     int32_t instr = -1;
     Level level = Level::kPrologue;
-    int32_t phase = 0;      // the first phase in which it can be used
-    int32_t value = -1;     // its newest copy
+    int32_t phase = 0;   // the first phase in which it can be used
+    int32_t value = -1;  // its newest copy
     int32_t value_phase = -1;
     bool reduced = false;
     int32_t uses = 0;
@@ -93,9 +91,7 @@ class Scheduler {
     return tile_op_info(code_.instrs[i].op).kind == TileOpKind::kReduce;
   }
   // The phase whose chunks a reduction goes through.
-  int32_t execution_phase(size_t i) const {
-    return regs_[code_.instrs[i].src[0]].phase;
-  }
+  int32_t execution_phase(size_t i) const { return regs_[code_.instrs[i].src[0]].phase; }
 
   Level level_of(uint32_t mask) const {
     if (mask & loops_.chunk_dims) return Level::kBody;
@@ -264,8 +260,8 @@ class Scheduler {
       node.src[0] =
           broadcast(get(instr.src[0], phase), {vertical, !vertical}, i, &list(level, phase));
     node.variance = value(node.src[0]).variance;
-    node.dst = new_value(code_.registers[instr.dst], {!vertical && node.variance.rows,
-                                                      vertical && node.variance.cols});
+    node.dst = new_value(code_.registers[instr.dst],
+                         {!vertical && node.variance.rows, vertical && node.variance.cols});
     list(level, phase).push_back(node);
     reg.value = node.dst;
     reg.value_phase = phase;
@@ -318,9 +314,8 @@ class Scheduler {
   bool reads_memory(const Node& node) const {
     if (node.kind == NodeKind::kGatherLoad) return true;
     if (node.kind == NodeKind::kInstr && code_.instrs[node.instr].op == TileOp::kLoad) return true;
-    return std::any_of(std::begin(node.src), std::end(node.src), [&](int32_t s) {
-      return s >= 0 && value(s).direct_access >= 0;
-    });
+    return std::any_of(std::begin(node.src), std::end(node.src),
+                       [&](int32_t s) { return s >= 0 && value(s).direct_access >= 0; });
   }
 
   // Lets the instruction that computes a stored value write it to memory itself, where nothing
@@ -334,8 +329,9 @@ class Scheduler {
                       stored.variance.cols && stored.variance == store->variance &&
                       accesses_[access].unit_columns;
       const DType dtype = code_.outputs[instr.operand];
-      possible = possible && (dtype == DType::kF32 || dtype == DType::kF64 ||
-                              dtype == DType::kI64 || dtype == DType::kBool) &&
+      possible = possible &&
+                 (dtype == DType::kF32 || dtype == DType::kF64 || dtype == DType::kI64 ||
+                  dtype == DType::kBool) &&
                  lane_type_of(dtype) == stored.type;
       size_t at = body->size();
       for (size_t n = 0; n < body->size(); ++n)

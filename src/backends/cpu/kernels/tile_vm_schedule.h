@@ -54,7 +54,7 @@ struct Loops {
 };
 
 struct AccessFacts {
-  uint32_t mask = 0;         // dims with stride != 0
+  uint32_t mask = 0;          // dims with stride != 0
   bool unit_columns = false;  // contiguous along the columns (or does not vary along them)
 };
 

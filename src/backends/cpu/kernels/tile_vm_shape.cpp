@@ -47,8 +47,10 @@ void sort_by_access(std::vector<Dim>::iterator begin, std::vector<Dim>::iterator
 // Moves dim `from` to position `to`, shifting those between.
 void move_dim(std::vector<Dim>* dims, size_t from, size_t to) {
   const auto base = dims->begin();
-  if (from < to) std::rotate(base + from, base + from + 1, base + to + 1);
-  else std::rotate(base + to, base + from, base + from + 1);
+  if (from < to)
+    std::rotate(base + from, base + from + 1, base + to + 1);
+  else
+    std::rotate(base + to, base + from, base + from + 1);
 }
 
 void shape_elementwise(const std::vector<Access>& accesses, Shape* shape) {
@@ -67,8 +69,10 @@ void shape_elementwise(const std::vector<Access>& accesses, Shape* shape) {
   for (size_t d = dims.size(); d-- > 0;) {
     double score = 0;
     for (size_t a = 0; a < accesses.size(); ++a) {
-      if (dims[d].strides[a] == 1) score += accesses[a].store ? 4 : 2;
-      else if (dims[d].strides[a] == 0) score += 1;
+      if (dims[d].strides[a] == 1)
+        score += accesses[a].store ? 4 : 2;
+      else if (dims[d].strides[a] == 0)
+        score += 1;
     }
     if (dims[d].extent < kShortDim) score /= 3;
     if (score > best_score) {
@@ -101,15 +105,14 @@ void shape_rows(const TileCode& code, const std::vector<Access>& accesses, Shape
   const size_t outer = static_cast<size_t>(first_reduced - dims.begin());
 
   // The order within the row matters only to arg reductions: follow the memory of a load.
-  const bool ordered = std::any_of(
-      code.instrs.begin(), code.instrs.end(), [](const TileInstr& instr) {
+  const bool ordered =
+      std::any_of(code.instrs.begin(), code.instrs.end(), [](const TileInstr& instr) {
         return instr.op == TileOp::kReduceArgMax || instr.op == TileOp::kReduceArgMin;
       });
   if (!ordered && dims.size() - outer > 1) {
     for (size_t a = 0; a < accesses.size(); ++a) {
-      const bool varies =
-          std::all_of(dims.begin() + outer, dims.end(),
-                      [a](const Dim& dim) { return dim.strides[a] != 0; });
+      const bool varies = std::all_of(dims.begin() + outer, dims.end(),
+                                      [a](const Dim& dim) { return dim.strides[a] != 0; });
       if (accesses[a].store || !varies) continue;
       sort_by_access(dims.begin() + outer, dims.end(), a);
       merge_neighbours(&dims);
@@ -127,9 +130,8 @@ void shape_rows(const TileCode& code, const std::vector<Access>& accesses, Shape
     if (dims[d].extent < kShortDim || dims.size() == outer) continue;
     size_t count = 0;
     for (size_t a = 0; a < accesses.size(); ++a) {
-      const bool over_row =
-          std::any_of(dims.begin() + outer, dims.end(),
-                      [a](const Dim& dim) { return dim.strides[a] != 0; });
+      const bool over_row = std::any_of(dims.begin() + outer, dims.end(),
+                                        [a](const Dim& dim) { return dim.strides[a] != 0; });
       count += !accesses[a].store && dims[d].strides[a] == 1 && over_row;
     }
     if (count > best_count) {
@@ -137,8 +139,8 @@ void shape_rows(const TileCode& code, const std::vector<Access>& accesses, Shape
       best = d;
     }
   }
-  const bool empty_row = std::any_of(dims.begin(), dims.end(),
-                                     [](const Dim& dim) { return dim.extent == 0; });
+  const bool empty_row =
+      std::any_of(dims.begin(), dims.end(), [](const Dim& dim) { return dim.extent == 0; });
   if (best < dims.size() && !empty_row) {
     shape->mode = Mode::kColumns;
     for (Dim& dim : dims) dim.role = dim.reduced ? Role::kRow : Role::kOuter;
@@ -181,8 +183,10 @@ Shape choose_shape(const TileCode& code, const TileBinding& binding) {
     for (const TileAccess& access : binding.accesses) dim.strides.push_back(access.strides[d]);
     shape.dims.push_back(std::move(dim));
   }
-  if (!reduces && !row_uniform_store) shape_elementwise(accesses, &shape);
-  else shape_rows(code, accesses, &shape);
+  if (!reduces && !row_uniform_store)
+    shape_elementwise(accesses, &shape);
+  else
+    shape_rows(code, accesses, &shape);
   return shape;
 }
 

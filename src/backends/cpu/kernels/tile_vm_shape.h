@@ -20,7 +20,7 @@ struct Dim {
 
 struct Shape {
   Mode mode = Mode::kElementwise;
-  std::vector<Dim> dims;  // merged; outer, then row, then col dims, each outermost first
+  std::vector<Dim> dims;    // merged; outer, then row, then col dims, each outermost first
   bool transposed = false;  // kElementwise: the last row dim is contiguous in a load whose columns
                             // are not
 };

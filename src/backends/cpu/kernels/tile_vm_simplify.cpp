@@ -40,17 +40,15 @@ class Simplifier {
     result_.originals.push_back(original_);
   }
 
-  const TileInstr& definition(int32_t reg) const {
-    return result_.code.instrs[definitions_[reg]];
-  }
+  const TileInstr& definition(int32_t reg) const { return result_.code.instrs[definitions_[reg]]; }
 
   void fold_constant_sum(TileInstr* instr) const {
     const TileInstr& source = definition(instr->src[0]);
     if (source.op != TileOp::kConst) return;
     instr->op = TileOp::kConst;
     instr->src[0] = -1;
-    const double value = instr->type == LaneType::kF32 ? static_cast<float>(source.params[0])
-                                                       : source.params[0];
+    const double value =
+        instr->type == LaneType::kF32 ? static_cast<float>(source.params[0]) : source.params[0];
     instr->params[0] = value * static_cast<double>(row_count_);
     instr->integer = static_cast<int64_t>(static_cast<uint64_t>(source.integer) *
                                           static_cast<uint64_t>(row_count_));

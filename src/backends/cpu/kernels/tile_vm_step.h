@@ -1,4 +1,5 @@
-// What the planner of the tile virtual machine (tile_vm_plan.cpp) and its instruction kernels share.
+// What the planner of the tile virtual machine (tile_vm_plan.cpp) and its instruction kernels
+// share.
 //
 // A tile has `rows` x `cols` points. A value that varies along both has a buffer of rows x pitch
 // lanes; one that varies along rows only is an array of `rows` lanes, along columns only of `cols`
@@ -51,8 +52,8 @@ struct WalkDim {
 };
 
 struct MemoryWalk {
-  int64_t col_stride;           // elements, if dims == 1
-  int32_t dims = 1;             // > 1: columns do not collapse for this access; walk them
+  int64_t col_stride;            // elements, if dims == 1
+  int32_t dims = 1;              // > 1: columns do not collapse for this access; walk them
   WalkDim cols[kMaxTileRank]{};  // outermost first
 };
 
@@ -78,7 +79,7 @@ struct Step {
   int64_t integer = 0;
   // kIota: (position / inner) % extent, where `integer` says which position: kIotaCols, ...
   int64_t walk_inner = 1, walk_extent = 1;
-  int32_t instr = 0;                        // for messages
+  int32_t instr = 0;  // for messages
   MemoryWalk memory;
   GatherWalk gather;
 };
@@ -93,14 +94,10 @@ inline Bounds bounds_of(const Step& step, const TileState& state) {
       if (step.flat && (state.cols == step.pitch || state.rows == 1))
         return {1, state.rows * state.cols};
       return {state.rows, state.cols};
-    case Space::kRowVector:
-      return {1, state.rows};
-    case Space::kRowPoints:
-      return {state.rows, 1};
-    case Space::kCols:
-      return {1, state.cols};
-    case Space::kOne:
-      break;
+    case Space::kRowVector: return {1, state.rows};
+    case Space::kRowPoints: return {state.rows, 1};
+    case Space::kCols: return {1, state.cols};
+    case Space::kOne: break;
   }
   return {1, 1};
 }
@@ -113,27 +110,28 @@ inline T* row_of(const View& view, int64_t row) {
 // Which kernel is asked for.
 struct StepKey {
   TileOp op;
-  LaneType type;         // as TileInstr::type
-  LaneType result;       // lane type of dst
-  DType storage;         // memory, kRoundTo
-  uint8_t scalar_mask;   // as Step::scalar_mask
-  bool vertical = false;  // reductions: along tile rows instead of columns
-  bool product = false;   // kReduceSum: of src[0] * src[1]
+  LaneType type;            // as TileInstr::type
+  LaneType result;          // lane type of dst
+  DType storage;            // memory, kRoundTo
+  uint8_t scalar_mask;      // as Step::scalar_mask
+  bool vertical = false;    // reductions: along tile rows instead of columns
+  bool product = false;     // kReduceSum: of src[0] * src[1]
   bool transposed = false;  // load: consecutive rows are consecutive in memory
 };
 
 // Each returns null for what it does not have; every valid instruction is in one of them. The
 // Highway ones answer for the best target of this machine.
-StepFn find_arith_kernel(const StepKey& key);    // SIMD: + - * /, comparisons, select, rounding, ...
-StepFn find_math_kernel(const StepKey& key);     // SIMD: f32 transcendental functions
-StepFn find_reduce_kernel(const StepKey& key);   // SIMD sums and extrema; the rest scalar
-StepFn find_memory_kernel(const StepKey& key);   // load, store, kCast, kRoundTo
-StepFn find_scalar_kernel(const StepKey& key);   // plain loops: i64, bool, rare functions
+StepFn find_arith_kernel(const StepKey& key);   // SIMD: + - * /, comparisons, select, rounding, ...
+StepFn find_math_kernel(const StepKey& key);    // SIMD: f32 transcendental functions
+StepFn find_reduce_kernel(const StepKey& key);  // SIMD sums and extrema; the rest scalar
+StepFn find_memory_kernel(const StepKey& key);  // load, store, kCast, kRoundTo
+StepFn find_scalar_kernel(const StepKey& key);  // plain loops: i64, bool, rare functions
 
 // Steps that no instruction names directly.
 StepFn iota_kernel();
 StepFn const_kernel(LaneType type);
-StepFn broadcast_kernel(LaneType type, bool scalar);  // src is one value per row, or a column vector
+StepFn broadcast_kernel(LaneType type,
+                        bool scalar);  // src is one value per row, or a column vector
 StepFn gather_offset_kernel();  // src: index registers; dst: byte offsets, i64; reports bad indices
 // src[0]: the access, src[1]: byte offsets, one per row (scalar) or per point.
 StepFn gather_kernel(DType storage, LaneType type, bool scalar);

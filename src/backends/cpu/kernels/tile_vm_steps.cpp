@@ -13,8 +13,7 @@ double op_cost(const TileInstr& instr) {
   const bool f32 = instr.type == LaneType::kF32;
   switch (tile_op_info(instr.op).kind) {
     case TileOpKind::kMemory:
-    case TileOpKind::kConvert:
-      return 0.15;
+    case TileOpKind::kConvert: return 0.15;
     case TileOpKind::kUnary:
       if (instr.op >= TileOp::kTan && instr.op <= TileOp::kErfc && instr.op != TileOp::kTanh &&
           instr.op != TileOp::kErf)
@@ -24,10 +23,8 @@ double op_cost(const TileInstr& instr) {
     case TileOpKind::kBinary:
       if (instr.op >= TileOp::kFloorDiv && instr.op <= TileOp::kAtan2) return 8;
       return f32 ? 0.1 : 0.6;
-    case TileOpKind::kReduce:
-      return f32 ? 0.1 : 0.6;
-    default:
-      return 0.15;
+    case TileOpKind::kReduce: return f32 ? 0.1 : 0.6;
+    default: return 0.15;
   }
 }
 
@@ -39,7 +36,8 @@ class StepMaker {
     instr_access_.assign(draft_.code.instrs.size(), -1);
     int32_t next = 0;
     for (size_t i = 0; i < draft_.code.instrs.size(); ++i)
-      if (tile_op_info(draft_.code.instrs[i].op).kind == TileOpKind::kMemory) instr_access_[i] = next++;
+      if (tile_op_info(draft_.code.instrs[i].op).kind == TileOpKind::kMemory)
+        instr_access_[i] = next++;
     double cost = 20;
     const double points =
         static_cast<double>(plan().tile_rows) * static_cast<double>(plan().tile_cols);
@@ -132,8 +130,7 @@ class StepMaker {
                                 !draft_.schedule.values[node.src[0]].variance.cols);
         if (!node.variance.cols) step.memory = one_column();
         return checked(step, node);
-      case NodeKind::kInstr:
-        break;
+      case NodeKind::kInstr: break;
     }
     switch (tile_op_info(instr.op).kind) {
       case TileOpKind::kMemory:
@@ -162,7 +159,8 @@ class StepMaker {
       case TileOpKind::kReduce:
         key.vertical = plan().mode == Mode::kColumns && node.variance.cols;
         key.product = node.src[1] >= 0;
-        if (const auto found = draft_.accumulators.find(node.dst); found != draft_.accumulators.end())
+        if (const auto found = draft_.accumulators.find(node.dst);
+            found != draft_.accumulators.end())
           step.acc = found->second;
         step.fn = find_reduce_kernel(key);
         break;
