@@ -127,7 +127,7 @@ class Program(torch.nn.Module):
     path = os.fspath(path)
     suffix = os.path.splitext(path)[1]
     if suffix in (".pt2", ".ts", ".pt"):
-      raise FrontendError("K1003", f"programs are saved as .kiln files only: {path}")
+      raise FrontendError("K1010", f"programs are saved as .kiln files only: {path}")
     if self._compiled is not None:
       self._compiled.save(path)
       return

@@ -172,7 +172,7 @@ std::string Schema::to_string() const {
 Result<Schema> Schema::parse(std::string_view text) {
   Schema schema;
   if (!Parser(text).parse(schema)) {
-    return Status::error("K1101", "operator schema does not parse: " + std::string(text));
+    return Status::error("K1121", "operator schema does not parse: " + std::string(text));
   }
   return schema;
 }

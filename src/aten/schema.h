@@ -30,7 +30,7 @@ struct Schema {
   std::vector<SchemaArgument> results;
 
   std::string full_name() const { return overload.empty() ? name : name + "." + overload; }
-  // K1101 when the text is no schema.
+  // K1121 when the text is no schema.
   static Result<Schema> parse(std::string_view text);
   // The inverse of parse(), spaced as torch prints schemas.
   std::string to_string() const;

@@ -40,20 +40,20 @@ Result<CallArg> parse_default(std::string_view text) {
     const double number = std::strtod(copy.c_str(), &end);
     if (end != copy.c_str() && *end == 0) return CallArg(number);
   }
-  return Status::error("K1105", "default value does not parse: " + copy);
+  return Status::error("K1125", "default value does not parse: " + copy);
 }
 
 }  // namespace
 
 Status fill_defaults(const Schema& schema, CallArg::List& args) {
   if (args.size() > schema.arguments.size()) {
-    return Status::error("K1104", "too many arguments for " + schema.full_name() + ": " +
+    return Status::error("K1124", "too many arguments for " + schema.full_name() + ": " +
                                       std::to_string(args.size()));
   }
   for (size_t i = args.size(); i < schema.arguments.size(); ++i) {
     const SchemaArgument& argument = schema.arguments[i];
     if (!argument.default_value) {
-      return Status::error("K1104", "argument is missing for " + schema.full_name() + ": " +
+      return Status::error("K1124", "argument is missing for " + schema.full_name() + ": " +
                                         argument.name);
     }
     KILN_ASSIGN_OR_RETURN(CallArg value, parse_default(*argument.default_value));

@@ -6,7 +6,7 @@
 
 namespace kiln {
 
-// Appends what `args` lacks. K1104 too many or too few arguments, K1105 a default that is no
+// Appends what `args` lacks. K1124 too many or too few arguments, K1125 a default that is no
 // literal.
 Status fill_defaults(const Schema& schema, CallArg::List& args);
 

@@ -99,7 +99,7 @@ Status choose(Build& build) {
         reasons += (reasons.empty() ? "" : "; ") + choice.refusals.back();
       }
       if (candidates.tactics.empty()) {
-        return Status::error("K2501", "no kernel for " + choice.label + ": " +
+        return Status::error("K2510", "no kernel for " + choice.label + ": " +
                                           (reasons.empty() ? "no provider knows it" : reasons))
             .at(node->origin.to_string());
       }

@@ -64,7 +64,7 @@ TileEmitter::TileEmitter(const TileDomain& domain, const TilePlaces& places, Gra
 }
 
 int TileEmitter::fail(std::string reason) {
-  if (status_.ok()) status_ = Status::error("K2302", "no tile program: " + std::move(reason));
+  if (status_.ok()) status_ = Status::error("K2322", "no tile program: " + std::move(reason));
   return -1;
 }
 

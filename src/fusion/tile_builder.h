@@ -22,7 +22,7 @@ struct TilePlaces {
 // The domain of a whole body: that of its first reduction or norm, else the shape of its outputs.
 TileDomain domain_of(Graph& body);
 
-// K2302 with the reason when some node or index map cannot be expressed.
+// K2322 with the reason when some node or index map cannot be expressed.
 Result<TileProgram> build_tile_program(Graph& body, const TilePlaces& places);
 
 // One body's value at one index map becomes a register.

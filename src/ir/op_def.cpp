@@ -25,7 +25,7 @@ Status check_operands(const OpContext& context) {
                              "operand is required: " + op.name + " operand " + std::to_string(i));
       }
     } else if (!op.takes_any_type && !type->is_tensor()) {
-      return Status::error("K2204", "operand is no tensor: " + op.name + " operand " +
+      return Status::error("K2213", "operand is no tensor: " + op.name + " operand " +
                                         std::to_string(i) + " is " + type->to_string());
     }
   }

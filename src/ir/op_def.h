@@ -130,7 +130,7 @@ struct OpDef {
 };
 
 // What infer() and verify() say of a node as it stands. Results without a device of their own take
-// the device of the first tensor operand. K2201 wrong number of operands, K2204 operand is no
+// the device of the first tensor operand. K2201 wrong number of operands, K2213 operand is no
 // tensor, or the op's own refusal; the message names the op.
 Result<std::vector<Type>> infer_types(Node& node);
 Status verify_op(Node& node);

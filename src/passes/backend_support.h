@@ -13,7 +13,7 @@ namespace kiln {
 class BackendSupport {
  public:
   virtual ~BackendSupport() = default;
-  // Ok when some kernel computes the node as it stands, alone; else K2401 with every provider's
+  // Ok when some kernel computes the node as it stands, alone; else K2412 with every provider's
   // reason.
   virtual Status supports(Node& node) = 0;
 };

@@ -117,11 +117,11 @@ Result<std::unique_ptr<Step>> make_host_step(const StepDesc& desc, const StepEnv
   for (const CallArg& arg : call.args) {
     collect_dims(arg, dims);
     if (!operands_in_range(arg, static_cast<int>(desc.inputs.size()))) {
-      return Status::error("K3220", "call names an operand that does not exist: " + text);
+      return Status::error("K3202", "call names an operand that does not exist: " + text);
     }
   }
   if (env.host == nullptr) {
-    return Status::error("K3221", "program calls an operator that only pytorch has: " +
+    return Status::error("K3302", "program calls an operator that only pytorch has: " +
                                       call.full_name(),
                          "load it from python or from a libtorch program with libkiln_torch");
   }

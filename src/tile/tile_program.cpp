@@ -6,16 +6,16 @@ Status verify(const TileProgram& program) {
   KILN_RETURN_IF_ERROR(verify_tile_code(program.code));
   const auto rank = static_cast<size_t>(program.code.rank);
   if (program.extents.size() != rank) {
-    return Status::error("K2301", "tile program has another number of extents than dims: " +
+    return Status::error("K2321", "tile program has another number of extents than dims: " +
                                       std::to_string(program.extents.size()));
   }
   if (program.accesses.size() != static_cast<size_t>(program.code.memory_instr_count())) {
-    return Status::error("K2301", "tile program has another number of accesses than memory "
+    return Status::error("K2321", "tile program has another number of accesses than memory "
                                   "statements: " + std::to_string(program.accesses.size()));
   }
   for (const TileAccessExpr& access : program.accesses) {
     if (access.strides.size() != rank) {
-      return Status::error("K2301", "tile access has another number of strides than dims: " +
+      return Status::error("K2321", "tile access has another number of strides than dims: " +
                                         std::to_string(access.strides.size()));
     }
   }

@@ -19,7 +19,7 @@ namespace kiln {
 using TileAccessExpr = TileParams::Access;
 using TileProgram = TileParams;
 
-// Code valid, lists of matching lengths. K2301.
+// Code valid, lists of matching lengths. K2321.
 Status verify(const TileProgram& program);
 
 // The code's text followed by `domain ...` and one `access ...` line per memory statement.

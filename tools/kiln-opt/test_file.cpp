@@ -16,7 +16,7 @@ constexpr std::string_view kError = "// ERROR: ";
 constexpr int kShuffles = 4;
 
 Status bad_line(std::string_view what, std::string_view line) {
-  return Status::error("K9001", std::string(what) + ": " + std::string(line));
+  return Status::error("K9105", std::string(what) + ": " + std::string(line));
 }
 
 std::vector<std::string_view> split_lines(std::string_view text) {

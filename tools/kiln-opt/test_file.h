@@ -39,7 +39,7 @@ struct RunLine {
   ExecutionRules rules;
 };
 
-// Reads the RUN and DATA lines of a text; K9001 for what they do not know. `passes` is empty when
+// Reads the RUN and DATA lines of a text; K9105 for what they do not know. `passes` is empty when
 // there is no RUN line.
 Result<RunLine> parse_run_line(std::string_view text);
 

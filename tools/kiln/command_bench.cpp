@@ -45,6 +45,13 @@ struct Measurement {
   std::vector<double> runs;  // sorted
 };
 
+// How much is measured.
+struct Extent {
+  int threads = 0, warmup = 0;
+  int iterations = 0;   // 0: as many as fit into `duration`
+  double duration = 0;  // seconds
+};
+
 struct StepRow {
   const StepDesc* desc = nullptr;
   std::string implementation;
@@ -78,19 +85,27 @@ Status prepare(Workload& work, const Arguments& arguments) {
   return {};
 }
 
-Status measure(Workload& work, const Arguments& arguments, Measurement& result) {
-  KILN_ASSIGN_OR_RETURN(const int warmup, arguments.integer("warmup", 5, 0, 1'000'000));
-  KILN_ASSIGN_OR_RETURN(const int iterations, arguments.integer("iterations", 0, 1, 100'000'000));
-  KILN_ASSIGN_OR_RETURN(const double duration, arguments.number("duration", 3, 0.001, 86400));
+Result<Extent> read_extent(const Arguments& arguments) {
+  Extent extent;
+  KILN_ASSIGN_OR_RETURN(extent.threads, arguments.integer("threads", 0, 0, 4096));
+  KILN_ASSIGN_OR_RETURN(extent.warmup, arguments.integer("warmup", 5, 0, 1'000'000));
+  KILN_ASSIGN_OR_RETURN(extent.iterations, arguments.integer("iterations", 0, 1, 100'000'000));
+  KILN_ASSIGN_OR_RETURN(extent.duration, arguments.number("duration", 3, 0.001, 86400));
+  return extent;
+}
+
+Status measure(Workload& work, const Extent& extent, Measurement& result) {
   auto begin = Clock::now();
   KILN_RETURN_IF_ERROR(work.run());
   result.first = since(begin);
-  for (int i = 0; i < warmup; ++i) KILN_RETURN_IF_ERROR(work.run());
+  for (int i = 0; i < extent.warmup; ++i) KILN_RETURN_IF_ERROR(work.run());
   constexpr size_t kMinRuns = 10;
   begin = Clock::now();
   const auto more = [&] {
-    if (iterations > 0) return result.runs.size() < static_cast<size_t>(iterations);
-    return result.runs.size() < kMinRuns || since(begin) < duration;
+    if (extent.iterations > 0) {
+      return result.runs.size() < static_cast<size_t>(extent.iterations);
+    }
+    return result.runs.size() < kMinRuns || since(begin) < extent.duration;
   };
   while (more()) {
     const auto start = Clock::now();
@@ -206,16 +221,16 @@ Result<int> bench(const Arguments& arguments) {
   if (arguments.words.size() != 1) {
     return Status::error("K1008", "kiln bench takes one file", "kiln help bench");
   }
-  KILN_ASSIGN_OR_RETURN(const int threads, arguments.integer("threads", 0, 0, 4096));
+  KILN_ASSIGN_OR_RETURN(const Extent extent, read_extent(arguments));
   Workload work;
   Measurement result;
   LoadOptions options;
-  options.threads = threads;
+  options.threads = extent.threads;
   const auto begin = Clock::now();
   KILN_ASSIGN_OR_RETURN(work.program, Program::load(arguments.words[0], options));
   result.load = since(begin);
   KILN_RETURN_IF_ERROR(prepare(work, arguments));
-  KILN_RETURN_IF_ERROR(measure(work, arguments, result));
+  KILN_RETURN_IF_ERROR(measure(work, extent, result));
   std::vector<StepRow> rows;
   if (arguments.has("profile")) KILN_RETURN_IF_ERROR(profile(work, rows));
 

@@ -204,7 +204,7 @@ Result<std::vector<Tensor>> random_inputs(const EnginePlan& plan, const ChosenSh
   for (size_t i = 0; i < plan.inputs.size(); ++i) {
     const TensorSignature& signature = plan.inputs[i];
     if (signature.is_object) {
-      return Status::error("K4111", "input can only be made by the host: '" + signature.name + "'",
+      return Status::error("K4114", "input can only be made by the host: '" + signature.name + "'",
                            "run this program from Python");
     }
     KILN_ASSIGN_OR_RETURN(Tensor tensor, make_tensor({signature.dtype, shapes.inputs[i], {}}));

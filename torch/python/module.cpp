@@ -49,7 +49,7 @@ auto compute(F&& body) -> decltype(body()) {
   } catch (const InternalError& error) {
     return Status::error("K9001", error.what(), "this is a bug in kiln");
   } catch (const std::bad_alloc&) {
-    return Status::error("K4201", "out of memory");
+    return Status::error("K4501", "out of memory");
   }
 }
 

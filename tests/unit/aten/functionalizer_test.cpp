@@ -357,8 +357,8 @@ TEST(Functionalizer, NamedMutations) {
   Handle next = p.call("aten::add.Tensor", {v(x), num(1)}, meta({"2"}));
   EXPECT_TRUE(p.builder.mutates_buffer("count", next).ok());
   EXPECT_TRUE(p.builder.mutates_input("x", next).ok());
-  EXPECT_EQ(p.builder.mutates_input("nobody", next).code(), "K1107");
-  EXPECT_EQ(p.builder.mutates_buffer("nobody", next).code(), "K1107");
+  EXPECT_EQ(p.builder.mutates_input("nobody", next).code(), "K1127");
+  EXPECT_EQ(p.builder.mutates_buffer("nobody", next).code(), "K1127");
   Module& module = p.finish();
   ASSERT_EQ(module.outputs.size(), 2u);
   EXPECT_EQ(module.outputs[0].target, 0);

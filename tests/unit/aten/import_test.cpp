@@ -134,12 +134,12 @@ TEST(Import, WrongStreamsAreErrors) {
     auto handles = p.builder.call(name, "", args, {meta({"2"})}, {}, "");
     return handles.ok() ? p.last_record().code : std::string(handles.status().code());
   };
-  EXPECT_EQ(code("aten::neg", {v(99)}), "K1102");
-  EXPECT_EQ(code("aten::neg", {v(x), num(1)}), "K1104");
-  EXPECT_EQ(code("aten::linear", {v(x)}), "K1104");
-  EXPECT_EQ(p.builder.symbol("s", 4, 3).code(), "K1106");
+  EXPECT_EQ(code("aten::neg", {v(99)}), "K1122");
+  EXPECT_EQ(code("aten::neg", {v(x), num(1)}), "K1124");
+  EXPECT_EQ(code("aten::linear", {v(x)}), "K1124");
+  EXPECT_EQ(p.builder.symbol("s", 4, 3).code(), "K1126");
   EXPECT_FALSE(p.builder.input("y", meta({"s +"})).ok());
-  EXPECT_EQ(p.builder.input("z", meta({"2", "2"}, DType::kF32, {"1"})).status().code(), "K1109");
+  EXPECT_EQ(p.builder.input("z", meta({"2", "2"}, DType::kF32, {"1"})).status().code(), "K1129");
 }
 
 TEST(Import, ConstantsWithStridesAreReadInOrder) {

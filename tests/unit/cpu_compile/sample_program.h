@@ -41,7 +41,7 @@ class OwnKernelsBackend : public Backend {
     Candidates candidates;
     for (const auto& provider : providers_) provider->candidates(node, device_, candidates);
     if (!candidates.tactics.empty()) return {};
-    return Status::error("K2401", "no kernel of our own");
+    return Status::error("K2412", "no kernel of our own");
   }
   int epilogue_length(Node&, const std::vector<Node*>&) override { return 0; }
 

@@ -275,15 +275,15 @@ TEST(Attention, ZeroSizes) {
 TEST(Attention, RefusesBadSizes) {
   AttentionParams p = simple(2, 2, 4);
   p.heads = 3, p.kv_heads = 2;
-  EXPECT_EQ(p.validate().code(), "K4301");
+  EXPECT_EQ(p.validate().code(), "K4321");
   p = simple(2, 2, 4);
   p.kv_heads = 0;
-  EXPECT_EQ(p.validate().code(), "K4301");
+  EXPECT_EQ(p.validate().code(), "K4321");
   p = simple(-1, 2, 4);
-  EXPECT_EQ(p.validate().code(), "K4301");
+  EXPECT_EQ(p.validate().code(), "K4321");
   p = simple(2, 2, 4);
   p.dtype = DType::kI32;
-  EXPECT_EQ(p.validate().code(), "K4301");
+  EXPECT_EQ(p.validate().code(), "K4321");
 }
 
 }  // namespace

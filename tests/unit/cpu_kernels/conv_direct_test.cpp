@@ -158,7 +158,7 @@ TEST(ConvDirect, RefusesBadParameters) {
   auto refused = [&](auto&& change) {
     ConvParams p = good;
     change(p);
-    EXPECT_EQ(p.validate().code(), "K4303");
+    EXPECT_EQ(p.validate().code(), "K4323");
   };
   refused([](ConvParams& p) { p.groups = 3; });
   refused([](ConvParams& p) { p.groups = 0; });

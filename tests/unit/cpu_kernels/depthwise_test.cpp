@@ -95,11 +95,11 @@ TEST(Depthwise, ZeroSizesAndErrors) {
   depthwise(p, nullptr, nullptr, nullptr, nullptr);
   EXPECT_TRUE(p.validate().ok());
   p.stride[0] = 0;
-  EXPECT_EQ(p.validate().code(), "K4306");
+  EXPECT_EQ(p.validate().code(), "K4326");
   p.stride[0] = 1, p.out_sizes[1] = -1;
-  EXPECT_EQ(p.validate().code(), "K4306");
+  EXPECT_EQ(p.validate().code(), "K4326");
   p.out_sizes[1] = 0, p.kernel[1] = 0;
-  EXPECT_EQ(p.validate().code(), "K4306");
+  EXPECT_EQ(p.validate().code(), "K4326");
 }
 
 }  // namespace

@@ -210,11 +210,11 @@ TEST(Gemm, EpilogueSeesEveryFinalElementOnce) {
 TEST(Gemm, RefusesBadParameters) {
   GemmParams p;
   p.m = -1;
-  EXPECT_EQ(p.validate().code(), "K4302");
+  EXPECT_EQ(p.validate().code(), "K4322");
   p.m = 1, p.dtype = DType::kI64;
-  EXPECT_EQ(p.validate().code(), "K4302");
+  EXPECT_EQ(p.validate().code(), "K4322");
   p.dtype = DType::kF32, p.batch_rank = 99;
-  EXPECT_EQ(p.validate().code(), "K4302");
+  EXPECT_EQ(p.validate().code(), "K4322");
 }
 
 }  // namespace

@@ -229,15 +229,15 @@ TEST(Pool, ZeroSizesAndErrors) {
   PoolParams p;
   pool(p, nullptr, nullptr, nullptr);  // batch 0
   p.in_sizes[0] = 0;
-  EXPECT_EQ(p.validate().code(), "K4304");
+  EXPECT_EQ(p.validate().code(), "K4324");
   p.in_sizes[0] = 4, p.kernel[0] = 2, p.padding[0] = 2;
-  EXPECT_EQ(p.validate().code(), "K4304");
+  EXPECT_EQ(p.validate().code(), "K4324");
   p.padding[0] = 1, p.stride[0] = 0;
-  EXPECT_EQ(p.validate().code(), "K4304");
+  EXPECT_EQ(p.validate().code(), "K4324");
   p.kind = PoolKind::kAdaptiveMax;  // which has none of these
   EXPECT_TRUE(p.validate().ok());
   p.dtype = DType::kU8;
-  EXPECT_EQ(p.validate().code(), "K4304");
+  EXPECT_EQ(p.validate().code(), "K4324");
 }
 
 }  // namespace

@@ -156,12 +156,12 @@ TEST(Resize, ZeroSizesAndErrors) {
   ResizeParams p;
   resize(p, nullptr, nullptr, nullptr);
   p.in_sizes[0] = 0;
-  EXPECT_EQ(p.validate().code(), "K4305");
+  EXPECT_EQ(p.validate().code(), "K4325");
   p.in_sizes[0] = 1;
   p.mode = ResizeMode::kCubic, p.spatial_rank = 3;
-  EXPECT_EQ(p.validate().code(), "K4305");
+  EXPECT_EQ(p.validate().code(), "K4325");
   p.mode = ResizeMode::kLinear, p.dtype = DType::kU8;
-  EXPECT_EQ(p.validate().code(), "K4305");
+  EXPECT_EQ(p.validate().code(), "K4325");
 }
 
 }  // namespace

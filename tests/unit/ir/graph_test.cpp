@@ -40,7 +40,7 @@ TEST(Graph, CreateRefusesWithCodesAndLeavesNothingBehind) {
   EXPECT_EQ(code("t_add", {x}), "K2201");
   EXPECT_EQ(code("t_add", {x, nullptr}), "K2201");
   EXPECT_EQ(code("t_add", {x, x, x, x}), "K2201");
-  EXPECT_EQ(code("t_add", {x, scalar}), "K2204");
+  EXPECT_EQ(code("t_add", {x, scalar}), "K2213");
   EXPECT_EQ(code("t_add", {x, y}), "K2205");
   EXPECT_EQ(code("t_attrs", {x}, {{"unknown", true}}), "K2211");
   EXPECT_EQ(code("t_attrs", {x}, {{"n", 1.5}}), "K2212");

@@ -33,7 +33,7 @@ TEST(Verifier, ComparesTypesWithWhatOpsInfer) {
 TEST(Verifier, AsksTheOps) {
   EXPECT_EQ(verify_code("main(%x: f32[2]) { %0 = t_attrs(%x) {n=101} : f32[2] return }"), "K2207");
   EXPECT_EQ(verify_code("main(%x: f32[2]) { %0 = t_add(%x) : f32[2] return }"), "K2201");
-  EXPECT_EQ(verify_code("main(%x: scalar.i64) { %0 = t_pair(%x) : f32[2] return }"), "K2204");
+  EXPECT_EQ(verify_code("main(%x: scalar.i64) { %0 = t_pair(%x) : f32[2] return }"), "K2213");
   EXPECT_EQ(verify_code("main(%x: f32[2]) { %0 = t_body(%x) : f32[2] return }"), "K2206");
 }
 

@@ -315,7 +315,7 @@ TEST(HostCall, ObjectsOfTheCaller) {
 }
 
 TEST(HostCall, WithoutHostOrOperator) {
-  EXPECT_EQ(Engine::create(simple_plan(), {}, {}).status().code(), "K3221");
+  EXPECT_EQ(Engine::create(simple_plan(), {}, {}).status().code(), "K3302");
   FakeHost host;
   EXPECT_EQ(Engine::create(simple_plan(), {}, {.host = &host}).status().code(), "K4301");
 }

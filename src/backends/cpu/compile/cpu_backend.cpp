@@ -44,7 +44,7 @@ class CpuBackend : public Backend {
       reasons += (reasons.empty() ? "" : "; ") + refusal.provider + ": " + refusal.reason;
     }
     if (reasons.empty()) reasons = "no provider knows " + std::string(node.op_name());
-    return Status::error("K2401", "no cpu kernel: " + reasons);
+    return Status::error("K2412", "no cpu kernel: " + reasons);
   }
 
   int epilogue_length(Node& anchor, const std::vector<Node*>& epilogue) override {

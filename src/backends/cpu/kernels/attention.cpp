@@ -457,12 +457,12 @@ bool empty(const AttentionParams& p) {
 
 Status AttentionParams::validate() const {
   auto bad = [](const char* what, int64_t value) {
-    return Status::error("K4301",
+    return Status::error("K4321",
                          std::string("attention: ") + what + ", got " + std::to_string(value));
   };
   if (dtype != DType::kF32 && dtype != DType::kF64) {
     return Status::error(
-        "K4301", "attention: no kernel for this dtype, got " + std::string(dtype_name(dtype)));
+        "K4321", "attention: no kernel for this dtype, got " + std::string(dtype_name(dtype)));
   }
   for (int64_t size : {batch, heads, kv_heads, q_len, kv_len, head_dim, value_dim}) {
     if (size < 0) return bad("a size is negative", size);

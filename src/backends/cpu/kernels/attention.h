@@ -36,7 +36,7 @@ struct AttentionParams {
   bool causal = false;                    // key j counts only if j <= i (aligned at the top left)
   double scale = 1.0;
 
-  // K4301: sizes, dtype. Every other function here requires an OK answer.
+  // K4321: sizes, dtype. Every other function here requires an OK answer.
   Status validate() const;
 };
 

@@ -247,12 +247,12 @@ HWY_EXPORT(conv_f64);
 
 Status ConvParams::validate() const {
   auto bad = [](const char* what, int64_t value) {
-    return Status::error("K4303",
+    return Status::error("K4323",
                          std::string("convolution: ") + what + ", got " + std::to_string(value));
   };
   if (dtype != DType::kF32 && dtype != DType::kF64) {
     return Status::error(
-        "K4303", "convolution: no kernel for this dtype, got " + std::string(dtype_name(dtype)));
+        "K4323", "convolution: no kernel for this dtype, got " + std::string(dtype_name(dtype)));
   }
   if (spatial_rank < 1 || spatial_rank > 3) return bad("spatial rank is not 1 to 3", spatial_rank);
   if (groups < 1) return bad("groups must be positive", groups);

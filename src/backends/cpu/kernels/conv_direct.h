@@ -33,7 +33,7 @@ struct ConvParams {
   std::array<int64_t, 5> in_strides{}, weight_strides{}, out_strides{};
   bool has_bias = false;  // out_channels contiguous values
 
-  Status validate() const;  // K4303
+  Status validate() const;  // K4323
 };
 
 class ConvPlan {

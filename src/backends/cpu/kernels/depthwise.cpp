@@ -158,7 +158,7 @@ void run(const DepthwiseParams& p, const float* in, const float* weight, const f
 Status DepthwiseParams::validate() const {
   auto bad = [](const char* what, int64_t value) {
     return Status::error(
-        "K4306", std::string("depthwise convolution: ") + what + ", got " + std::to_string(value));
+        "K4326", std::string("depthwise convolution: ") + what + ", got " + std::to_string(value));
   };
   for (int64_t size : {batch, channels, in_sizes[0], in_sizes[1], out_sizes[0], out_sizes[1]}) {
     if (size < 0) return bad("a size is negative", size);

@@ -19,7 +19,7 @@ struct DepthwiseParams {
   std::array<int64_t, 3> in_strides{}, out_strides{};  // [batch, height, width], in elements
   bool has_bias = false;                               // `channels` contiguous values
 
-  Status validate() const;  // K4306
+  Status validate() const;  // K4326
 };
 
 // Called for rows of the result as soon as they are final, on the thread that made them: output row

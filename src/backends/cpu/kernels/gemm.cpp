@@ -299,16 +299,16 @@ void choose_units(GemmPlan& plan) {
 Status GemmParams::validate() const {
   if (dtype != DType::kF32 && dtype != DType::kF64) {
     return Status::error(
-        "K4302", "matrix product: no kernel for this dtype, got " + std::string(dtype_name(dtype)));
+        "K4322", "matrix product: no kernel for this dtype, got " + std::string(dtype_name(dtype)));
   }
   for (int64_t size : {m, n, k}) {
     if (size < 0) {
-      return Status::error("K4302",
+      return Status::error("K4322",
                            "matrix product: a size is negative, got " + std::to_string(size));
     }
   }
   if (batch_rank < 0 || batch_rank > kMaxRank) {
-    return Status::error("K4302",
+    return Status::error("K4322",
                          "matrix product: too many batch dims, got " + std::to_string(batch_rank));
   }
   return Status();

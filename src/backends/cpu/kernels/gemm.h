@@ -26,7 +26,7 @@ struct GemmParams {
   bool has_bias = false;  // n contiguous values, the same for every batch
   bool packed_b = false;  // B is what pack_weights made: no batch strides, b_strides unused
 
-  Status validate() const;  // K4302
+  Status validate() const;  // K4322
 };
 
 // Called for pieces of C as soon as they are final, on the thread that made them, while they are in

@@ -229,12 +229,12 @@ HWY_EXPORT(pool_f64);
 
 Status PoolParams::validate() const {
   auto bad = [](const char* what, int64_t value) {
-    return Status::error("K4304",
+    return Status::error("K4324",
                          std::string("pooling: ") + what + ", got " + std::to_string(value));
   };
   if (dtype != DType::kF32 && dtype != DType::kF64) {
     return Status::error(
-        "K4304", "pooling: no kernel for this dtype, got " + std::string(dtype_name(dtype)));
+        "K4324", "pooling: no kernel for this dtype, got " + std::string(dtype_name(dtype)));
   }
   if (spatial_rank < 1 || spatial_rank > 3) return bad("spatial rank is not 1 to 3", spatial_rank);
   if (batch < 0) return bad("a size is negative", batch);

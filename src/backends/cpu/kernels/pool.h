@@ -29,7 +29,7 @@ struct PoolParams {
   // [batch, channel, spatial...], in elements.
   std::array<int64_t, 5> in_strides{}, out_strides{}, index_strides{};
 
-  Status validate() const;  // K4304
+  Status validate() const;  // K4324
 };
 
 // Max kinds: a NaN in a window is its maximum. `indices`, which may be null, gets the flat spatial

@@ -265,11 +265,11 @@ bool empty(const ResizeParams& p) {
 
 Status ResizeParams::validate() const {
   auto bad = [](const char* what, int64_t value) {
-    return Status::error("K4305",
+    return Status::error("K4325",
                          std::string("resize: ") + what + ", got " + std::to_string(value));
   };
   if (dtype != DType::kF32 && dtype != DType::kF64) {
-    return Status::error("K4305",
+    return Status::error("K4325",
                          "resize: no kernel for this dtype, got " + std::string(dtype_name(dtype)));
   }
   if (spatial_rank < 1 || spatial_rank > 3) return bad("spatial rank is not 1 to 3", spatial_rank);

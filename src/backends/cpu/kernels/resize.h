@@ -28,7 +28,7 @@ struct ResizeParams {
   std::array<double, 3> scale_factors{};
   std::array<int64_t, 5> in_strides{}, out_strides{};  // [batch, channel, spatial...], in elements
 
-  Status validate() const;  // K4305
+  Status validate() const;  // K4325
 };
 
 size_t resize_scratch_bytes(const ResizeParams& params);

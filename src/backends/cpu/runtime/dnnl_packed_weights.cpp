@@ -19,7 +19,7 @@ Result<const void*> DnnlPackedWeights::in_layout(const DnnlLayout& wanted) {
   const size_t bytes = (wanted.bytes() + kAlign - 1) / kAlign * kAlign;
   Copy copy{wanted, std::unique_ptr<void, FreeDeleter>(std::aligned_alloc(kAlign, bytes))};
   if (copy.memory == nullptr) {
-    return Status::error("K4605", "out of memory for repacked weights, bytes: " +
+    return Status::error("K4501", "out of memory for repacked weights, bytes: " +
                                       std::to_string(bytes));
   }
   KILN_RETURN_IF_ERROR(dnnl_copy(layout_, packed_, wanted, copy.memory.get()));

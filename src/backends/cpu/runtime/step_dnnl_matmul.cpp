@@ -139,7 +139,7 @@ class MatmulStep : public Step {
     p.weights = DnnlTensor::dense(std::move(row), dtype);
     const size_t bytes = static_cast<size_t>(std::max(m * batch, n)) * dtype_bytes(dtype);
     bound.zeros = std::shared_ptr<void>(std::calloc(bytes, 1), std::free);
-    if (bound.zeros == nullptr) return Status::error("K4605", "out of memory for zeros");
+    if (bound.zeros == nullptr) return Status::error("K4501", "out of memory for zeros");
     return {};
   }
 
