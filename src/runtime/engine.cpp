@@ -102,9 +102,13 @@ Result<std::shared_ptr<const ConstantSet>> Engine::run_init(
     steps.push_back(std::move(step));
   }
   const int threads = options_.threads > 0 ? options_.threads : num_threads();
-  ScopedNumThreads scope(threads);
-  std::vector<const ConstantData*> none(init.slots.size(), nullptr);
-  KILN_ASSIGN_OR_RETURN(auto shape, ShapePlan::make(init, steps, {}, threads, none));
+  const std::vector<const ConstantData*> none(init.slots.size(), nullptr);
+  const std::vector<int> stages = plan_stages(init);
+  std::unique_ptr<ShapePlan> shape;
+  {
+    ScopedNumThreads one(1);
+    KILN_ASSIGN_OR_RETURN(shape, ShapePlan::make(init, steps, {}, 1, none, &stages));
+  }
 
   // Every kept result gets memory of its own: plain ones by their size, packed ones by what the
   // packing step says.
@@ -149,10 +153,10 @@ Result<std::shared_ptr<const ConstantSet>> Engine::run_init(
       kept[slot].format = step.step->packed_format(static_cast<int>(j));
     }
   }
-  const std::shared_ptr<void> arena =
-      allocate_block(static_cast<size_t>(shape->arena_bytes) + shape->scratch_bytes + 64);
-  if (arena == nullptr) return Status::error("K4501", "out of memory for the init plan");
-  KILN_RETURN_IF_ERROR(run_plan_once(*shape, init, bases, arena.get()));
+  const std::shared_ptr<void> block = allocate_block(staged_block_bytes(*shape, threads));
+  if (block == nullptr) return Status::error("K4501", "out of memory for the init plan");
+  ScopedNumThreads scope(threads);
+  KILN_RETURN_IF_ERROR(run_plan_staged(*shape, init, stages, bases, block.get(), threads));
   for (int slot : plan_.constants) {
     const auto i = static_cast<size_t>(slot);
     if (kept[i].data == nullptr && kept[i].bytes != 0) {

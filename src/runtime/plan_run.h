@@ -26,8 +26,15 @@ struct RunBuffers {
 Status run_plan(const ShapePlan& shape, RunBuffers& buffers,
                 std::vector<double>* step_seconds = nullptr);
 
-// For the init plan: `block` holds the arena and the scratch, in this order.
-Status run_plan_once(const ShapePlan& shape, const Plan& plan, std::vector<void*> bases,
-                     void* block);
+// Stages of a plan without host steps: steps of one stage do not depend on each other.
+std::vector<int> plan_stages(const Plan& plan);
+
+// For init plans: runs the steps of a stage at the same time, each on one thread, because packing
+// many weights side by side needs one fork and join where packing each in parallel needs many. The
+// steps must be bound for one thread, with `stages` given to ShapePlan::make. `block` holds the
+// arena and then `threads` times the scratch, each rounded up to 64 bytes.
+size_t staged_block_bytes(const ShapePlan& shape, int threads);
+Status run_plan_staged(const ShapePlan& shape, const Plan& plan, const std::vector<int>& stages,
+                       const std::vector<void*>& bases, void* block, int threads);
 
 }  // namespace kiln

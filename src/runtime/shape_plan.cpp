@@ -79,7 +79,7 @@ Result<ConcreteView> concretize(const PlanView& view, const Plan& plan,
 
 Result<std::unique_ptr<ShapePlan>> ShapePlan::make(
     const Plan& plan, const std::vector<std::unique_ptr<Step>>& steps, SymbolValues symbols,
-    int threads, const std::vector<const ConstantData*>& packed) {
+    int threads, const std::vector<const ConstantData*>& packed, const std::vector<int>* stages) {
   auto result = std::make_unique<ShapePlan>();
   result->threads = threads;
   const size_t num_slots = plan.slots.size();
@@ -136,11 +136,12 @@ Result<std::unique_ptr<ShapePlan>> ShapePlan::make(
       const Slot& slot = plan.slots[static_cast<size_t>(view.slot)];
       if (slot.packed || context.outputs.back().num_elements() != 0) all_empty = false;
     }
-    const int position = static_cast<int>(result->steps.size());
+    const int position =
+        stages != nullptr ? (*stages)[k] : static_cast<int>(result->steps.size());
     auto touch = [&](const PlanView& view) {
       const auto slot = static_cast<size_t>(view.slot);
-      if (first[slot] < 0) first[slot] = position;
-      last[slot] = position;
+      if (first[slot] < 0 || position < first[slot]) first[slot] = position;
+      last[slot] = std::max(last[slot], position);
     };
     if (all_empty) continue;
     for (size_t j = 0; j < desc.outputs.size(); ++j) {

@@ -37,10 +37,13 @@ struct ShapePlan {
   size_t max_views = 0;                    // of any step
   std::vector<RunStep> steps;              // steps whose outputs are all empty are left out
 
-  // `packed` gives the packed constant behind a slot or null. K4xxx/K32xx errors name the step.
+  // `packed` gives the packed constant behind a slot or null. `stages`, when given, has a number per
+  // step: steps of one stage may run at the same time, so no two of them share arena memory.
+  // K4xxx/K32xx errors name the step.
   static Result<std::unique_ptr<ShapePlan>> make(
       const Plan& plan, const std::vector<std::unique_ptr<Step>>& steps, SymbolValues symbols,
-      int threads, const std::vector<const ConstantData*>& packed);
+      int threads, const std::vector<const ConstantData*>& packed,
+      const std::vector<int>* stages = nullptr);
 };
 
 // Evaluates a view; K3110 when it leaves its slot or overflows.
