@@ -54,10 +54,16 @@ class CaptureBuilder::Impl {
     return Type(std::move(type));
   }
 
+  static Status check_strides(const CaptureMeta& meta) {
+    if (meta.strides.empty() || meta.strides.size() == meta.dims.size()) return {};
+    return Status::error("K1129", "capture gives another number of strides than dims");
+  }
+
   // Dense memory order, outermost first; empty when contiguous or not dense.
   Result<std::vector<int>> order_of(const CaptureMeta& meta) {
     std::vector<int> order;
     if (meta.strides.empty()) return order;
+    KILN_RETURN_IF_ERROR(check_strides(meta));
     Shape dims, strides;
     for (const CaptureDim& dim : meta.dims) {
       KILN_ASSIGN_OR_RETURN(DimExpr expr, parse_dim(dim));
@@ -72,13 +78,11 @@ class CaptureBuilder::Impl {
 
   // Captured strides; empty: contiguous.
   static Result<Shape> strides_of(const CaptureMeta& meta) {
+    KILN_RETURN_IF_ERROR(check_strides(meta));
     Shape strides;
     for (const CaptureDim& stride : meta.strides) {
       KILN_ASSIGN_OR_RETURN(DimExpr expr, parse_dim(stride));
       strides.push_back(std::move(expr));
-    }
-    if (!strides.empty() && strides.size() != meta.dims.size()) {
-      return Status::error("K1109", "capture gives another number of strides than dims");
     }
     DimExpr expected = 1;
     bool contiguous = true;
@@ -107,7 +111,7 @@ class CaptureBuilder::Impl {
 
   Result<Value*> read(Handle handle) {
     if (handle < 0 || handle >= static_cast<Handle>(handles_.size())) {
-      return Status::error("K1102", "capture names an unknown value: " + std::to_string(handle));
+      return Status::error("K1122", "capture names an unknown value: " + std::to_string(handle));
     }
     const HandleInfo& info = handles_[static_cast<size_t>(handle)];
     return info.tensor >= 0 ? functional_.read(info.tensor) : info.value;
@@ -145,7 +149,7 @@ class CaptureBuilder::Impl {
     }
     if (const auto* format = std::get_if<CaptureArg::MemoryFormat>(&arg.value)) {
       const auto known = memory_format_from_name(format->name);
-      if (!known) return Status::error("K1103", "unknown memory format: " + format->name);
+      if (!known) return Status::error("K1123", "unknown memory format: " + format->name);
       return CallArg(*known);
     }
     return CallArg();
@@ -539,7 +543,7 @@ CaptureBuilder::CaptureBuilder() : impl_(std::make_unique<Impl>()) {}
 CaptureBuilder::~CaptureBuilder() = default;
 
 Status CaptureBuilder::symbol(std::string_view name, int64_t min, int64_t max) {
-  if (min > max) return Status::error("K1106", "range of a size symbol is empty: " + std::string(name));
+  if (min > max) return Status::error("K1126", "range of a size symbol is empty: " + std::string(name));
   impl_->module_->symbols[std::string(name)] = {min, max};
   return {};
 }
@@ -548,12 +552,13 @@ Result<CaptureBuilder::Handle> CaptureBuilder::input(std::string_view name,
                                                      const CaptureMeta& meta) {
   KILN_ASSIGN_OR_RETURN(Type type, impl_->type_of(meta));
   KILN_ASSIGN_OR_RETURN(std::vector<int> order, impl_->order_of(meta));
+  KILN_ASSIGN_OR_RETURN(Shape strides, Impl::strides_of(meta));
   Value* value = impl_->module_->main.add_input(std::move(type), std::string(name));
   const int position = static_cast<int>(impl_->module_->inputs.size());
   impl_->module_->inputs.push_back({std::string(name), InputSpec::Kind::kUser, std::move(order)});
   Impl::HandleInfo info;
   info.input = position;
-  KILN_ASSIGN_OR_RETURN(info.strides, Impl::strides_of(meta));
+  info.strides = std::move(strides);
   if (value->type.is_tensor()) {
     info.tensor = impl_->functional_.add(value);
   } else {
@@ -576,6 +581,9 @@ Result<CaptureBuilder::Handle> CaptureBuilder::scalar_input(std::string_view nam
 Result<CaptureBuilder::Handle> CaptureBuilder::weight(std::string_view name,
                                                       const CaptureWeight& weight,
                                                       std::string_view kind) {
+  if (!weight.strides.empty() && weight.strides.size() != weight.shape.size()) {
+    return Status::error("K1129", "capture gives another number of strides than dims");
+  }
   Weight entry;
   entry.name = name;
   entry.kind = kind == "parameter" ? WeightKind::kParameter
@@ -629,7 +637,7 @@ Status CaptureBuilder::mutates_input(std::string_view target, Handle value) {
     if (contents == impl_->functional_.read(tensor)) return {};
     return impl_->functional_.write(tensor, contents, {});
   }
-  return Status::error("K1107", "mutation of an unknown input: " + std::string(target));
+  return Status::error("K1127", "mutation of an unknown input: " + std::string(target));
 }
 
 Status CaptureBuilder::mutates_buffer(std::string_view target, Handle value) {
@@ -639,7 +647,7 @@ Status CaptureBuilder::mutates_buffer(std::string_view target, Handle value) {
     if (contents == impl_->functional_.read(weight.tensor)) return {};
     return impl_->functional_.write(weight.tensor, contents, {});
   }
-  return Status::error("K1107", "mutation of an unknown buffer: " + std::string(target));
+  return Status::error("K1127", "mutation of an unknown buffer: " + std::string(target));
 }
 
 const std::vector<CaptureBuilder::CallRecord>& CaptureBuilder::records() const {
