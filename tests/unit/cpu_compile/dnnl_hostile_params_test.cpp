@@ -36,7 +36,7 @@ StepDesc& step_of(Plan& plan, const std::string& kind) {
 std::string outcome(Program& program, const std::function<void(EnginePlan&)>& damage) {
   EnginePlan plan = program.plan;
   damage(plan);
-  auto engine = Engine::create(plan, bytes_of(program.weights), {});
+  auto engine = Engine::create(plan, bytes_of(program), {});
   if (!engine.ok()) return engine.status().code();
   Program damaged;
   damaged.engine = std::move(engine).value();

@@ -13,7 +13,7 @@ using cpu_compile_test::expect_same;
 using cpu_compile_test::lower;
 using cpu_compile_test::Program;
 
-constexpr const char* kFuse = "assign_layouts,fuse_epilogues";
+constexpr const char* kFuse = "assign_layouts,fuse_epilogues,dce";
 
 class DnnlProviders : public ::testing::Test {
  protected:
@@ -158,7 +158,7 @@ main(%x: f32[1,8,6,6]) {
   %3 = concat(%0, %2) {axis=1} : f32[1,16,6,6]
   return %3
 })",
-                    "assign_layouts,fuse_epilogues,fuse_tiles");
+                    "assign_layouts,fuse_epilogues,fuse_tiles,dce");
   expect_same(p);
   expect_fast(p);
 }
@@ -273,7 +273,7 @@ TEST_F(DnnlProviders, WhatIsNoPostOpStaysOutside) {
                       "  %k = constant() {value=f32[](3)} : f32[]\n"
                       "  %0 = linear(%x, %c0) : f32[5,8]\n  %1 = " + std::string(c.node) +
                           " : f32[5,8]\n  return %1\n}",
-                      "assign_layouts,fuse_epilogues,fuse_tiles", DataKind::kPositive);
+                      "assign_layouts,fuse_epilogues,fuse_tiles,dce", DataKind::kPositive);
     EXPECT_EQ(p.tactics, (std::vector<std::string>{"dnnl.matmul", "tile"}));
     expect_same(p, {}, 1e-5, DataKind::kPositive);
   }
@@ -449,10 +449,10 @@ init { const %c0 = %w0 : f32[32,16,3,3] const %c1 = %w1 : f32[32] }
 main(%x: f32[?b,16,?h,12]) {
   %0 = conv(%x, %c0, %c1) {padding=[1,1]} : f32[?b,32,?h,12]
   %1 = hardswish(%0) : f32[?b,32,?h,12]
-  return %0
+  return %1
 })",
                     kFuse);
-  for (int64_t h : {4, 7, 33, 64}) expect_same(p, {{"b", 2}, {"h", h}});
+  for (int64_t h : {4, 7, 33, 64}) expect_same(p, {{"b", 2}, {"h", h}}, 1e-6);
 }
 
 TEST_F(DnnlProviders, UpdatedWeightsArePackedAgain) {
@@ -469,7 +469,7 @@ main(%x: f32[1,16,5,5], %m: f32[3,8]) {
   for (HostTensor& weight : p.weights) {
     weight = random_data(weight.dtype(), weight.shape(), DataKind::kSmallIntegers, 99);
   }
-  ASSERT_TRUE(p.engine->update_weights(cpu_compile_test::bytes_of(p.weights)).ok());
+  ASSERT_TRUE(p.engine->update_weights(cpu_compile_test::bytes_of(p)).ok());
   expect_same(p);
 }
 

@@ -39,10 +39,14 @@ struct Program {
   }
 };
 
-inline std::vector<WeightBytes> bytes_of(const std::vector<HostTensor>& weights) {
+// The weights that the plan kept, by name.
+inline std::vector<WeightBytes> bytes_of(const Program& program) {
   std::vector<WeightBytes> bytes;
-  for (const HostTensor& weight : weights) {
-    bytes.push_back({weight.bytes(), weight.num_bytes(), nullptr});
+  for (const WeightSignature& wanted : program.plan.weights) {
+    for (size_t i = 0; i < program.weights.size(); ++i) {
+      if (program.module->weights[i].name != wanted.name) continue;
+      bytes.push_back({program.weights[i].bytes(), program.weights[i].num_bytes(), nullptr});
+    }
   }
   return bytes;
 }
@@ -58,7 +62,10 @@ inline Status lower_graph(Graph& graph, Backend& backend, EngineLowering& loweri
       if (!candidates.tactics.empty()) break;
     }
     if (candidates.tactics.empty()) {
-      return Status::error("K2501", "no kernel for " + std::string(node->op_name()));
+      return Status::error("K2510", "no kernel for " + std::string(node->op_name()));
+    }
+    if (node->bodies.empty() && candidates.tactics[0]->name() == "tile") {
+      return Status::error("K2510", "not in a fusion: " + std::string(node->op_name()));
     }
     if (names != nullptr) names->push_back(candidates.tactics[0]->name());
     KILN_RETURN_IF_ERROR(candidates.tactics[0]->lower(*node, lowering));
@@ -97,7 +104,7 @@ inline Program lower(const std::string& text, const std::string& passes,
       provider->candidates(node, backend->device(), candidates);
       if (!candidates.tactics.empty()) return candidates.tactics[0]->lower(node, to);
     }
-    return Status::error("K2501", "no kernel for " + std::string(node.op_name()));
+    return Status::error("K2510", "no kernel for " + std::string(node.op_name()));
   });
   EXPECT_TRUE(plan.ok()) << plan.status().to_string();
   if (!plan.ok()) return program;
@@ -113,7 +120,7 @@ inline Program lower(const std::string& text, const std::string& passes,
     program.weights.push_back(
         random_data(weight.type.dtype, dims, kind, seed_of(weight.name)));
   }
-  auto engine = Engine::create(program.plan, bytes_of(program.weights), {});
+  auto engine = Engine::create(program.plan, bytes_of(program), {});
   EXPECT_TRUE(engine.ok()) << engine.status().to_string();
   if (engine.ok()) program.engine = std::move(engine).value();
   return program;
