@@ -245,8 +245,8 @@ class CaseRunner {
     const Status status = compare_by_execution(*input_, *result_, line_.rules);
     if (line_.not_executable) {
       // Either side may hold calls that only PyTorch can run; legalize makes them.
-      const bool pytorch = status.code() == "K9104" &&
-                           status.to_string().find("K2206") != std::string::npos;
+      const bool pytorch =
+          status.code() == "K9104" && status.to_string().find("K2206") != std::string::npos;
       if (status.code() != "K9103" && !pytorch) fail("executes, but RUN says not-executable");
     } else if (!status.ok()) {
       fail(status.to_string());
