@@ -19,6 +19,8 @@ PAGE = ROOT / "docs" / "errors.md"
 SOURCES = ("src", "include", "torch", "python", "tools", "examples")
 SUFFIXES = {".cpp", ".h", ".py"}
 CODE = re.compile(r'"(K\d{4})"')
+# The example programs compare codes; they make none of their own.
+SKIPPED = {"demo.py", "demo_models.py"}
 ROW = re.compile(r"^\| (K\d{4}) \| (.+) \| (.+) \|$")
 
 
@@ -33,9 +35,12 @@ def uses(root: pathlib.Path) -> dict[str, dict[str, str]]:
   found: dict[str, dict[str, str]] = {}
   for top in SOURCES:
     for path in sorted((root / top).rglob("*")):
-      if path.suffix not in SUFFIXES:
+      if path.suffix not in SUFFIXES or path.name in SKIPPED:
         continue
       text = path.read_text(encoding="utf-8")
+      # Comments and docstrings may quote a code as an example.
+      for comment in (r"//.*",) if path.suffix != ".py" else (r"#.*", r'"""[\s\S]*?"""'):
+        text = re.sub(comment, "", text)
       for match in CODE.finditer(text):
         folders = found.setdefault(match[1], {})
         rest = " ".join(text[match.end():match.end() + 200].split())

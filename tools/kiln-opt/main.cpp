@@ -10,6 +10,7 @@
 #include "base/options.h"
 #include "ir/module.h"
 #include "kiln-opt/test_file.h"
+#include "ops/ops_doc.h"
 #include "passes/pass_manager.h"
 
 namespace kiln {
@@ -26,6 +27,8 @@ constexpr const char* kUsage = R"(usage:
   kiln-opt --test FILES...    runs text tests
   kiln-opt --bless FILES...   rewrites what they expect
   kiln-opt --list-passes
+  kiln-opt --list-ops         docs/ops.md: every op with its formula, operands and fields
+  kiln-opt --list-switches    the debug switches of KILN_OPTIONS, one a line
 debug switches: KILN_OPTIONS="pass_limit=NAME:N,dump_ir=NAME,dump_dir=DIR"
 )";
 
@@ -40,6 +43,8 @@ struct Arguments {
   bool test = false;
   bool bless = false;
   bool list = false;
+  bool list_ops = false;
+  bool list_switches = false;
   bool help = false;
   std::string error;
 };
@@ -67,6 +72,10 @@ Arguments parse_arguments(int argc, char** argv) {
       arguments.bless = true;
     else if (word == "--list-passes")
       arguments.list = true;
+    else if (word == "--list-ops")
+      arguments.list_ops = true;
+    else if (word == "--list-switches")
+      arguments.list_switches = true;
     else if (word == "--help" || word == "-h")
       arguments.help = true;
     else if (word.size() > 1 && word[0] == '-')
@@ -75,7 +84,10 @@ Arguments parse_arguments(int argc, char** argv) {
       arguments.files.push_back(word);
   }
   const bool tests = arguments.test || arguments.bless;
-  if (!arguments.error.empty() || arguments.help || arguments.list) return arguments;
+  if (!arguments.error.empty() || arguments.help || arguments.list ||
+      arguments.list_ops || arguments.list_switches) {
+    return arguments;
+  }
   if (arguments.files.empty())
     arguments.error = "no file";
   else if (!tests && arguments.files.size() > 1)
@@ -179,6 +191,14 @@ int run(int argc, char** argv) {
   if (status.ok()) {
     if (arguments.list) {
       list_passes();
+      return kSuccess;
+    }
+    if (arguments.list_ops) {
+      std::cout << ops_markdown();
+      return kSuccess;
+    }
+    if (arguments.list_switches) {
+      std::cout << describe_debug_options();
       return kSuccess;
     }
     if (arguments.test || arguments.bless) return run_tests(arguments);

@@ -47,7 +47,7 @@ Status unknown_command(const std::string& name) {
 
 // Errors of the command line itself, as opposed to what it names.
 bool is_usage(const Status& status) {
-  return status.code() >= "K1001" && status.code() <= "K1009";
+  return status.code() >= "K1001" && status.code() <= "K1008";
 }
 
 int run_main(std::vector<std::string> words) {
