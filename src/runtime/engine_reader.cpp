@@ -70,11 +70,15 @@ Status read_weights(const Json& header, std::string_view blob, const EnginePlan&
   return {};
 }
 
-// Level of a target that this machine can run, or -1.
+// How well a plan for `target` suits this machine; -1: not at all. CPU plans hold no machine code
+// and choose their kernels at load, so one for another level runs too; it was only tuned there.
 int fitness(const std::string& target) {
+  constexpr int kLevels = static_cast<int>(CpuLevel::kAmx) + 1;
   CpuLevel level;
   if (!target.starts_with("cpu:") || !cpu_level_from_name(target.substr(4), &level)) return -1;
-  return level <= cpu_level() ? static_cast<int>(level) : -1;
+  // The highest level that this machine has; else the lowest above it.
+  const int number = static_cast<int>(level);
+  return level <= cpu_level() ? kLevels + number : kLevels - 1 - number;
 }
 
 std::string joined(const std::vector<std::string>& words) {
