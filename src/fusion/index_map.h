@@ -15,9 +15,10 @@ struct AffineIndex {
   std::vector<DimExpr> scale;
 
   static AffineIndex zero(size_t domain_rank) { return {0, std::vector<DimExpr>(domain_rank)}; }
-  static AffineIndex dim(size_t domain_rank, size_t d) {
-    AffineIndex index = zero(domain_rank);
-    index.scale[d] = 1;
+  // The index along domain dim `d`. Dims of extent 1 never count, so that one index has one form.
+  static AffineIndex along(const std::vector<DimExpr>& extents, size_t d) {
+    AffineIndex index = zero(extents.size());
+    if (!extents[d].is_value(1)) index.scale[d] = 1;
     return index;
   }
   bool operator==(const AffineIndex&) const = default;

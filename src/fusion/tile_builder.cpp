@@ -193,7 +193,8 @@ bool TileEmitter::spans_row(const IndexMap& map, const std::vector<int64_t>& axe
     for (size_t k = first_row_dim(); k < rank(); ++k) {
       const bool own = found != axes.end() &&
                        static_cast<size_t>(found - axes.begin()) == k - first_row_dim();
-      if (!map.dims[d].scale[k].is_value(own ? 1 : 0)) return false;
+      const bool counts = own && !extents_[k].is_value(1);
+      if (!map.dims[d].scale[k].is_value(counts ? 1 : 0)) return false;
     }
     if (found != axes.end() && !map.dims[d].offset.is_value(0)) return false;
   }
@@ -214,7 +215,7 @@ IndexMap TileEmitter::reduction_operand_map(Node& node, const IndexMap& result) 
     }
     if (keepdim) ++at;
     const size_t row = first_row_dim() + static_cast<size_t>(found - axes.begin());
-    map.dims.push_back(AffineIndex::dim(rank(), row));
+    map.dims.push_back(AffineIndex::along(extents_, row));
   }
   return map;
 }

@@ -54,20 +54,18 @@ std::vector<DimExpr> TileDomain::extents(const std::vector<int>& order) const {
 
 IndexMap TileDomain::full_map(const std::vector<int>& order) const {
   IndexMap map;
+  const std::vector<DimExpr> sizes = extents(order);
   if (groups != 0) {
-    const size_t rank = full.size() + 1;
-    map.dims.push_back(AffineIndex::dim(rank, 0));
-    AffineIndex channel = AffineIndex::dim(rank, 2);
-    channel.scale[1] = DimExpr::floordiv(full[1], groups);
+    map.dims.push_back(AffineIndex::along(sizes, 0));
+    AffineIndex channel = AffineIndex::along(sizes, 2);
+    if (groups != 1) channel.scale[1] = DimExpr::floordiv(full[1], groups);
     map.dims.push_back(std::move(channel));
-    for (size_t d = 2; d < full.size(); ++d) map.dims.push_back(AffineIndex::dim(rank, d + 1));
+    for (size_t d = 2; d < full.size(); ++d) map.dims.push_back(AffineIndex::along(sizes, d + 1));
     return map;
   }
   const std::vector<size_t> dims = dim_order(*this, order);
   map.dims.resize(full.size());
-  for (size_t i = 0; i < dims.size(); ++i) {
-    map.dims[dims[i]] = AffineIndex::dim(full.size(), i);
-  }
+  for (size_t i = 0; i < dims.size(); ++i) map.dims[dims[i]] = AffineIndex::along(sizes, i);
   return map;
 }
 
