@@ -1,5 +1,5 @@
-// CaptureBuilder: the importer. Functionalises captured calls and turns each into IR by its rule, or
-// keeps it as an aten.call.
+// CaptureBuilder: the importer. Functionalises captured calls and turns each into IR by its rule,
+// or keeps it as an aten.call.
 #include <kiln/capture.h>
 
 #include <algorithm>
@@ -164,7 +164,8 @@ class CaptureBuilder::Impl {
     }
     for (const std::string& prefix : torch_modules_) {
       if (!prefix.empty() && origin.module_path != prefix &&
-          !origin.module_path.starts_with(prefix + ".")) continue;
+          !origin.module_path.starts_with(prefix + "."))
+        continue;
       reason = "kept in pytorch by torch_executed_modules: " + (prefix.empty() ? "(root)" : prefix);
       return true;
     }
@@ -269,8 +270,8 @@ class CaptureBuilder::Impl {
     const ImportRule* rule = ImportRules::global().find(target.full_name());
     // An in-place operator is its functional twin and a write.
     std::string base_name = target.name;
-    const bool in_place = rule == nullptr && base_name.ends_with("_") && !base_name.ends_with("__") &&
-                          !used.empty();
+    const bool in_place =
+        rule == nullptr && base_name.ends_with("_") && !base_name.ends_with("__") && !used.empty();
     if (in_place) {
       base_name.pop_back();
       rule = ImportRules::global().find(
@@ -278,7 +279,8 @@ class CaptureBuilder::Impl {
     }
     for (Value* value : values) {
       if (refusal.ok() && !value->type.is_tensor()) {
-        refusal = Status::error("K1302", "operand exists only in pytorch: " + value->type.to_string());
+        refusal =
+            Status::error("K1302", "operand exists only in pytorch: " + value->type.to_string());
       }
     }
     for (const Type& type : captured) {
@@ -291,8 +293,8 @@ class CaptureBuilder::Impl {
     }
     if (refusal.ok()) {
       // squeeze_, t_, ...: another look at the same memory, under the same name.
-      const bool view_in_place = in_place && !rule->schema.results.empty() &&
-                                 !rule->schema.results[0].alias.empty();
+      const bool view_in_place =
+          in_place && !rule->schema.results.empty() && !rule->schema.results[0].alias.empty();
       std::vector<Type> wanted = captured;
       if (in_place && !view_in_place) wanted = {values[0]->type};
       auto built = run_rule(*rule, target.args, values, wanted, origin, in_place);
@@ -371,8 +373,8 @@ class CaptureBuilder::Impl {
       bool shared = source >= 0 && !built.fresh[i] && (composite || !result.alias.empty());
       if (shared && composite) {
         const size_t j = static_cast<size_t>(source);
-        shared = shares(rule.schema, handles_[static_cast<size_t>(used[j])], values[j], value,
-                        strides);
+        shared =
+            shares(rule.schema, handles_[static_cast<size_t>(used[j])], values[j], value, strides);
       }
       HandleInfo info;
       if (shared) {
@@ -424,8 +426,7 @@ class CaptureBuilder::Impl {
     }
     if (schema) {
       for (size_t i = 0; i < captured.size() && !schema->results.empty(); ++i) {
-        const SchemaArgument& result =
-            schema->results[std::min(i, schema->results.size() - 1)];
+        const SchemaArgument& result = schema->results[std::min(i, schema->results.size() - 1)];
         int shared = -1;
         for (size_t k = 0; k < schema->arguments.size() && k < target.args.size(); ++k) {
           const auto* operand = target.args[k].get<CallArg::Operand>();
@@ -438,6 +439,13 @@ class CaptureBuilder::Impl {
       }
     }
     viewed.resize(captured.size(), -1);
+    for (size_t i = 0; i < captured.size(); ++i) {
+      if (std::find(written.begin(), written.end(), viewed[i]) == written.end()) continue;
+      const Type& before = values[static_cast<size_t>(viewed[i])]->type;
+      if (agrees(before, captured[i])) continue;
+      return Status::error("K1304", "an operator changes the shape of the tensor that it writes: " +
+                                        before.to_string() + " to " + captured[i].to_string());
+    }
     if (is_random(target)) effect = "random";
     // A call for nothing but its effect (an assertion) must not be dropped.
     if (captured.empty() && written.empty()) effect = "unknown";
@@ -446,7 +454,8 @@ class CaptureBuilder::Impl {
     for (const FieldDef& f : def.fields) attrs.push_back(f.default_value);
     attrs[static_cast<size_t>(def.field_index("call"))] = std::move(target);
     attrs[static_cast<size_t>(def.field_index("effect"))] = effect;
-    Node* node = module_->main.create_unchecked(def, values, std::move(attrs), types, nullptr, origin);
+    Node* node =
+        module_->main.create_unchecked(def, values, std::move(attrs), types, nullptr, origin);
     std::vector<Handle> handles;
     for (size_t i = 0; i < captured.size(); ++i) {
       Value* value = node->result(static_cast<int>(i));
@@ -480,9 +489,9 @@ class CaptureBuilder::Impl {
   }
 
   static bool is_random(const Call& call) {
-    static const char* const kRandom[] = {"rand", "bernoulli", "multinomial", "normal", "uniform",
-                                          "exponential", "dropout", "rrelu", "poisson", "cauchy",
-                                          "geometric", "log_normal"};
+    static const char* const kRandom[] = {"rand",    "bernoulli",   "multinomial", "normal",
+                                          "uniform", "exponential", "dropout",     "rrelu",
+                                          "poisson", "cauchy",      "geometric",   "log_normal"};
     const std::string name = call.name.substr(call.name.find("::") + 2);
     for (const char* word : kRandom) {
       if (name.find(word) != std::string::npos) return true;
@@ -511,8 +520,8 @@ class CaptureBuilder::Impl {
       module_->main.replace_all_uses(constant, input);
       if (base == constant) base = input;
       module_->main.add_output(base);
-      module_->outputs.push_back({OutputSpec::Kind::kWriteInput,
-                                  static_cast<int>(module_->inputs.size()) - 1, name, {}});
+      module_->outputs.push_back(
+          {OutputSpec::Kind::kWriteInput, static_cast<int>(module_->inputs.size()) - 1, name, {}});
     }
     return {};
   }
@@ -543,7 +552,8 @@ CaptureBuilder::CaptureBuilder() : impl_(std::make_unique<Impl>()) {}
 CaptureBuilder::~CaptureBuilder() = default;
 
 Status CaptureBuilder::symbol(std::string_view name, int64_t min, int64_t max) {
-  if (min > max) return Status::error("K1126", "range of a size symbol is empty: " + std::string(name));
+  if (min > max)
+    return Status::error("K1126", "range of a size symbol is empty: " + std::string(name));
   impl_->module_->symbols[std::string(name)] = {min, max};
   return {};
 }
@@ -609,8 +619,7 @@ Result<CaptureBuilder::Handle> CaptureBuilder::weight(std::string_view name,
 
 Result<std::vector<CaptureBuilder::Handle>> CaptureBuilder::call(
     std::string_view name, std::string_view overload, const std::vector<CaptureArg>& args,
-    const std::vector<CaptureMeta>& results, const CaptureOrigin& origin,
-    std::string_view schema) {
+    const std::vector<CaptureMeta>& results, const CaptureOrigin& origin, std::string_view schema) {
   auto handles = impl_->call(name, overload, args, results, origin, schema);
   if (!handles.ok()) {
     return std::move(handles).status().at(std::string(name) + " in " + origin.module_path + " " +
@@ -671,7 +680,8 @@ Result<std::unique_ptr<Module>> CaptureBuilder::finish() {
     for (size_t i = 0; i < impl_->input_tensors_.size(); ++i) {
       const int input = impl_->input_tensors_[i];
       if (info.tensor < 0 || input < 0 || !impl_->functional_.is_whole(info.tensor) ||
-          impl_->functional_.storage(input) != impl_->functional_.storage(info.tensor)) continue;
+          impl_->functional_.storage(input) != impl_->functional_.storage(info.tensor))
+        continue;
       spec.kind = OutputSpec::Kind::kViewOfInput;
       spec.target = static_cast<int>(i);
     }

@@ -40,7 +40,8 @@ bool Functionalizer::steps_between(Value* source, Value* value, std::vector<View
     const bool view = node->op->has(kView) && node->num_operands() == 1;
     if (!view && !node->is("index")) return false;
     std::vector<Value*> indices(node->operands().begin() + 1, node->operands().end());
-    steps.push_back({node->op, node->attrs(), std::move(indices), node->operand(0)->type, at->type});
+    steps.push_back(
+        {node->op, node->attrs(), std::move(indices), node->operand(0)->type, at->type});
     at = node->operand(0);
   }
   std::reverse(steps.begin(), steps.end());
@@ -96,9 +97,9 @@ Result<Value*> Functionalizer::invert(const ViewStep& step, Value* source, Value
   Graph& graph = module_.main;
   const std::string& name = step.op->name;
   if (name == "reshape") {
-    KILN_ASSIGN_OR_RETURN(Node * node, graph.create(*step.op, {part},
-                                                    {{"shape", step.source.tensor().shape}},
-                                                    nullptr, origin));
+    KILN_ASSIGN_OR_RETURN(
+        Node * node,
+        graph.create(*step.op, {part}, {{"shape", step.source.tensor().shape}}, nullptr, origin));
     return node->result();
   }
   if (name == "permute") {
@@ -107,8 +108,8 @@ Result<Value*> Functionalizer::invert(const ViewStep& step, Value* source, Value
     for (size_t i = 0; i < order.size(); ++i) {
       inverse[static_cast<size_t>(order[i])] = static_cast<int64_t>(i);
     }
-    KILN_ASSIGN_OR_RETURN(
-        Node * node, graph.create(*step.op, {part}, {{"order", inverse}}, nullptr, origin));
+    KILN_ASSIGN_OR_RETURN(Node * node,
+                          graph.create(*step.op, {part}, {{"order", inverse}}, nullptr, origin));
     return node->result();
   }
   if (name == "slice") {
@@ -116,12 +117,13 @@ Result<Value*> Functionalizer::invert(const ViewStep& step, Value* source, Value
     const DimExpr start = std::get<DimExpr>(field(*step.op, step.attrs, "start"));
     const DimExpr stride = std::get<DimExpr>(field(*step.op, step.attrs, "step"));
     if (!stride.is_value(1)) {
-      KILN_ASSIGN_OR_RETURN(
-          Node * places,
-          graph.create(op("iota"), {},
-                       {{"length", part->shape()[static_cast<size_t>(axis)]},
-                        {"dtype", DType::kI64}, {"start", start}, {"step", stride}},
-                       nullptr, origin));
+      KILN_ASSIGN_OR_RETURN(Node * places,
+                            graph.create(op("iota"), {},
+                                         {{"length", part->shape()[static_cast<size_t>(axis)]},
+                                          {"dtype", DType::kI64},
+                                          {"start", start},
+                                          {"step", stride}},
+                                         nullptr, origin));
       KILN_ASSIGN_OR_RETURN(Node * node,
                             graph.create(op("index_put"), {source, part, places->result()},
                                          {{"axes", std::vector<int64_t>{axis}}}, nullptr, origin));
@@ -132,10 +134,11 @@ Result<Value*> Functionalizer::invert(const ViewStep& step, Value* source, Value
     std::vector<Value*> pieces;
     auto piece = [&](const DimExpr& from, const DimExpr& to) -> Status {
       if (from == to) return {};
-      KILN_ASSIGN_OR_RETURN(Node * node,
-                            graph.create(*step.op, {source},
-                                         {{"axis", axis}, {"start", from}, {"end", to},
-                                          {"step", DimExpr(1)}}, nullptr, origin));
+      KILN_ASSIGN_OR_RETURN(
+          Node * node,
+          graph.create(*step.op, {source},
+                       {{"axis", axis}, {"start", from}, {"end", to}, {"step", DimExpr(1)}},
+                       nullptr, origin));
       pieces.push_back(node->result());
       return {};
     };
@@ -150,9 +153,9 @@ Result<Value*> Functionalizer::invert(const ViewStep& step, Value* source, Value
   if (name == "index") {
     std::vector<Value*> operands{source, part};
     operands.insert(operands.end(), step.indices.begin(), step.indices.end());
-    KILN_ASSIGN_OR_RETURN(
-        Node * node, graph.create(op("index_put"), std::move(operands),
-                                  {{"axes", field(*step.op, step.attrs, "axes")}}, nullptr, origin));
+    KILN_ASSIGN_OR_RETURN(Node * node, graph.create(op("index_put"), std::move(operands),
+                                                    {{"axes", field(*step.op, step.attrs, "axes")}},
+                                                    nullptr, origin));
     return node->result();
   }
   return Status::error("K1304", "in-place write through a view that repeats elements: " + name);
@@ -161,8 +164,9 @@ Result<Value*> Functionalizer::invert(const ViewStep& step, Value* source, Value
 Status Functionalizer::check_writable(int index) {
   const Tensor& tensor = tensors_[static_cast<size_t>(index)];
   if (!storages_[static_cast<size_t>(tensor.storage)].shared_unseen) return {};
-  return Status::error("K1304", "in-place write to memory that is shared in a way kiln cannot "
-                                "follow");
+  return Status::error("K1304",
+                       "in-place write to memory that is shared in a way kiln cannot "
+                       "follow");
 }
 
 Status Functionalizer::write(int index, Value* value, const Origin& origin) {

@@ -87,8 +87,7 @@ std::vector<DimExpr> ImportCall::dims(int i) {
 int64_t ImportCall::integer(int i) {
   const DimExpr value = dim(i);
   if (value.is_constant()) return value.value();
-  refuse("argument is symbolic: " + argument_name(i) + " is " +
-             value.to_string(), "K1303");
+  refuse("argument is symbolic: " + argument_name(i) + " is " + value.to_string(), "K1303");
 }
 
 std::vector<int64_t> ImportCall::integers(int i) {
@@ -211,8 +210,9 @@ Value* ImportCall::operand(int i, DType dtype) {
   const DimExpr value = dim(i);
   if (value.is_constant()) return scalar_int(value.value(), dtype);
   // A symbolic Scalar: the one element of an iota that starts there.
-  Value* element = emit("iota", {}, {{"length", DimExpr(1)}, {"start", value},
-                                     {"step", DimExpr(1)}, {"dtype", DType::kI64}});
+  Value* element = emit(
+      "iota", {},
+      {{"length", DimExpr(1)}, {"start", value}, {"step", DimExpr(1)}, {"dtype", DType::kI64}});
   return cast(reshape(element, {}), dtype);
 }
 

@@ -23,9 +23,9 @@
 
 namespace kiln {
 
-// The call a rule looks at. Asking for an argument of the wrong kind, or for a node whose op does not
-// take its operands, refuses the call and leaves the rule at once, so rules need no error handling
-// of their own.
+// The call a rule looks at. Asking for an argument of the wrong kind, or for a node whose op does
+// not take its operands, refuses the call and leaves the rule at once, so rules need no error
+// handling of their own.
 class ImportCall {
  public:
   // Thrown by refuse(), caught by run_import_rule(); the reason is in refusal().
@@ -33,7 +33,7 @@ class ImportCall {
 
   // Arguments, by position in the schema; defaults are filled in. An operand is a Value.
   struct Argument {
-    CallArg arg;                  // Operand indices refer to `values`
+    CallArg arg;  // Operand indices refer to `values`
     std::vector<Value*> values;
   };
   ImportCall(Module& module, const Schema& schema, std::vector<CallArg> args,
@@ -44,23 +44,23 @@ class ImportCall {
   bool is_none(int i) { return arg(i).is_none(); }
   bool is_tensor(int i) { return arg(i).get<CallArg::Operand>() != nullptr; }
   Value* tensor(int i);
-  Value* tensor_or_null(int i);                 // null for None
-  std::vector<Value*> tensors(int i);           // a list; None entries are null
-  DimExpr dim(int i);                           // int or SymInt
-  std::vector<DimExpr> dims(int i);             // int[] or SymInt[]; one int stands for a list of one
-  int64_t integer(int i);                       // refuses symbolic values
-  std::vector<int64_t> integers(int i);         // refuses symbolic values
+  Value* tensor_or_null(int i);          // null for None
+  std::vector<Value*> tensors(int i);    // a list; None entries are null
+  DimExpr dim(int i);                    // int or SymInt
+  std::vector<DimExpr> dims(int i);      // int[] or SymInt[]; one int stands for a list of one
+  int64_t integer(int i);                // refuses symbolic values
+  std::vector<int64_t> integers(int i);  // refuses symbolic values
   // integers(), one value repeated to `count`.
   std::vector<int64_t> integers(int i, int count);
   bool boolean(int i);
-  double number(int i);                         // Scalar or float
-  bool is_float_number(int i);                  // the Scalar was written as a float
+  double number(int i);         // Scalar or float
+  bool is_float_number(int i);  // the Scalar was written as a float
   std::string text(int i);
-  std::optional<DType> dtype(int i);            // None: empty
+  std::optional<DType> dtype(int i);  // None: empty
   DType dtype_or(int i, DType otherwise) { return dtype(i).value_or(otherwise); }
   // A dim number, wrapped to [0, rank); rank 0 counts as 1.
   int64_t axis(int i, int rank);
-  std::vector<int64_t> axes(int i, int rank);   // None or empty: all
+  std::vector<int64_t> axes(int i, int rank);  // None or empty: all
   static int64_t wrap_axis(int64_t axis, int rank);
 
   // --- what capture saw
@@ -80,8 +80,8 @@ class ImportCall {
   // Argument i as a tensor of `dtype`: a tensor is cast, a Scalar becomes a 0-d constant. A
   // symbolic Scalar becomes iota-like `full` of the expression.
   Value* operand(int i, DType dtype);
-  Value* cast(Value* value, DType dtype);       // the value itself when it has the dtype
-  Value* reshape(Value* value, Shape shape);    // the value itself when it has the shape
+  Value* cast(Value* value, DType dtype);     // the value itself when it has the dtype
+  Value* reshape(Value* value, Shape shape);  // the value itself when it has the shape
   // torch's type promotion over the tensor, tensor list and Scalar arguments given (by position).
   DType promoted(const std::vector<int>& arguments);
   // promoted(), integers and bool become the default float.
@@ -139,10 +139,10 @@ class ImportRules {
   std::map<std::string, ImportRule, std::less<>> rules_;
 };
 
-#define KILN_ATEN_RULE(function, ...)                                                  \
-  [[maybe_unused]] static const bool KILN_CONCAT(kiln_rule_, __COUNTER__) = [] {       \
-    ::kiln::ImportRules::global().add(__VA_ARGS__, function);                          \
-    return true;                                                                       \
+#define KILN_ATEN_RULE(function, ...)                                            \
+  [[maybe_unused]] static const bool KILN_CONCAT(kiln_rule_, __COUNTER__) = [] { \
+    ::kiln::ImportRules::global().add(__VA_ARGS__, function);                    \
+    return true;                                                                 \
   }()
 
 }  // namespace kiln

@@ -31,11 +31,22 @@ std::vector<int> dense_order(const Shape& dims, const Shape& strides) {
 }
 
 bool may_share(const Schema& schema) {
-  static const std::set<std::string, std::less<>> kNames{
-      "aten::reshape", "aten::reshape_as", "aten::flatten", "aten::ravel", "aten::contiguous",
-      "aten::to", "aten::type_as", "aten::dropout", "aten::feature_dropout",
-      "aten::alpha_dropout", "aten::feature_alpha_dropout", "aten::atleast_1d",
-      "aten::atleast_2d", "aten::atleast_3d", "aten::broadcast_tensors", "aten::meshgrid"};
+  static const std::set<std::string, std::less<>> kNames{"aten::reshape",
+                                                         "aten::reshape_as",
+                                                         "aten::flatten",
+                                                         "aten::ravel",
+                                                         "aten::contiguous",
+                                                         "aten::to",
+                                                         "aten::type_as",
+                                                         "aten::dropout",
+                                                         "aten::feature_dropout",
+                                                         "aten::alpha_dropout",
+                                                         "aten::feature_alpha_dropout",
+                                                         "aten::atleast_1d",
+                                                         "aten::atleast_2d",
+                                                         "aten::atleast_3d",
+                                                         "aten::broadcast_tensors",
+                                                         "aten::meshgrid"};
   return kNames.contains(schema.name);
 }
 

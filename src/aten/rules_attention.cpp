@@ -30,12 +30,13 @@ void scaled_dot_product_attention(ImportCall& call) {
   if (call.number(4) != 0) call.refuse("attention with dropout");
   const bool grouped = call.boolean(7);
   Value* query = call.tensor(0);
-  call.result(call.emit("attention",
-                        {query, with_batch_of(call, call.tensor(1), query, grouped),
-                         with_batch_of(call, call.tensor(2), query, grouped),
-                         call.tensor_or_null(3)},
-                        {{"scale", attention_scale(call, 6)}, {"is_causal", call.boolean(5)},
-                         {"enable_gqa", grouped}}));
+  call.result(
+      call.emit("attention",
+                {query, with_batch_of(call, call.tensor(1), query, grouped),
+                 with_batch_of(call, call.tensor(2), query, grouped), call.tensor_or_null(3)},
+                {{"scale", attention_scale(call, 6)},
+                 {"is_causal", call.boolean(5)},
+                 {"enable_gqa", grouped}}));
 }
 KILN_ATEN_RULE(scaled_dot_product_attention,
                "aten::scaled_dot_product_attention(Tensor query, Tensor key, Tensor value, "
@@ -50,8 +51,8 @@ void flash_attention_for_cpu(ImportCall& call) {
   if (call.number(3) != 0) call.refuse("attention with dropout");
   const bool causal = call.boolean(4);
   const double scale = attention_scale(call, 6);
-  call.result(call.emit("attention", {query, key, value, mask},
-                        {{"scale", scale}, {"is_causal", causal}}));
+  call.result(
+      call.emit("attention", {query, key, value, mask}, {{"scale", scale}, {"is_causal", causal}}));
   if (call.num_results() < 2) return;
   const DType dtype = query->dtype();
   const DimExpr& depth = size_of(call, query, -1);
@@ -109,8 +110,8 @@ void safe_softmax(ImportCall& call) {
   Value* top = emit_reduce(call, "reduce_max", x, {axis}, true);
   constexpr double kInf = std::numeric_limits<double>::infinity();
   Value* masked = call.emit("eq", {top, call.scalar(-kInf, x->dtype())});
-  call.result(call.emit("where", {masked, call.scalar(0, x->dtype()),
-                                  call.emit("softmax", {x}, {{"axis", axis}})}));
+  call.result(call.emit(
+      "where", {masked, call.scalar(0, x->dtype()), call.emit("softmax", {x}, {{"axis", axis}})}));
 }
 KILN_ATEN_RULE(safe_softmax,
                "aten::_safe_softmax(Tensor self, int dim, ScalarType? dtype=None) -> Tensor");

@@ -29,19 +29,26 @@ struct Geometry {
 void emit_convolution(ImportCall& call, const Geometry& g, bool transposed) {
   const int spatial = spatial_rank(call);
   Value* x = with_batch(call, call.tensor(0), spatial);
-  AttrList attrs{{"stride", g.stride}, {"padding", g.padding}, {"dilation", g.dilation},
-                 {"groups", g.groups}};
+  AttrList attrs{
+      {"stride", g.stride}, {"padding", g.padding}, {"dilation", g.dilation}, {"groups", g.groups}};
   if (!g.padding_high.empty()) attrs.emplace_back("padding_high", g.padding_high);
   if (transposed) attrs.emplace_back("output_padding", g.output_padding);
-  finish(call, call.emit(transposed ? "conv_transpose" : "conv",
-                         {x, call.tensor(1), call.tensor_or_null(2)}, std::move(attrs)),
+  finish(call,
+         call.emit(transposed ? "conv_transpose" : "conv",
+                   {x, call.tensor(1), call.tensor_or_null(2)}, std::move(attrs)),
          spatial);
 }
 
 void conv(ImportCall& call) {
   const int spatial = spatial_rank(call);
-  emit_convolution(call, {call.integers(3, spatial), call.integers(4, spatial), {},
-                          call.integers(5, spatial), {}, call.integer(6)}, false);
+  emit_convolution(call,
+                   {call.integers(3, spatial),
+                    call.integers(4, spatial),
+                    {},
+                    call.integers(5, spatial),
+                    {},
+                    call.integer(6)},
+                   false);
 }
 KILN_ATEN_RULE(conv,
                "aten::conv1d(Tensor input, Tensor weight, Tensor? bias=None, SymInt[1] "
@@ -89,8 +96,13 @@ KILN_ATEN_RULE(conv_padding,
 
 void conv_transpose(ImportCall& call) {
   const int spatial = spatial_rank(call);
-  emit_convolution(call, {call.integers(3, spatial), call.integers(4, spatial), {},
-                          call.integers(7, spatial), call.integers(5, spatial), call.integer(6)},
+  emit_convolution(call,
+                   {call.integers(3, spatial),
+                    call.integers(4, spatial),
+                    {},
+                    call.integers(7, spatial),
+                    call.integers(5, spatial),
+                    call.integer(6)},
                    true);
 }
 KILN_ATEN_RULE(conv_transpose,
@@ -109,8 +121,13 @@ KILN_ATEN_RULE(conv_transpose,
 
 void convolution(ImportCall& call) {
   const int spatial = spatial_rank(call);
-  emit_convolution(call, {call.integers(3, spatial), call.integers(4, spatial), {},
-                          call.integers(5, spatial), call.integers(7, spatial), call.integer(8)},
+  emit_convolution(call,
+                   {call.integers(3, spatial),
+                    call.integers(4, spatial),
+                    {},
+                    call.integers(5, spatial),
+                    call.integers(7, spatial),
+                    call.integer(8)},
                    call.boolean(6));
 }
 KILN_ATEN_RULE(convolution,

@@ -103,8 +103,9 @@ KILN_ATEN_RULE(nothing,
                "layout=None) -> ()");
 KILN_ATEN_RULE(nothing,
                "aten::sym_constrain_range(Scalar size, *, int? min=None, int? max=None) -> ()");
-KILN_ATEN_RULE(nothing, "aten::sym_constrain_range_for_size(Scalar size, *, int? min=None, "
-                        "int? max=None) -> ()");
+KILN_ATEN_RULE(nothing,
+               "aten::sym_constrain_range_for_size(Scalar size, *, int? min=None, "
+               "int? max=None) -> ()");
 KILN_ATEN_RULE(nothing, "aten::_assert_scalar(Scalar self, str assert_msg) -> ()");
 
 }  // namespace

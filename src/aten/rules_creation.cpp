@@ -102,14 +102,16 @@ void range(ImportCall& call, int start, int step) {
   if (is_integer_argument(start) && is_integer_argument(step)) {
     const DimExpr first = start < 0 ? DimExpr(0) : call.dim(start);
     const DimExpr stride = step < 0 ? DimExpr(1) : call.dim(step);
-    call.result(call.emit("iota", {}, {{"length", shape[0]}, {"dtype", dtype}, {"start", first},
-                                       {"step", stride}}));
+    call.result(call.emit(
+        "iota", {}, {{"length", shape[0]}, {"dtype", dtype}, {"start", first}, {"step", stride}}));
     return;
   }
   if (!is_float(dtype)) call.refuse("integer range with float bounds");
-  call.result(call.emit("iota", {}, {{"length", shape[0]}, {"dtype", dtype},
-                                     {"scale", step < 0 ? 1.0 : call.number(step)},
-                                     {"offset", start < 0 ? 0.0 : call.number(start)}}));
+  call.result(call.emit("iota", {},
+                        {{"length", shape[0]},
+                         {"dtype", dtype},
+                         {"scale", step < 0 ? 1.0 : call.number(step)},
+                         {"offset", start < 0 ? 0.0 : call.number(start)}}));
 }
 void arange(ImportCall& call) { range(call, -1, -1); }
 void arange_start(ImportCall& call) { range(call, 0, -1); }
@@ -131,8 +133,9 @@ void linspace(ImportCall& call) {
   const int64_t steps = call.integer(2);
   if (!is_float(dtype)) call.refuse("integer linspace");
   const double step = steps > 1 ? (end - start) / static_cast<double>(steps - 1) : 0;
-  call.result(call.emit("iota", {}, {{"length", DimExpr(steps)}, {"dtype", dtype},
-                                     {"scale", step}, {"offset", start}}));
+  call.result(call.emit(
+      "iota", {},
+      {{"length", DimExpr(steps)}, {"dtype", dtype}, {"scale", step}, {"offset", start}}));
 }
 KILN_ATEN_RULE(linspace,
                "aten::linspace(Scalar start, Scalar end, int steps, *, ScalarType? dtype=None, "
@@ -168,8 +171,8 @@ void one_hot(ImportCall& call) {
   Value* x = call.tensor(0);
   const int64_t classes = call.integer(1);
   if (classes < 1) call.refuse("number of classes depends on the data");
-  Value* on = call.emit("eq", {emit_unsqueeze(call, x, rank_of(x)),
-                               emit_iota(call, classes, x->dtype())});
+  Value* on =
+      call.emit("eq", {emit_unsqueeze(call, x, rank_of(x)), emit_iota(call, classes, x->dtype())});
   call.result(call.cast(on, DType::kI64));
 }
 KILN_ATEN_RULE(one_hot, "aten::one_hot(Tensor self, int num_classes=-1) -> Tensor");

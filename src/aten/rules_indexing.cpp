@@ -74,8 +74,8 @@ void index_put(ImportCall& call) {
   if (indices.values.empty()) call.refuse("index_put without indices");
   std::vector<Value*> operands{x, values};
   operands.insert(operands.end(), indices.values.begin(), indices.values.end());
-  call.result(call.emit("index_put", operands,
-                        {{"axes", indices.axes}, {"accumulate", accumulate}}));
+  call.result(
+      call.emit("index_put", operands, {{"axes", indices.axes}, {"accumulate", accumulate}}));
 }
 KILN_ATEN_RULE(index_put,
                "aten::index_put(Tensor self, Tensor?[] indices, Tensor values, bool "
@@ -92,9 +92,9 @@ Value* at_least_vector(ImportCall& call, Value* x) {
 void index_select(ImportCall& call) {
   Value* x = call.tensor(0);
   const int64_t axis = call.axis(1, rank_of(x));
-  Value* picked = call.emit("index_select", {at_least_vector(call, x),
-                                             at_least_vector(call, call.tensor(2))},
-                            {{"axis", axis}});
+  Value* picked =
+      call.emit("index_select", {at_least_vector(call, x), at_least_vector(call, call.tensor(2))},
+                {{"axis", axis}});
   call.result(rank_of(x) == 0 ? call.reshape(picked, {}) : picked);
 }
 KILN_ATEN_RULE(index_select, "aten::index_select(Tensor self, int dim, Tensor index) -> Tensor");
@@ -119,9 +119,8 @@ KILN_ATEN_RULE(take, "aten::take(Tensor self, Tensor index) -> Tensor");
 // Indices from the end become indices from the start.
 Value* from_start(ImportCall& call, Value* index, const DimExpr& size) {
   Value* negative = call.emit("lt", {index, call.scalar_int(0, index->dtype())});
-  Value* extent = size.is_constant()
-                      ? call.scalar_int(size.value(), index->dtype())
-                      : call.reshape(emit_iota(call, 1, index->dtype(), size), {});
+  Value* extent = size.is_constant() ? call.scalar_int(size.value(), index->dtype())
+                                     : call.reshape(emit_iota(call, 1, index->dtype(), size), {});
   return call.emit("where", {negative, call.emit("add", {index, extent}), index});
 }
 
@@ -130,8 +129,8 @@ void take_along_dim(ImportCall& call) {
   Value *x = call.tensor(0), *index = call.tensor(1);
   if (call.is_none(2)) {
     Value* flat = emit_flatten(call, x);
-    call.result(call.emit("gather", {flat, from_start(call, emit_flatten(call, index),
-                                                      flat->shape()[0])},
+    call.result(call.emit("gather",
+                          {flat, from_start(call, emit_flatten(call, index), flat->shape()[0])},
                           {{"axis", int64_t{0}}}));
     return;
   }
@@ -144,8 +143,9 @@ void take_along_dim(ImportCall& call) {
     if (shape_index[i].is_value(1)) shape_index[i] = shape_x[i];
   }
   Value* places = from_start(call, index, size_of(call, x, axis));
-  call.result(call.emit("gather", {emit_expand(call, x, shape_x),
-                                   emit_expand(call, places, shape_index)}, {{"axis", axis}}));
+  call.result(call.emit("gather",
+                        {emit_expand(call, x, shape_x), emit_expand(call, places, shape_index)},
+                        {{"axis", axis}}));
 }
 KILN_ATEN_RULE(take_along_dim,
                "aten::take_along_dim(Tensor self, Tensor indices, int? dim=None) -> Tensor");
@@ -179,13 +179,16 @@ void emit_scatter(ImportCall& call, Value* source, const std::string& reduce,
   const int64_t axis = call.axis(1, rank_of(x));
   AttrList attrs{{"axis", axis}, {"reduce", reduce}};
   if (!include_self) attrs.emplace_back("include_self", false);
-  Value* y = call.emit("scatter", {at_least_vector(call, x), at_least_vector(call, index),
-                                   at_least_vector(call, source)}, std::move(attrs));
+  Value* y = call.emit(
+      "scatter",
+      {at_least_vector(call, x), at_least_vector(call, index), at_least_vector(call, source)},
+      std::move(attrs));
   call.result(call.reshape(y, x->shape()));
 }
 Value* source_tensor(ImportCall& call) {
-  return call.is_tensor(3) ? call.tensor(3)
-                           : emit_full_of(call, call.tensor(2)->shape(), call.tensor(0)->dtype(), 3);
+  return call.is_tensor(3)
+             ? call.tensor(3)
+             : emit_full_of(call, call.tensor(2)->shape(), call.tensor(0)->dtype(), 3);
 }
 void scatter(ImportCall& call) { emit_scatter(call, source_tensor(call), "none"); }
 void scatter_reduce_old(ImportCall& call) {
@@ -207,8 +210,7 @@ void scatter_reduce(ImportCall& call) {
   Value *x = call.tensor(0), *index = at_least_vector(call, call.tensor(2));
   const int64_t axis = call.axis(1, rank_of(x));
   Value* zeros = emit_full(call, index->shape(), x->dtype(), 0);
-  Value* cleared = call.emit("scatter", {at_least_vector(call, x), index, zeros},
-                             {{"axis", axis}});
+  Value* cleared = call.emit("scatter", {at_least_vector(call, x), index, zeros}, {{"axis", axis}});
   Value* y = call.emit("scatter", {cleared, index, at_least_vector(call, source)},
                        {{"axis", axis}, {"reduce", std::string("add")}});
   call.result(call.reshape(y, x->shape()));
@@ -247,7 +249,9 @@ void index_add(ImportCall& call) {
   if (call.number(4) != 1) values = call.emit("mul", {values, call.operand(4, values->dtype())});
   put_along(call, values, true);
 }
-void index_fill(ImportCall& call) { put_along(call, call.operand(3, call.tensor(0)->dtype()), false); }
+void index_fill(ImportCall& call) {
+  put_along(call, call.operand(3, call.tensor(0)->dtype()), false);
+}
 KILN_ATEN_RULE(index_copy,
                "aten::index_copy(Tensor self, int dim, Tensor index, Tensor source) -> Tensor");
 KILN_ATEN_RULE(index_add,
@@ -270,8 +274,8 @@ void scalar_sort(ImportCall& call) {
 
 void emit_sort(ImportCall& call, int64_t axis, bool descending, bool stable, bool indices_only) {
   Value* x = call.tensor(0);
-  Node* node = call.emit_node("sort", {x}, {{"axis", axis}, {"descending", descending},
-                                            {"stable", stable}});
+  Node* node =
+      call.emit_node("sort", {x}, {{"axis", axis}, {"descending", descending}, {"stable", stable}});
   if (!indices_only) call.result(node->result(0));
   call.result(node->result(1));
 }
@@ -336,8 +340,8 @@ void topk(ImportCall& call) {
     call.result(emit_slice(call, sorted->result(1), axis, 0, k));
     return;
   }
-  Node* node = call.emit_node("topk", {x}, {{"k", k}, {"axis", axis}, {"largest", largest},
-                                            {"sorted", call.boolean(4)}});
+  Node* node = call.emit_node(
+      "topk", {x}, {{"k", k}, {"axis", axis}, {"largest", largest}, {"sorted", call.boolean(4)}});
   call.result(node->result(0));
   call.result(node->result(1));
 }

@@ -271,9 +271,7 @@ void constant_pad(ImportCall& call) { emit_pad(call, "constant", call.number(2))
 void reflection_pad(ImportCall& call) { emit_pad(call, "reflect", 0); }
 void replication_pad(ImportCall& call) { emit_pad(call, "replicate", 0); }
 void circular_pad(ImportCall& call) { emit_pad(call, "circular", 0); }
-void pad(ImportCall& call) {
-  emit_pad(call, call.text(2), call.is_none(3) ? 0 : call.number(3));
-}
+void pad(ImportCall& call) { emit_pad(call, call.text(2), call.is_none(3) ? 0 : call.number(3)); }
 KILN_ATEN_RULE(constant_pad,
                "aten::constant_pad_nd(Tensor self, SymInt[] pad, Scalar value=0) -> Tensor");
 KILN_ATEN_RULE(reflection_pad, "aten::reflection_pad1d(Tensor self, SymInt[2] padding) -> Tensor");

@@ -56,8 +56,8 @@ Value* product(ImportCall& call, Value* a, Value* b) {
   if (rank_a >= 2 && rank_b == 2) return product_with_matrix(call, a, b);
   Value* left = rank_a == 1 ? emit_unsqueeze(call, a, 0) : a;
   Value* right = rank_b == 1 ? emit_unsqueeze(call, b, 1) : b;
-  Value* y = rank_b <= 2 ? product_with_matrix(call, left, right)
-                         : call.emit("matmul", {left, right});
+  Value* y =
+      rank_b <= 2 ? product_with_matrix(call, left, right) : call.emit("matmul", {left, right});
   Shape shape = y->shape();
   if (rank_b == 1) shape.pop_back();
   if (rank_a == 1) shape.erase(shape.end() - (rank_b == 1 ? 1 : 2));
@@ -150,8 +150,9 @@ void inner(ImportCall& call) {
     rows_b *= b->shape()[i];
     shape.push_back(b->shape()[i]);
   }
-  Value* y = call.emit("matmul", {call.reshape(a, {rows_a, depth}), call.reshape(b, {rows_b, depth})},
-                       {{"transpose_b", true}});
+  Value* y =
+      call.emit("matmul", {call.reshape(a, {rows_a, depth}), call.reshape(b, {rows_b, depth})},
+                {{"transpose_b", true}});
   call.result(call.reshape(y, std::move(shape)));
 }
 KILN_ATEN_RULE(inner, "aten::inner(Tensor self, Tensor other) -> Tensor");
@@ -162,15 +163,13 @@ void emit_cross(ImportCall& call, int64_t axis) {
   const Shape& shape = call.captured().tensor().shape;
   auto rolled = [&](int i, int64_t by) {
     Value* x = emit_expand(call, call.cast(call.tensor(i), dtype), shape);
-    return call.emit("roll", {x}, {{"shifts", std::vector<DimExpr>{by}},
-                                   {"axes", std::vector<int64_t>{axis}}});
+    return call.emit("roll", {x},
+                     {{"shifts", std::vector<DimExpr>{by}}, {"axes", std::vector<int64_t>{axis}}});
   };
   Value* left = call.emit("mul", {rolled(0, -1), rolled(1, -2)});
   call.result(call.emit("sub", {left, call.emit("mul", {rolled(0, -2), rolled(1, -1)})}));
 }
-void linalg_cross(ImportCall& call) {
-  emit_cross(call, call.axis(2, rank_of(call.tensor(0))));
-}
+void linalg_cross(ImportCall& call) { emit_cross(call, call.axis(2, rank_of(call.tensor(0)))); }
 KILN_ATEN_RULE(linalg_cross,
                "aten::linalg_cross(Tensor self, Tensor other, *, int dim=-1) -> Tensor");
 

@@ -46,8 +46,9 @@ void emit_batch_norm(ImportCall& call, const BatchNormArguments& at, bool native
     mean = mean_over(call, x, axes_but_channels(x), false);
     variance = variance_over(call, x, axes_but_channels(x), false);
   }
-  call.result(call.emit("batch_norm", {x, mean, variance, call.tensor_or_null(1),
-                                       call.tensor_or_null(2)}, {{"eps", eps}}));
+  call.result(call.emit("batch_norm",
+                        {x, mean, variance, call.tensor_or_null(1), call.tensor_or_null(2)},
+                        {{"eps", eps}}));
   if (!native) return;
   for (int i = 1; i < call.num_results(); ++i) {
     const Shape& seen = call.captured(i).tensor().shape;
@@ -63,9 +64,7 @@ void emit_batch_norm(ImportCall& call, const BatchNormArguments& at, bool native
 
 void batch_norm(ImportCall& call) { emit_batch_norm(call, {3, 4, 5, 7}, false); }
 void native_batch_norm(ImportCall& call) { emit_batch_norm(call, {3, 4, 5, 7}, true); }
-void native_batch_norm_no_training(ImportCall& call) {
-  emit_batch_norm(call, {3, 4, -1, 6}, true);
-}
+void native_batch_norm_no_training(ImportCall& call) { emit_batch_norm(call, {3, 4, -1, 6}, true); }
 void native_batch_norm_no_stats(ImportCall& call) { emit_batch_norm(call, {-1, -1, 3, 5}, true); }
 KILN_ATEN_RULE(batch_norm,
                "aten::batch_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? "
@@ -92,8 +91,10 @@ void instance_norm(ImportCall& call) {
   Value* x = call.tensor(0);
   const bool input_statistics = call.boolean(5);
   if (!input_statistics) {
-    call.result(call.emit("batch_norm", {x, call.tensor(3), call.tensor(4), call.tensor_or_null(1),
-                                         call.tensor_or_null(2)}, {{"eps", call.number(7)}}));
+    call.result(call.emit(
+        "batch_norm",
+        {x, call.tensor(3), call.tensor(4), call.tensor_or_null(1), call.tensor_or_null(2)},
+        {{"eps", call.number(7)}}));
     return;
   }
   if (!call.is_none(3)) call.refuse("instance norm that updates running statistics");
@@ -157,8 +158,8 @@ void rms_norm(ImportCall& call) {
 void fused_rms_norm(ImportCall& call) {
   rms_norm(call);
   Value* x = call.tensor(0);
-  Value* squares = mean_over(call, call.emit("square", {x}), last_axes(x, normalized_axes(call)),
-                             true);
+  Value* squares =
+      mean_over(call, call.emit("square", {x}), last_axes(x, normalized_axes(call)), true);
   call.result(inverse_deviation(call, squares, rms_eps(call, 3)));
 }
 KILN_ATEN_RULE(rms_norm,

@@ -92,8 +92,8 @@ void lerp(ImportCall& call) {
   Value* near = with_number(call, "lt", call.emit("abs", {weight}), 0.5);
   Value* from_start = binary(call, "add", start, binary(call, "mul", gap, weight));
   Value* rest = binary(call, "sub", call.scalar(1, dtype), weight);
-  call.result(choose(call, near, from_start,
-                     binary(call, "sub", end, binary(call, "mul", gap, rest))));
+  call.result(
+      choose(call, near, from_start, binary(call, "sub", end, binary(call, "mul", gap, rest))));
 }
 KILN_ATEN_RULE(lerp, "aten::lerp.Scalar(Tensor self, Tensor end, Scalar weight) -> Tensor");
 KILN_ATEN_RULE(lerp, "aten::lerp.Tensor(Tensor self, Tensor end, Tensor weight) -> Tensor");
@@ -105,8 +105,11 @@ void div_mode(ImportCall& call) {
   const DType dtype = mode.empty() ? call.promoted_float({0, 1}) : call.promoted({0, 1});
   if (!mode.empty() && mode != "floor" && mode != "trunc") call.refuse("unknown rounding: " + mode);
   Value* x = call.operand(0, dtype);
-  call.result(binary(call, mode.empty() ? "div" : mode == "floor" ? "floor_div" : "trunc_div", x,
-                     call.operand(1, dtype)));
+  call.result(binary(call,
+                     mode.empty()      ? "div"
+                     : mode == "floor" ? "floor_div"
+                                       : "trunc_div",
+                     x, call.operand(1, dtype)));
 }
 KILN_ATEN_RULE(div_mode,
                "aten::div.Tensor_mode(Tensor self, Tensor other, *, str? rounding_mode) -> Tensor");
@@ -225,8 +228,8 @@ KILN_ATEN_RULE(clamp_max, "aten::clamp_max(Tensor self, Scalar max) -> Tensor");
 KILN_ATEN_RULE(clamp_max, "aten::clamp_max.Tensor(Tensor self, Tensor max) -> Tensor");
 
 Value* clamped(ImportCall& call, Value* x, double min, double max) {
-  return call.emit("clamp", {x}, {{"has_min", true}, {"has_max", true}, {"min", min},
-                                  {"max", max}});
+  return call.emit("clamp", {x},
+                   {{"has_min", true}, {"has_max", true}, {"min", min}, {"max", max}});
 }
 void hardtanh(ImportCall& call) {
   call.result(clamped(call, call.tensor(0), call.number(1), call.number(2)));
@@ -285,8 +288,8 @@ Value* emit_elu(ImportCall& call, double alpha, double scale, double input_scale
                    {{"alpha", alpha}, {"scale", scale}, {"input_scale", input_scale}});
 }
 void selu(ImportCall& call) {
-  call.result(emit_elu(call, 1.6732632423543772848170429916717, 1.0507009873554804934193349852946,
-                       1));
+  call.result(
+      emit_elu(call, 1.6732632423543772848170429916717, 1.0507009873554804934193349852946, 1));
 }
 void celu(ImportCall& call) {
   const double alpha = call.number(1);
@@ -468,12 +471,11 @@ void isclose(ImportCall& call) {
     close = binary(call, "logical_or", close,
                    binary(call, "logical_and", call.emit("isnan", {x}), call.emit("isnan", {y})));
   }
-  Value* allowed = with_number(call, "add",
-                               with_number(call, "mul", call.emit("abs", {y}), call.number(2)),
-                               call.number(3));
+  Value* allowed = with_number(
+      call, "add", with_number(call, "mul", call.emit("abs", {y}), call.number(2)), call.number(3));
   Value* gap = call.emit("abs", {binary(call, "sub", x, y)});
-  Value* near = binary(call, "logical_and", call.emit("isfinite", {gap}),
-                       binary(call, "le", gap, allowed));
+  Value* near =
+      binary(call, "logical_and", call.emit("isfinite", {gap}), binary(call, "le", gap, allowed));
   call.result(binary(call, "logical_or", close, near));
 }
 KILN_ATEN_RULE(isclose,

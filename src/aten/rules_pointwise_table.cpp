@@ -186,8 +186,8 @@ constexpr BinaryRow kBinary[] = {
 template <size_t kRow>
 void binary(ImportCall& call) {
   constexpr const BinaryRow& row = kBinary[kRow];
-  const DType dtype = row.promotion == Promotion::kFloat ? call.promoted_float({0, 1})
-                                                         : call.promoted({0, 1});
+  const DType dtype =
+      row.promotion == Promotion::kFloat ? call.promoted_float({0, 1}) : call.promoted({0, 1});
   Value* x = call.operand(0, dtype);
   call.result(call.emit(row.op, {x, call.operand(1, dtype)}));
 }
@@ -203,11 +203,14 @@ struct FieldRow {
 
 constexpr FieldRow kWithFields[] = {
     {"aten::leaky_relu(Tensor self, Scalar negative_slope=0.01) -> Tensor",
-     "leaky_relu", {"slope", nullptr, nullptr}},
+     "leaky_relu",
+     {"slope", nullptr, nullptr}},
     {"aten::elu(Tensor self, Scalar alpha=1, Scalar scale=1, Scalar input_scale=1) -> Tensor",
-     "elu", {"alpha", "scale", "input_scale"}},
+     "elu",
+     {"alpha", "scale", "input_scale"}},
     {"aten::softplus(Tensor self, Scalar beta=1, Scalar threshold=20) -> Tensor",
-     "softplus", {"beta", "threshold", nullptr}},
+     "softplus",
+     {"beta", "threshold", nullptr}},
 };
 
 template <size_t kRow>
@@ -223,13 +226,16 @@ void with_fields(ImportCall& call) {
 [[maybe_unused]] const bool kRegistered = [] {
   [&]<size_t... kRow>(std::index_sequence<kRow...>) {
     (ImportRules::global().add(kUnary[kRow].schema, unary<kRow>), ...);
-  }(std::make_index_sequence<std::size(kUnary)>());
+  }
+  (std::make_index_sequence<std::size(kUnary)>());
   [&]<size_t... kRow>(std::index_sequence<kRow...>) {
     (ImportRules::global().add(kBinary[kRow].schema, binary<kRow>), ...);
-  }(std::make_index_sequence<std::size(kBinary)>());
+  }
+  (std::make_index_sequence<std::size(kBinary)>());
   [&]<size_t... kRow>(std::index_sequence<kRow...>) {
     (ImportRules::global().add(kWithFields[kRow].schema, with_fields<kRow>), ...);
-  }(std::make_index_sequence<std::size(kWithFields)>());
+  }
+  (std::make_index_sequence<std::size(kWithFields)>());
   return true;
 }();
 

@@ -99,8 +99,9 @@ void adaptive_max_pool(ImportCall& call) {
   if (size.size() == 1) size.resize(kSpatial, size[0]);
   Value* x = call.tensor(0);
   call.result(call.emit("adaptive_max_pool", {x}, {{"output_size", size}}));
-  call.result(call.emit_node("adaptive_max_pool", {x},
-                             {{"output_size", size}, {"with_indices", true}})->result(1));
+  call.result(
+      call.emit_node("adaptive_max_pool", {x}, {{"output_size", size}, {"with_indices", true}})
+          ->result(1));
 }
 KILN_ATEN_RULE(adaptive_max_pool<1>,
                "aten::adaptive_max_pool1d(Tensor self, int[1] output_size) -> (Tensor, Tensor)");

@@ -33,9 +33,13 @@ void reduce(ImportCall& call, std::string_view op, Value* x, const Arguments& at
 
 void sum(ImportCall& call) { reduce(call, "reduce_sum", accumulated(call, 1), {kNone, kNone, 1}); }
 void sum_dim(ImportCall& call) { reduce(call, "reduce_sum", accumulated(call, 3), {1, 2, 3}); }
-void mean(ImportCall& call) { reduce(call, "reduce_mean", accumulated(call, 1), {kNone, kNone, 1}); }
+void mean(ImportCall& call) {
+  reduce(call, "reduce_mean", accumulated(call, 1), {kNone, kNone, 1});
+}
 void mean_dim(ImportCall& call) { reduce(call, "reduce_mean", accumulated(call, 3), {1, 2, 3}); }
-void prod(ImportCall& call) { reduce(call, "reduce_prod", accumulated(call, 1), {kNone, kNone, 1}); }
+void prod(ImportCall& call) {
+  reduce(call, "reduce_prod", accumulated(call, 1), {kNone, kNone, 1});
+}
 void prod_dim(ImportCall& call) { reduce(call, "reduce_prod", accumulated(call, 3), {1, 2, 3}); }
 KILN_ATEN_RULE(sum, "aten::sum(Tensor self, *, ScalarType? dtype=None) -> Tensor");
 KILN_ATEN_RULE(sum_dim,
@@ -72,9 +76,9 @@ KILN_ATEN_RULE(min_all, "aten::min(Tensor self) -> Tensor");
 
 void aminmax(ImportCall& call) {
   Value* x = call.tensor(0);
-  const std::vector<int64_t> axes =
-      call.is_none(1) || rank_of(x) == 0 ? all_axes(x)
-                                         : std::vector<int64_t>{call.axis(1, rank_of(x))};
+  const std::vector<int64_t> axes = call.is_none(1) || rank_of(x) == 0
+                                        ? all_axes(x)
+                                        : std::vector<int64_t>{call.axis(1, rank_of(x))};
   for (const char* op : {"reduce_min", "reduce_max"}) {
     call.result(emit_reduce(call, op, x, axes, call.boolean(2)));
   }
@@ -236,8 +240,8 @@ Value* vector_norm(ImportCall& call, Value* x, double p, const std::vector<int64
   if (std::isinf(p)) {
     return emit_reduce(call, p > 0 ? "reduce_max" : "reduce_min", size, axes, keepdim);
   }
-  return call.emit("pow", {total(call.emit("pow", {size, call.scalar(p, dtype)})),
-                           call.scalar(1 / p, dtype)});
+  return call.emit(
+      "pow", {total(call.emit("pow", {size, call.scalar(p, dtype)})), call.scalar(1 / p, dtype)});
 }
 void linalg_vector_norm(ImportCall& call) {
   Value* x = call.cast(call.tensor(0), call.captured_dtype());
@@ -307,8 +311,8 @@ void reduce_loss(ImportCall& call, Value* loss, int reduction) {
   if (kind == 0) {
     call.result(loss);
   } else {
-    call.result(emit_reduce(call, kind == 1 ? "reduce_mean" : "reduce_sum", loss, all_axes(loss),
-                            false));
+    call.result(
+        emit_reduce(call, kind == 1 ? "reduce_mean" : "reduce_sum", loss, all_axes(loss), false));
   }
 }
 Value* difference(ImportCall& call) {

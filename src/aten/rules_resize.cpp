@@ -7,8 +7,8 @@ namespace {
 // Positions of the arguments; -1: the overload has none.
 struct ResizeArguments {
   int align_corners = -1;
-  int scales = -1;      // one float per spatial axis from here on (plain overloads)
-  int factors = -1;     // a list of floats (.vec overloads)
+  int scales = -1;   // one float per spatial axis from here on (plain overloads)
+  int factors = -1;  // a list of floats (.vec overloads)
 };
 
 void resize(ImportCall& call, const std::string& mode, const ResizeArguments& at) {
@@ -142,7 +142,8 @@ void pixel_shuffle(ImportCall& call) {
   Shape split(x->shape().begin(), x->shape().end() - 3), joined = split;
   split.insert(split.end(), {channels, r, r, height, width});
   joined.insert(joined.end(), {channels, height * r, width * r});
-  Value* y = emit_permute(call, call.reshape(x, split), with_leading_axes(leading, {0, 3, 1, 4, 2}));
+  Value* y =
+      emit_permute(call, call.reshape(x, split), with_leading_axes(leading, {0, 3, 1, 4, 2}));
   call.fresh_result(call.reshape(y, joined));
 }
 KILN_ATEN_RULE(pixel_shuffle, "aten::pixel_shuffle(Tensor self, int upscale_factor) -> Tensor");
@@ -161,7 +162,8 @@ void pixel_unshuffle(ImportCall& call) {
   Shape split(x->shape().begin(), x->shape().end() - 3), joined = split;
   split.insert(split.end(), {channels, height, r, width, r});
   joined.insert(joined.end(), {channels * (r * r), height, width});
-  Value* y = emit_permute(call, call.reshape(x, split), with_leading_axes(leading, {0, 2, 4, 1, 3}));
+  Value* y =
+      emit_permute(call, call.reshape(x, split), with_leading_axes(leading, {0, 2, 4, 1, 3}));
   call.fresh_result(call.reshape(y, joined));
 }
 KILN_ATEN_RULE(pixel_unshuffle,

@@ -171,8 +171,8 @@ Diagonal diagonal_of(ImportCall& call, Value* x, int64_t offset, int64_t a, int6
   if (a == b) call.refuse("diagonal of one dim");
   const DimExpr first_a = std::max<int64_t>(-offset, 0), first_b = std::max<int64_t>(offset, 0);
   Diagonal diagonal;
-  diagonal.length = larger(
-      call, smaller(call, size_of(call, x, a) - first_a, size_of(call, x, b) - first_b), 0);
+  diagonal.length =
+      larger(call, smaller(call, size_of(call, x, a) - first_a, size_of(call, x, b) - first_b), 0);
   diagonal.indices = {emit_iota(call, diagonal.length, DType::kI64, first_a),
                       emit_iota(call, diagonal.length, DType::kI64, first_b)};
   diagonal.axes = {a, b};
@@ -195,10 +195,10 @@ int64_t wrapped_axis(ImportCall& call, int64_t axis, int rank) {
 // An index op over two constant index vectors; then the diagonal goes last.
 Value* emit_diagonal(ImportCall& call, Value* x, int64_t offset, int64_t a, int64_t b) {
   const int rank = rank_of(x);
-  const Diagonal diagonal = diagonal_of(call, x, offset, wrapped_axis(call, a, rank),
-                                        wrapped_axis(call, b, rank));
-  Value* picked = call.emit("index", {x, diagonal.indices[0], diagonal.indices[1]},
-                            {{"axes", diagonal.axes}});
+  const Diagonal diagonal =
+      diagonal_of(call, x, offset, wrapped_axis(call, a, rank), wrapped_axis(call, b, rank));
+  Value* picked =
+      call.emit("index", {x, diagonal.indices[0], diagonal.indices[1]}, {{"axes", diagonal.axes}});
   const int64_t at = joint_axis(diagonal);
   std::vector<int64_t> order;
   for (int64_t i = 0; i < rank - 1; ++i) {
@@ -208,8 +208,8 @@ Value* emit_diagonal(ImportCall& call, Value* x, int64_t offset, int64_t a, int6
   return emit_permute(call, picked, order);
 }
 void diagonal(ImportCall& call) {
-  call.result(emit_diagonal(call, call.tensor(0), call.integer(1), call.integer(2),
-                            call.integer(3)));
+  call.result(
+      emit_diagonal(call, call.tensor(0), call.integer(1), call.integer(2), call.integer(3)));
 }
 KILN_ATEN_RULE(diagonal,
                "aten::diagonal(Tensor(a) self, int offset=0, int dim1=0, int dim2=1) -> Tensor(a)");
@@ -229,14 +229,15 @@ KILN_ATEN_RULE(trace, "aten::trace(Tensor self) -> Tensor");
 Value* with_diagonal(ImportCall& call, Value* x, Value* part, int64_t offset, int64_t a,
                      int64_t b) {
   const int rank = rank_of(x);
-  const Diagonal diagonal = diagonal_of(call, x, offset, wrapped_axis(call, a, rank),
-                                        wrapped_axis(call, b, rank));
+  const Diagonal diagonal =
+      diagonal_of(call, x, offset, wrapped_axis(call, a, rank), wrapped_axis(call, b, rank));
   const int64_t at = joint_axis(diagonal);
   std::vector<int64_t> order;
   for (int64_t i = 0; i < rank - 2; ++i) order.push_back(i);
   order.insert(order.begin() + at, rank - 2);
-  return call.emit("index_put", {x, emit_permute(call, part, order), diagonal.indices[0],
-                                 diagonal.indices[1]}, {{"axes", diagonal.axes}});
+  return call.emit("index_put",
+                   {x, emit_permute(call, part, order), diagonal.indices[0], diagonal.indices[1]},
+                   {{"axes", diagonal.axes}});
 }
 void diagonal_scatter(ImportCall& call) {
   Value* x = call.tensor(0);
@@ -287,10 +288,10 @@ void unfold(ImportCall& call) {
   const int64_t size = call.integer(2), step = call.integer(3);
   if (size < 1 || step < 1) call.refuse("windows without elements");
   const DimExpr windows = DimExpr::floordiv(size_of(call, x, axis) - size, step) + 1;
-  Value* starts = call.emit("iota", {}, {{"length", windows}, {"dtype", DType::kI64},
-                                         {"step", DimExpr(step)}});
-  Value* index = call.emit("add", {call.reshape(starts, {windows, 1}),
-                                   emit_iota(call, size, DType::kI64)});
+  Value* starts =
+      call.emit("iota", {}, {{"length", windows}, {"dtype", DType::kI64}, {"step", DimExpr(step)}});
+  Value* index =
+      call.emit("add", {call.reshape(starts, {windows, 1}), emit_iota(call, size, DType::kI64)});
   Value* picked = call.emit("index", {x, index}, {{"axes", std::vector<int64_t>{axis}}});
   std::vector<int64_t> order;
   for (int64_t i = 0; i <= rank; ++i) {
@@ -323,8 +324,8 @@ void as_strided(ImportCall& call) {
                           Shape(shape.begin(), shape.begin() + static_cast<ptrdiff_t>(i) + 1));
       continue;
     }
-    Value* steps = call.emit("iota", {}, {{"length", shape[i]}, {"dtype", DType::kI64},
-                                          {"step", strides[i]}});
+    Value* steps =
+        call.emit("iota", {}, {{"length", shape[i]}, {"dtype", DType::kI64}, {"step", strides[i]}});
     index = call.emit("add", {emit_unsqueeze(call, index, static_cast<int64_t>(i)), steps});
   }
   call.result(call.emit("index", {flat, index}, {{"axes", std::vector<int64_t>{0}}}));
@@ -363,8 +364,9 @@ void slice_scatter(ImportCall& call) {
     return;
   }
   const DimExpr count = DimExpr::floordiv(bounds.end - bounds.start + step - 1, step);
-  Value* index = call.emit("iota", {}, {{"length", count}, {"dtype", DType::kI64},
-                                        {"start", bounds.start}, {"step", step}});
+  Value* index = call.emit(
+      "iota", {},
+      {{"length", count}, {"dtype", DType::kI64}, {"start", bounds.start}, {"step", step}});
   call.result(call.emit("index_put", {x, part, index}, {{"axes", std::vector<int64_t>{axis}}}));
 }
 KILN_ATEN_RULE(slice_scatter,

@@ -93,9 +93,7 @@ void squeeze_axes(ImportCall& call, const std::vector<int64_t>& axes) {
   call.result(call.reshape(x, std::move(shape)));
 }
 void squeeze(ImportCall& call) { squeeze_axes(call, all_axes(call.tensor(0))); }
-void squeeze_dim(ImportCall& call) {
-  squeeze_axes(call, {call.axis(1, rank_of(call.tensor(0)))});
-}
+void squeeze_dim(ImportCall& call) { squeeze_axes(call, {call.axis(1, rank_of(call.tensor(0)))}); }
 void squeeze_dims(ImportCall& call) {
   const int rank = rank_of(call.tensor(0));
   std::vector<int64_t> axes = call.integers(1);  // an empty list names none here

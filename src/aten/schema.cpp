@@ -51,8 +51,9 @@ class Parser {
   }
   std::string identifier() {
     const size_t begin = position_;
-    while (position_ < text_.size() && (std::isalnum(static_cast<unsigned char>(text_[position_])) ||
-                                        text_[position_] == '_' || text_[position_] == '.')) {
+    while (position_ < text_.size() &&
+           (std::isalnum(static_cast<unsigned char>(text_[position_])) || text_[position_] == '_' ||
+            text_[position_] == '.')) {
       ++position_;
     }
     return std::string(text_.substr(begin, position_ - begin));

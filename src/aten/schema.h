@@ -13,7 +13,7 @@
 namespace kiln {
 
 struct SchemaArgument {
-  std::string type;           // "Tensor", "Tensor?", "int[2]", "SymInt[]", "Scalar", ...
+  std::string type;  // "Tensor", "Tensor?", "int[2]", "SymInt[]", "Scalar", ...
   std::string name;
   std::optional<std::string> default_value;  // as text
   bool keyword_only = false;

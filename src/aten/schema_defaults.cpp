@@ -53,8 +53,8 @@ Status fill_defaults(const Schema& schema, CallArg::List& args) {
   for (size_t i = args.size(); i < schema.arguments.size(); ++i) {
     const SchemaArgument& argument = schema.arguments[i];
     if (!argument.default_value) {
-      return Status::error("K1124", "argument is missing for " + schema.full_name() + ": " +
-                                        argument.name);
+      return Status::error("K1124",
+                           "argument is missing for " + schema.full_name() + ": " + argument.name);
     }
     KILN_ASSIGN_OR_RETURN(CallArg value, parse_default(*argument.default_value));
     args.push_back(std::move(value));

@@ -7,7 +7,9 @@ namespace {
 using Kind = OutputSpec::Kind;
 
 // x.clone() is memory of its own: what is written to it is no mutation of the input.
-Handle clone(Program& p, Handle x, const CaptureMeta& m) { return p.call("aten::clone", {v(x)}, m); }
+Handle clone(Program& p, Handle x, const CaptureMeta& m) {
+  return p.call("aten::clone", {v(x)}, m);
+}
 
 TEST(Functionalizer, InPlaceOnATemporary) {
   Program p;
@@ -81,8 +83,7 @@ TEST(Functionalizer, WriteThroughSlice) {
   Handle middle = p.call("aten::slice.Tensor", {v(x), num(0), num(1), num(3)}, meta({"2", "2"}));
   p.call("aten::zero_", {v(middle)}, meta({"2", "2"}));
   p.output(x);
-  EXPECT_EQ(values(p.run({counting({4, 2})})[0]),
-            (std::vector<double>{0, 1, 0, 0, 0, 0, 6, 7}));
+  EXPECT_EQ(values(p.run({counting({4, 2})})[0]), (std::vector<double>{0, 1, 0, 0, 0, 0, 6, 7}));
 }
 
 TEST(Functionalizer, WriteThroughSliceWithStep) {
@@ -150,9 +151,9 @@ TEST(Functionalizer, TwoViewsOfOneTensor) {
 TEST(Functionalizer, SplitPartsShareMemory) {
   Program p;
   Handle x = clone(p, p.input("x", meta({"2", "4"})), meta({"2", "4"}));
-  const auto parts = p.calls("aten::split.Tensor", {v(x), num(2), num(1)},
-                             {meta({"2", "2"}, DType::kF32, {"4", "1"}),
-                              meta({"2", "2"}, DType::kF32, {"4", "1"})});
+  const auto parts = p.calls(
+      "aten::split.Tensor", {v(x), num(2), num(1)},
+      {meta({"2", "2"}, DType::kF32, {"4", "1"}), meta({"2", "2"}, DType::kF32, {"4", "1"})});
   p.call("aten::neg_", {v(parts[1])}, meta({"2", "2"}));
   p.output(x);
   EXPECT_EQ(values(p.run({counting({2, 4})})[0]),
@@ -165,8 +166,8 @@ TEST(Functionalizer, SymbolicSliceOfAnInput) {
   p.symbol("n", 1, 3);
   Handle cache = p.input("cache", meta({"8"}));
   Handle x = p.input("x", meta({"n"}));
-  Handle part = p.call("aten::slice.Tensor", {v(cache), num(0), num(2), expr("n + 2")},
-                       meta({"n"}));
+  Handle part =
+      p.call("aten::slice.Tensor", {v(cache), num(0), num(2), expr("n + 2")}, meta({"n"}));
   p.call("aten::copy_", {v(part), v(x)}, meta({"n"}));
   p.output(p.call("aten::sum", {v(cache)}, meta({})));
   const auto out = p.run({counting({8}), f32({2}, {100, 200})});
@@ -220,8 +221,8 @@ TEST(Functionalizer, ToSharesUnlessItConvertsOrCopies) {
   Program p;
   Handle x = clone(p, p.input("x", meta({"2"})), meta({"2"}));
   Handle same = p.call("aten::to.dtype", {v(x), dtype(DType::kF32)}, meta({"2"}));
-  Handle copy = p.call("aten::to.dtype", {v(x), dtype(DType::kF32), flag(false), flag(true)},
-                       meta({"2"}));
+  Handle copy =
+      p.call("aten::to.dtype", {v(x), dtype(DType::kF32), flag(false), flag(true)}, meta({"2"}));
   Handle wide = p.call("aten::to.dtype", {v(x), dtype(DType::kF64)}, meta({"2"}, DType::kF64));
   p.call("aten::add_.Tensor", {v(copy), num(100)}, meta({"2"}));
   p.call("aten::add_.Tensor", {v(wide), num(100)}, meta({"2"}, DType::kF64));
@@ -301,8 +302,8 @@ TEST(Functionalizer, KeptCallThatWritesAnArgument) {
 TEST(Functionalizer, KeptCallThatReturnsWhatItWrote) {
   Program p;
   Handle x = clone(p, p.input("x", meta({"2"})), meta({"2"}));
-  Handle y = p.call("aten::erfinv_", {v(x)}, meta({"2"}),
-                    "aten::erfinv_(Tensor(a!) self) -> Tensor(a!)");
+  Handle y =
+      p.call("aten::erfinv_", {v(x)}, meta({"2"}), "aten::erfinv_(Tensor(a!) self) -> Tensor(a!)");
   p.call("aten::add_.Tensor", {v(y), num(1)}, meta({"2"}));
   p.output(x);
   Module& module = p.finish();
@@ -344,8 +345,7 @@ TEST(Functionalizer, AsStridedReadsWholeContiguousMemoryOnly) {
                                 {meta({"2"})}, {}, "");
   ASSERT_FALSE(outside.ok());
   EXPECT_EQ(outside.status().code(), "K1306");
-  EXPECT_EQ(values(p.run({counting({6})})[0]),
-            (std::vector<double>{0, 2, 1, 3, 2, 4, 3, 5}));
+  EXPECT_EQ(values(p.run({counting({6})})[0]), (std::vector<double>{0, 2, 1, 3, 2, 4, 3, 5}));
 }
 
 // ---- mutations that the front end names

@@ -160,8 +160,8 @@ TEST(Import, ConstantsWithStridesAreReadInOrder) {
 TEST(Import, OutputsKeepTheMemoryOrderOfCapture) {
   Program p;
   Handle x = p.input("x", meta({"1", "3", "2", "2"}, DType::kF32, {"12", "1", "6", "3"}));
-  p.output(p.call("aten::relu", {v(x)}, meta({"1", "3", "2", "2"}, DType::kF32,
-                                            {"12", "1", "6", "3"})));
+  p.output(
+      p.call("aten::relu", {v(x)}, meta({"1", "3", "2", "2"}, DType::kF32, {"12", "1", "6", "3"})));
   EXPECT_EQ(p.finish().inputs[0].order, (std::vector<int>{0, 2, 3, 1}));
   EXPECT_EQ(p.finish().outputs[0].order, (std::vector<int>{0, 2, 3, 1}));
 }
@@ -169,17 +169,17 @@ TEST(Import, OutputsKeepTheMemoryOrderOfCapture) {
 // ---- schemas
 
 TEST(Schema, PrintsWhatItParsed) {
-  for (const char* text : {
-           "aten::add_.Tensor(Tensor(a!) self, Tensor other, *, Scalar alpha=1) -> Tensor(a!)",
-           "aten::split.Tensor(Tensor(a -> *) self, SymInt split_size, int dim=0) -> Tensor(a)[]",
-           "aten::conv2d.padding(Tensor input, Tensor weight, Tensor? bias=None, SymInt[2] "
-           "stride=[1, 1], str padding=\"valid\", SymInt[2] dilation=[1, 1], SymInt groups=1) -> "
-           "Tensor",
-           "aten::max.dim(Tensor self, int dim, bool keepdim=False) -> (Tensor values, Tensor "
-           "indices)",
-           "aten::_assert_async.msg(Tensor self, str assert_msg) -> ()",
-           "aten::amax(Tensor self, int[1] dim=[], bool keepdim=False) -> Tensor",
-           "aten::index.Tensor(Tensor self, Tensor?[] indices) -> Tensor"}) {
+  for (const char* text :
+       {"aten::add_.Tensor(Tensor(a!) self, Tensor other, *, Scalar alpha=1) -> Tensor(a!)",
+        "aten::split.Tensor(Tensor(a -> *) self, SymInt split_size, int dim=0) -> Tensor(a)[]",
+        "aten::conv2d.padding(Tensor input, Tensor weight, Tensor? bias=None, SymInt[2] "
+        "stride=[1, 1], str padding=\"valid\", SymInt[2] dilation=[1, 1], SymInt groups=1) -> "
+        "Tensor",
+        "aten::max.dim(Tensor self, int dim, bool keepdim=False) -> (Tensor values, Tensor "
+        "indices)",
+        "aten::_assert_async.msg(Tensor self, str assert_msg) -> ()",
+        "aten::amax(Tensor self, int[1] dim=[], bool keepdim=False) -> Tensor",
+        "aten::index.Tensor(Tensor self, Tensor?[] indices) -> Tensor"}) {
     auto schema = Schema::parse(text);
     ASSERT_TRUE(schema.ok()) << text;
     EXPECT_EQ(schema->to_string(), text);

@@ -9,9 +9,7 @@ namespace kiln::test {
 namespace {
 
 // Text of the shape of the only output.
-std::string shape_of(Program& p) {
-  return p.finish().main.outputs()[0]->type.to_string();
-}
+std::string shape_of(Program& p) { return p.finish().main.outputs()[0]->type.to_string(); }
 
 // ---- products
 
@@ -78,8 +76,7 @@ TEST(Rules, Einsum) {
   Handle k = p.input("k", meta({"1", "3", "2", "2"}));  // b j h d
   p.output(p.call("aten::einsum", {str("bihd, bjhd -> bhij"), list({v(q), v(k)})},
                   meta({"1", "2", "2", "3"})));
-  p.output(p.call("aten::einsum", {str("...ij->...ji"), list({v(q)})},
-                  meta({"1", "2", "2", "2"})));
+  p.output(p.call("aten::einsum", {str("...ij->...ji"), list({v(q)})}, meta({"1", "2", "2", "2"})));
   const auto out = p.run({counting({1, 2, 2, 2}), counting({1, 3, 2, 2})});
   EXPECT_EQ(values(out[0]), (std::vector<double>{1, 5, 9, 5, 41, 77, 13, 33, 53, 33, 85, 137}));
   EXPECT_EQ(values(out[1]), (std::vector<double>{0, 2, 1, 3, 4, 6, 5, 7}));
@@ -93,9 +90,9 @@ TEST(Rules, AttentionIsOneNodeInBothDialects) {
   Handle q = p.input("q", qkv), k = p.input("k", qkv), val = p.input("v", qkv);
   Handle mask = p.input("mask", meta({"1", "1", "3", "3"}));
   Handle a = p.call("aten::scaled_dot_product_attention", {v(q), v(k), v(val), v(mask)}, qkv);
-  const auto b = p.calls("aten::_scaled_dot_product_flash_attention_for_cpu",
-                         {v(q), v(k), v(val), real(0), flag(false), v(mask)},
-                         {qkv, meta({"1", "2", "3"})});
+  const auto b =
+      p.calls("aten::_scaled_dot_product_flash_attention_for_cpu",
+              {v(q), v(k), v(val), real(0), flag(false), v(mask)}, {qkv, meta({"1", "2", "3"})});
   p.output(a);
   p.output(b[0]);
   p.output(b[1]);
@@ -120,10 +117,9 @@ TEST(Rules, NormsAreOneNodeWithTheirStatisticsApart) {
   Handle x = p.input("x", meta({"2", "4"}));
   Handle w = p.weight("w", f32({4}, {1, 1, 2, 2}));
   Handle b = p.weight("b", f32({4}, {0, 0, 0, 10}));
-  Handle whole = p.call("aten::layer_norm", {v(x), nums({4}), v(w), v(b), real(1e-5)},
-                        meta({"2", "4"}));
-  const auto parts = p.calls("aten::native_layer_norm",
-                             {v(x), nums({4}), v(w), v(b), real(1e-5)},
+  Handle whole =
+      p.call("aten::layer_norm", {v(x), nums({4}), v(w), v(b), real(1e-5)}, meta({"2", "4"}));
+  const auto parts = p.calls("aten::native_layer_norm", {v(x), nums({4}), v(w), v(b), real(1e-5)},
                              {meta({"2", "4"}), meta({"2", "1"}), meta({"2", "1"})});
   for (Handle handle : {whole, parts[0], parts[1], parts[2]}) p.output(handle);
   EXPECT_EQ(p.count("layer_norm"), 2);
@@ -138,8 +134,8 @@ TEST(Rules, BatchNormInTrainingIsRefused) {
   Handle x = p.input("x", meta({"2", "3", "1", "1"}));
   Handle m = p.weight("mean", counting({3}), "buffer");
   auto args = [&](bool training) {
-    return std::vector<CaptureArg>{v(x), none(), none(), v(m), v(m), flag(training), real(0.1),
-                                   real(1e-5), flag(true)};
+    return std::vector<CaptureArg>{v(x),           none(),    none(),     v(m),      v(m),
+                                   flag(training), real(0.1), real(1e-5), flag(true)};
   };
   p.call("aten::batch_norm", args(true), meta({"2", "3", "1", "1"}));
   EXPECT_EQ(p.last_record().code, "K1301");
@@ -172,8 +168,8 @@ TEST(Rules, ViewFillsInTheMissingSize) {
   p.symbol("b", 1, 8);
   p.symbol("s", 16, 256);
   Handle x = p.input("x", meta({"b", "s", "12", "64"}));
-  p.output(p.call("aten::view", {v(x), list({expr("b"), expr("s"), num(-1)})},
-                  meta({"b", "s", "768"})));
+  p.output(
+      p.call("aten::view", {v(x), list({expr("b"), expr("s"), num(-1)})}, meta({"b", "s", "768"})));
   EXPECT_EQ(shape_of(p), "f32[?b,?s,768]");
 }
 
@@ -198,8 +194,8 @@ TEST(Rules, SliceBoundsFollowTheRangesOfSymbols) {
       {num(1), num(end_of_axis), "s - 1", "f32[?(s - 1)]"},
       {num(-1), num(end_of_axis), "1", "f32[1]"},
       {num(0), num(-1), "s - 1", "f32[?(s - 1)]"},
-      {num(0), num(16), "16", "f32[16]"},      // s is at least 16
-      {num(0), num(300), "s", "f32[?s]"},      // and at most 256
+      {num(0), num(16), "16", "f32[16]"},  // s is at least 16
+      {num(0), num(300), "s", "f32[?s]"},  // and at most 256
       {num(0), num(100), "min(s, 100)", "f32[?(min(100, s))]"},
       {num(0), expr("s"), "s", "f32[?s]"},
       {num(5), num(2), "0", "f32[0]"},
@@ -238,8 +234,8 @@ TEST(Rules, ArangeOfASymbol) {
   Program p;
   p.symbol("s", 1, 8);
   Handle x = p.input("x", meta({"s"}));
-  Handle r = p.call("aten::arange.start_step", {expr("s"), expr("2*s"), num(1)},
-                    meta({"s"}, DType::kI64));
+  Handle r =
+      p.call("aten::arange.start_step", {expr("s"), expr("2*s"), num(1)}, meta({"s"}, DType::kI64));
   Handle f = p.call("aten::arange.start_step", {real(0.5), real(2.5), real(0.5)}, meta({"4"}));
   p.output(p.call("aten::add.Tensor", {v(x), v(r)}, meta({"s"})));
   p.output(f);
@@ -253,10 +249,10 @@ TEST(Rules, SymbolicScalarsAreOperands) {
   p.symbol("s", 1, 8);
   Handle x = p.input("x", meta({"s"}));
   Handle y = p.call("aten::mul.Tensor", {v(x), expr("s + 1")}, meta({"s"}));
-  p.output(p.call("aten::add.Tensor",
-                  {v(y), v(p.call("aten::full", {nums({1}), expr("s"), dtype(DType::kF32)},
-                                  meta({"1"})))},
-                  meta({"s"})));
+  p.output(p.call(
+      "aten::add.Tensor",
+      {v(y), v(p.call("aten::full", {nums({1}), expr("s"), dtype(DType::kF32)}, meta({"1"})))},
+      meta({"s"})));
   EXPECT_EQ(values(p.run({f32({2}, {1, 2})})[0]), (std::vector<double>{5, 8}));
 }
 
@@ -293,8 +289,7 @@ TEST(Rules, PowersThatAreProductsAndRoots) {
   EXPECT_EQ(p.count("pow"), 1);
   const auto out = p.run({f32({2}, {9, 9})});
   for (size_t i = 0; i < cases.size(); ++i) {
-    EXPECT_FLOAT_EQ(static_cast<float>(out[i].get_double(0)),
-                    static_cast<float>(cases[i].second));
+    EXPECT_FLOAT_EQ(static_cast<float>(out[i].get_double(0)), static_cast<float>(cases[i].second));
   }
 }
 
@@ -334,9 +329,9 @@ TEST(Rules, ScatterSumsWithoutTheOldElements) {
   Handle src = p.input("src", meta({"3"}));
   p.output(p.call("aten::scatter_reduce.two",
                   {v(x), num(0), v(index), v(src), str("sum"), flag(false)}, meta({"4"})));
-  EXPECT_EQ(values(p.run({f32({4}, {10, 20, 30, 40}), i64({3}, {1, 1, 3}),
-                          f32({3}, {1, 2, 3})})[0]),
-            (std::vector<double>{10, 3, 30, 3}));
+  EXPECT_EQ(
+      values(p.run({f32({4}, {10, 20, 30, 40}), i64({3}, {1, 1, 3}), f32({3}, {1, 2, 3})})[0]),
+      (std::vector<double>{10, 3, 30, 3}));
 }
 
 TEST(Rules, PixelShuffleInvertsItself) {
@@ -357,8 +352,7 @@ TEST(Rules, SamePaddingPutsTheOddElementLast) {
   Handle w = p.weight("w", f32({1, 1, 2}, {1, 10}));
   p.output(p.call("aten::conv1d.padding", {v(x), v(w), none(), nums({1}), str("same")},
                   meta({"1", "1", "4"})));
-  EXPECT_EQ(values(p.run({f32({1, 1, 4}, {1, 2, 3, 4})})[0]),
-            (std::vector<double>{21, 32, 43, 4}));
+  EXPECT_EQ(values(p.run({f32({1, 1, 4}, {1, 2, 3, 4})})[0]), (std::vector<double>{21, 32, 43, 4}));
 }
 
 TEST(Rules, ConvolutionOfOneSample) {
