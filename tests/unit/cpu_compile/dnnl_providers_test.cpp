@@ -123,8 +123,9 @@ TEST_F(DnnlProviders, TransposedConvolutions) {
   for (const char* groups : {"1", "2"}) {
     SCOPED_TRACE(groups);
     const std::string out = std::string(groups) == "1" ? "6" : "12";
-    Program p = lower("weights { %w0 = parameter \"w\" : f32[8,6,3,3] %w1 = parameter \"b\" : f32[" +
-                          out + "] }\ninit { const %c0 = %w0 : f32[8,6,3,3] const %c1 = %w1 : f32[" +
+    Program p = lower("weights { %w0 = parameter \"w\" : f32[8,6,3,3] "
+                      "%w1 = parameter \"b\" : f32[" + out + "] }\n"
+                      "init { const %c0 = %w0 : f32[8,6,3,3] const %c1 = %w1 : f32[" +
                           out + "] }\nmain(%x: f32[2,8,5,6]) {\n  %0 = conv_transpose(%x, %c0, %c1)"
                           " {stride=[2,2], padding=[1,1], output_padding=[1,0], groups=" +
                           groups + "} : f32[2," + out + ",10,11]\n  return %0\n}",

@@ -141,7 +141,9 @@ inline Result<std::vector<HostTensor>> run(const Program& program,
   ExecutionContext::Impl context(program.engine);
   KILN_RETURN_IF_ERROR(context.prepare(input_views));
   std::vector<HostTensor> outputs;
-  for (const TensorSpec& spec : context.output_specs()) outputs.emplace_back(spec.dtype, spec.shape);
+  for (const TensorSpec& spec : context.output_specs()) {
+    outputs.emplace_back(spec.dtype, spec.shape);
+  }
   std::vector<TensorView> output_views;
   for (HostTensor& output : outputs) {
     for (int64_t i = 0; i < output.num_elements(); ++i) output.set_double(i, -77);

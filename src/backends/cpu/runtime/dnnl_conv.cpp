@@ -123,7 +123,8 @@ Result<DnnlPrimitiveDesc> select(const DnnlConvParams& p, const Problem& problem
     return dnnl_failure(s, what);
   }
   DnnlPrimitiveDesc desc(raw);
-  if (const std::string name = dnnl_implementation(desc); is_dnnl_reference(name) && !p.allow_reference) {
+  const std::string name = dnnl_implementation(desc);
+  if (is_dnnl_reference(name) && !p.allow_reference) {
     if (!given.empty()) {
       return Status::error("K4603", "packed weights that only oneDNN's reference takes at this "
                                     "shape: " + name + ", " + given.to_string());

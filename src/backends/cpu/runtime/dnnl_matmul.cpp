@@ -133,7 +133,8 @@ Result<DnnlPrimitiveDesc> select(const Problem& problem, const DnnlLayout& weigh
     return dnnl_failure(s, "this matmul");
   }
   DnnlPrimitiveDesc desc(raw);
-  if (const std::string name = dnnl_implementation(desc); is_dnnl_reference(name) && !problem.params.allow_reference) {
+  const std::string name = dnnl_implementation(desc);
+  if (is_dnnl_reference(name) && !problem.params.allow_reference) {
     if (packed) {
       return Status::error("K4603", "packed weights that only oneDNN's reference takes at this "
                                     "shape: " + name + ", " + weights.to_string());

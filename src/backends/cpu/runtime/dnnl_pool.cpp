@@ -67,7 +67,8 @@ Result<Selected> select(const DnnlPoolParams& p) {
     return dnnl_failure(s, "this pooling");
   }
   DnnlPrimitiveDesc desc(raw);
-  if (const std::string name = dnnl_implementation(desc); is_dnnl_reference(name) && !p.allow_reference) {
+  const std::string name = dnnl_implementation(desc);
+  if (is_dnnl_reference(name) && !p.allow_reference) {
     return Status::error("K4602", "oneDNN has only its reference for this pooling: " + name);
   }
   return Selected{std::move(desc), src_layout, dst_layout, std::move(order)};

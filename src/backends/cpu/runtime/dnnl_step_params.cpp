@@ -165,8 +165,9 @@ Result<DnnlConvGeometry> geometry_at(const Json& json) {
 }
 
 size_t count_tensors(const std::vector<DnnlPostOpParams>& post_ops) {
-  return static_cast<size_t>(
-      std::count_if(post_ops.begin(), post_ops.end(), [](const auto& op) { return op.has_tensor(); }));
+  const auto count = std::count_if(post_ops.begin(), post_ops.end(),
+                                   [](const auto& op) { return op.has_tensor(); });
+  return static_cast<size_t>(count);
 }
 
 }  // namespace
