@@ -67,7 +67,9 @@ TEST(EngineTargets, OwnLevelBeatsLowerOnes) {
 
 TEST(EngineTargets, HigherLevelsRunWhereNothingElseIsThere) {
   EXPECT_EQ(chosen({"cpu:amx"}), "cpu:amx");
-  if (cpu_level() < CpuLevel::kAmx) EXPECT_EQ(chosen({"cpu:amx", "cpu:sse4"}), "cpu:sse4");
+  if (cpu_level() < CpuLevel::kAmx) {
+    EXPECT_EQ(chosen({"cpu:amx", "cpu:sse4"}), "cpu:sse4");
+  }
 }
 
 TEST(EngineTargets, OtherDevicesAndUnknownLevelsDoNotFit) {
