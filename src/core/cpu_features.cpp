@@ -1,7 +1,10 @@
 #include "core/cpu_features.h"
 
+#include <algorithm>
 #include <array>
 #include <cpuid.h>
+
+#include "base/options.h"
 
 namespace kiln {
 namespace {
@@ -27,7 +30,12 @@ CpuLevel detect() {
 }  // namespace
 
 CpuLevel cpu_level() {
-  static const CpuLevel level = detect();
+  // The debug switch cpu_target lowers the level; an unknown value is refused by its other readers.
+  static const CpuLevel level = [] {
+    CpuLevel limit = CpuLevel::kAmx;
+    cpu_level_from_name(debug_options().cpu_target, &limit);
+    return std::min(limit, detect());
+  }();
   return level;
 }
 

@@ -1,8 +1,10 @@
 #include "runtime/execution.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/check.h"
+#include "base/options.h"
 #include "base/parallel_for.h"
 #include "runtime/border.h"
 #include "runtime/memory.h"
@@ -43,6 +45,7 @@ int64_t count(const std::vector<int64_t>& shape) {
 }  // namespace
 
 ExecutionContext::Impl::Impl(std::shared_ptr<Engine> engine) : engine_(std::move(engine)) {
+  poison_ = debug_options().poison_arena;
   const EnginePlan& plan = engine_->plan();
   input_slot_.assign(plan.inputs.size(), -1);
   output_slot_.assign(plan.outputs.size(), -1);
@@ -214,6 +217,8 @@ Status ExecutionContext::Impl::run(const std::vector<TensorView>& inputs,
   }
   KILN_RETURN_IF_ERROR(place_inputs(inputs));
   KILN_RETURN_IF_ERROR(place_outputs(outputs));
+  // All ones are NaN in every float format.
+  if (poison_) std::memset(block_.get(), 0xff, block_bytes_);
   Status status;
   {
     ScopedNumThreads scope(current_->threads);

@@ -71,6 +71,7 @@ class ExecutionContext::Impl {
   std::vector<Span> spans_;          // inputs, then outputs, of the current run
   std::vector<bool> input_written_;  // some output is written into this input
   std::vector<int> input_slot_, output_slot_;  // slot of each position, -1 when unused
+  bool poison_ = false;  // debug switch poison_arena
   bool profiling_ = false;
   std::vector<double> step_seconds_;
 };

@@ -1,7 +1,11 @@
 #include "backends/cpu/compile/cpu_backend.h"
 
+#include <algorithm>
+#include <string>
 #include <utility>
 
+#include "base/names.h"
+#include "base/options.h"
 #include "ir/op_def.h"
 
 namespace kiln {
@@ -13,19 +17,44 @@ bool is_structural(Node& node) {
          node.is("expand") || node.is("slice");
 }
 
+std::vector<std::unique_ptr<KernelProvider>> all_providers() {
+  std::vector<std::unique_ptr<KernelProvider>> providers;
+  // A provider stands before those that compute the same more slowly.
+  providers.push_back(make_dnnl_conv_provider());
+  providers.push_back(make_dnnl_matmul_provider());
+  providers.push_back(make_dnnl_pool_provider());
+  providers.push_back(make_attention_provider());
+  providers.push_back(make_tile_provider());
+  providers.push_back(make_indexing_provider());
+  providers.push_back(make_movement_provider());
+  providers.push_back(make_pool_provider());
+  providers.push_back(make_gemm_provider());
+  return providers;
+}
+
+// The debug switch disable_providers: names separated by +.
+std::vector<std::string> disabled_providers() {
+  std::vector<std::string> names;
+  std::string_view rest = debug_options().disable_providers;
+  while (!rest.empty()) {
+    const size_t end = std::min(rest.find('+'), rest.size());
+    if (end > 0) names.emplace_back(rest.substr(0, end));
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  return names;
+}
+
 class CpuBackend : public Backend {
  public:
-  explicit CpuBackend(const DeviceSpec& device) : device_(device) {
-    // A provider stands before those that compute the same more slowly.
-    providers_.push_back(make_dnnl_conv_provider());
-    providers_.push_back(make_dnnl_matmul_provider());
-    providers_.push_back(make_dnnl_pool_provider());
-    providers_.push_back(make_attention_provider());
-    providers_.push_back(make_tile_provider());
-    providers_.push_back(make_indexing_provider());
-    providers_.push_back(make_movement_provider());
-    providers_.push_back(make_pool_provider());
-    providers_.push_back(make_gemm_provider());
+  explicit CpuBackend(const DeviceSpec& device) : device_(device), providers_(all_providers()) {
+    const std::vector<std::string> disabled = disabled_providers();
+    std::erase_if(providers_, [&](const auto& provider) {
+      return std::find(disabled.begin(), disabled.end(), provider->name()) != disabled.end();
+    });
+    // Epilogues are formed for oneDNN alone.
+    takes_epilogues_ = std::none_of(disabled.begin(), disabled.end(), [](const auto& name) {
+      return name.starts_with("dnnl.");
+    });
   }
 
   std::string target() const override { return device_.target(); }
@@ -48,15 +77,27 @@ class CpuBackend : public Backend {
   }
 
   int epilogue_length(Node& anchor, const std::vector<Node*>& epilogue) override {
-    return dnnl_epilogue_length(anchor, epilogue);
+    return takes_epilogues_ ? dnnl_epilogue_length(anchor, epilogue) : 0;
   }
 
  private:
   DeviceSpec device_;
   std::vector<std::unique_ptr<KernelProvider>> providers_;
+  bool takes_epilogues_ = true;
 };
 
 }  // namespace
+
+Status check_disabled_providers() {
+  std::vector<std::string> known;
+  for (const auto& provider : all_providers()) known.emplace_back(provider->name());
+  for (const std::string& name : disabled_providers()) {
+    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+    return Status::error("K1002", "unknown provider in disable_providers: " + name,
+                         unknown_name_hint(name, known));
+  }
+  return {};
+}
 
 std::unique_ptr<Backend> make_cpu_backend(const DeviceSpec& device) {
   return std::make_unique<CpuBackend>(device);

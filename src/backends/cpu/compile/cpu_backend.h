@@ -8,6 +8,8 @@
 namespace kiln {
 
 std::unique_ptr<Backend> make_cpu_backend(const DeviceSpec& device);
+// K1002 when the debug switch disable_providers names a provider that does not exist.
+Status check_disabled_providers();
 
 // Providers, one file each; the list and its order is in cpu_backend.cpp.
 std::unique_ptr<KernelProvider> make_dnnl_conv_provider();      // conv, conv_transpose
