@@ -1,0 +1,239 @@
+"""The kiln tool: every command, its JSON, its errors and exit codes; the debug switches through it."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import kiln
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BIN = pathlib.Path(os.environ.get("KILN_BUILD_DIR", ROOT / "build/release")) / "bin"
+
+
+class Model(torch.nn.Module):
+  def __init__(self):
+    super().__init__()
+    self.conv = torch.nn.Conv2d(3, 8, 3, padding=1)
+    self.linear = torch.nn.Linear(8, 4)
+
+  def forward(self, image, scale):
+    features = torch.relu(self.conv(image) * scale).mean((2, 3))
+    return {"scores": torch.softmax(self.linear(features), -1), "features": features}
+
+
+def run(*arguments, **environment):
+  return subprocess.run([str(BIN / "kiln"), *map(str, arguments)], capture_output=True, text=True,
+                        timeout=120, env={**os.environ, **environment})
+
+
+def run_json(*arguments, **environment):
+  done = run(*arguments, "--json", **environment)
+  assert done.returncode == 0, done.stderr
+  return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("cli")
+  torch.manual_seed(0)
+  model = Model().eval()
+  image = kiln.Input(min_shape=(1, 3, 8, 8), opt_shape=(2, 3, 8, 8), max_shape=(4, 3, 8, 8),
+                     dim_names={0: "batch"}, name="image")
+  program = kiln.compile(model, inputs=[image, kiln.Input((1,), name="scale")])
+  path = folder / "model.kiln"
+  program.save(path)
+  return path, program
+
+
+def test_overview_help_and_version():
+  done = run()
+  assert done.returncode == 2 and "kiln inspect" in done.stderr
+  for command in ("run", "bench", "inspect", "doctor"):
+    for words in (("help", command), (command, "--help"), (command, "-h")):
+      done = run(*words)
+      assert done.returncode == 0 and "--json" in done.stdout
+  assert run("--version").stdout == f"kiln {kiln.__version__}\n"
+
+
+@pytest.mark.parametrize("words, code, exit_code", [
+  (["bnech"], "K1006", 2),
+  (["bench", "M.kiln", "--itterations", "3"], "K1001", 2),
+  (["bench", "M.kiln", "--iterations", "three"], "K1002", 2),
+  (["bench", "M.kiln", "--iterations", "0"], "K1002", 2),
+  (["bench", "M.kiln", "--duration", "nan"], "K1002", 2),
+  (["bench", "M.kiln", "--profile=yes"], "K1002", 2),
+  (["bench", "M.kiln", "--threads"], "K1002", 2),
+  (["bench"], "K1008", 2),
+  (["inspect", "a", "b"], "K1008", 2),
+  (["doctor", "a"], "K1008", 2),
+  (["run", "/nowhere/M.kiln", "--random"], "K3001", 1),
+  (["inspect", "/nowhere/M.kiln"], "K3001", 1),
+])
+def test_wrong_command_lines(words, code, exit_code):
+  done = run(*words)
+  assert done.returncode == exit_code
+  assert done.stderr.startswith(f"kiln: {code}: ") and done.stdout == ""
+
+
+def test_a_misspelt_switch_is_an_error():
+  done = run("doctor", KILN_OPTIONS="vreify=0")
+  assert done.returncode == 1 and "K1001" in done.stderr and "verify" in done.stderr
+
+
+def test_run_gives_the_bits_of_python(saved, tmp_path):
+  path, program = saved
+  image, scale = torch.randn(3, 3, 8, 8), torch.tensor([1.5])
+  np.save(tmp_path / "image.npy", image.numpy())
+  np.save(tmp_path / "scale.npy", scale.numpy())
+  with torch.no_grad():
+    expected = list(program(image, scale).values())
+  threads = torch.get_num_threads()
+  for inputs in ([tmp_path / "image.npy", tmp_path / "scale.npy"],
+                 [f"scale={tmp_path}/scale.npy", f"image={tmp_path}/image.npy"]):
+    given = [word for file in inputs for word in ("--input", file)]
+    result = run_json("run", path, *given, "--out", tmp_path / "out", "--threads", threads)
+    assert [tuple(o["shape"]) for o in result["outputs"]] == [tuple(e.shape) for e in expected]
+    for output, tensor in zip(result["outputs"], expected, strict=True):
+      assert np.array_equal(np.load(output["file"]), tensor.numpy())
+      assert output["not_finite"] == 0
+      assert output["max"] == pytest.approx(tensor.max().item(), rel=1e-6)
+      assert output["mean"] == pytest.approx(tensor.mean().item(), rel=1e-5)
+
+
+def test_random_runs_are_repeatable(saved):
+  path, _ = saved
+  once, again = run_json("run", path, "--random"), run_json("run", path, "--random")
+  assert once["outputs"] == again["outputs"]
+  four = run_json("run", path, "--random", "--shape", "image=4x3x8x8")
+  assert four["outputs"][0]["shape"] == [4, 4]
+
+
+@pytest.mark.parametrize("words, code, exit_code", [
+  ([], "K4101", 1),
+  (["--random", "--shape", "image=5x3x8x8"], "K4105", 1),
+  (["--random", "--shape", "image=3x8x8"], "K1007", 2),
+  (["--random", "--shape", "imag=1x3x8x8"], "K1007", 2),
+  (["--random", "--shape", "image=1xax8x8"], "K1007", 2),
+  (["--random", "--input", "image=/nowhere.npy"], "K3001", 1),
+  (["--random", "--input", "a", "--input", "b", "--input", "c"], "K4101", 1),
+])
+def test_wrong_inputs(saved, words, code, exit_code):
+  done = run("run", saved[0], *words)
+  assert done.returncode == exit_code and done.stderr.startswith(f"kiln: {code}: ")
+
+
+def test_npy_files_that_are_none(saved, tmp_path):
+  (tmp_path / "bad.npy").write_bytes(b"\x93NUMPY\x01\x00\xff\xff")
+  done = run("run", saved[0], "--random", "--input", tmp_path / "bad.npy")
+  assert done.returncode == 1 and "K3130" in done.stderr
+  done = run("run", saved[0], "--random", "--out", tmp_path / "nowhere" / "out")
+  assert done.returncode == 1 and "K3003" in done.stderr
+
+
+def test_bench(saved):
+  result = run_json("bench", saved[0], "--iterations", 7, "--shape", "batch=2", "--profile",
+                    "--threads", 1) if "batch" in str(run("inspect", saved[0]).stdout) else \
+    run_json("bench", saved[0], "--iterations", 7, "--shape", "image=2x3x8x8", "--profile",
+             "--threads", 1)
+  assert result["runs"] == 7 and result["threads"] == 1
+  assert result["inputs"]["image"] == [2, 3, 8, 8]
+  seconds = result["seconds"]
+  order = [seconds[name] for name in ("min", "p50", "p90", "p99", "max")]
+  assert order == sorted(order) and order[0] > 0
+  steps = result["profile"]["steps"]
+  assert all(step["implementation"] and step["seconds"] >= 0 for step in steps)
+  assert sum(s["steps"] for s in result["profile"]["by_kind"].values()) == len(steps)
+  text = run("bench", saved[0], "--iterations", 3, "--profile").stdout
+  for word in ("p50", "p99", "first run", "by kind", steps[0]["implementation"]):
+    assert word in text
+
+
+def test_inspect(saved):
+  path, program = saved
+  result = run_json("inspect", path, "--steps", "--verify", "--plan", "--graph")
+  assert [i["name"] for i in result["inputs"]] == ["image", "scale"]
+  assert result["inputs"][0]["dims"][0]["min"] == 1
+  assert result["inputs"][0]["dims"][0]["max"] == 4
+  assert result["report"]["ops_total"] == program.report.ops_total
+  assert result["verified"] is True
+  assert len(result["steps"]) == sum(result["steps_by_kind"].values()) > 0
+  assert "main(" in result["graph"] and "slots" in result["plan"]["main"]
+  assert result["memory"]["weight_bytes"] == 4 * (8 * 3 * 9 + 8 + 8 * 4 + 4)
+  assert result["bytes"] == path.stat().st_size
+  assert list(result["entries"])[0] == "kiln.json"
+  text = run("inspect", path, "--steps").stdout
+  for word in ("image", "f32", "weights.bin", "1..4"):
+    assert word in text
+  assert run("inspect", path, "--graph").stdout == result["graph"]
+  assert json.loads(run("inspect", path, "--plan").stdout) == result["plan"]
+
+
+def test_inspect_of_damaged_files(saved, tmp_path):
+  whole = saved[0].read_bytes()
+  for name, damaged in (("cut", whole[:-1]), ("flipped", whole[:100] + b"\x00" + whole[101:]),
+                        ("empty", b""), ("text", b"hello")):
+    path = tmp_path / name
+    path.write_bytes(damaged)
+    done = run("inspect", path, "--verify")
+    assert done.returncode == 1 and done.stderr.startswith("kiln: K3"), name
+
+
+def test_doctor():
+  result = run_json("doctor", "--options")
+  assert result["usable"] is True
+  topics = {row["topic"]: row for row in result["findings"]}
+  assert topics["oneDNN"]["details"]["version"].startswith("3.")
+  assert topics["PyTorch"]["details"]["loaded_in_this_process"] is False
+  assert topics["kiln"]["details"]["version"] == kiln.__version__
+  for row in result["findings"]:
+    assert row["verdict"] == "ok" or row["advice"], row
+  assert "pass_limit" in result["options"]
+
+
+def test_doctor_says_what_is_missing():
+  done = run("doctor", KILN_DNNL_LIBRARY="/nowhere/libdnnl.so.3")
+  assert done.returncode == 1
+  assert "problem  oneDNN" in done.stdout and "K5101" in done.stdout
+  assert "pip install onednn-devel-cpu-gomp" in done.stdout
+  many = run_json("doctor", OMP_NUM_THREADS="999")
+  threads = next(row for row in many["findings"] if row["topic"] == "threads")
+  assert threads["verdict"] == "warning" and "OMP_NUM_THREADS=" in threads["advice"]
+
+
+SCRIPT = """
+import sys, torch, kiln
+torch.manual_seed(0)
+m = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Softmax(-1)).eval()
+x = torch.randn(4, 8)
+with torch.no_grad():
+  p = kiln.compile(m, inputs=[x])
+  assert torch.allclose(p(x), m(x), atol=1e-6)
+print(p.report.target, sorted({k["kernel"] for k in p.report.kernels}),
+      [row["implementation"] for row in p.profile(x)])
+"""
+
+
+def python_with(options):
+  return subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=300,
+                        env={**os.environ, "PYTHONPATH": str(ROOT / "python"),
+                             "KILN_OPTIONS": options})
+
+
+def test_debug_switches_do_what_they_say():
+  plain = python_with("")
+  assert plain.returncode == 0, plain.stderr
+  assert "dnnl.matmul" in plain.stdout
+  own = python_with("disable_providers=dnnl.matmul+dnnl.conv")
+  assert own.returncode == 0, own.stderr
+  assert "dnnl" not in own.stdout and "gemm" in own.stdout
+  assert "K1002" in python_with("disable_providers=dnnl.matmull").stderr
+  low = python_with("cpu_target=sse4")
+  assert low.returncode == 0, low.stderr
+  assert "cpu:sse4" in low.stdout and "avx" not in low.stdout
+  assert python_with("poison_arena=1").returncode == 0
