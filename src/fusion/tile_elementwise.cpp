@@ -63,7 +63,8 @@ bool emit_exact_unary(TileEmitter& e, std::string_view op, int x, int* out) {
 }
 
 int emit_gelu(TileEmitter& e, Node& node, int x) {
-  return e.unary(node.get_string("approximate") == "tanh" ? TileOp::kGeluTanh : TileOp::kGeluErf, x);
+  const bool tanh = node.get_string("approximate") == "tanh";
+  return e.unary(tanh ? TileOp::kGeluTanh : TileOp::kGeluErf, x);
 }
 
 int emit_clamp(TileEmitter& e, Node& node, int x) {
@@ -151,7 +152,8 @@ bool is_tileable_elementwise(Node& node) {
   const std::string_view op = node.op_name();
   static const char* const kOthers[] = {
       "gelu", "clamp", "cast", "where", "square", "elu", "leaky_relu", "softplus", "log_sigmoid",
-      "logical_not", "bitwise_not", "logical_and", "logical_or", "logical_xor", "copysign", "xlogy"};
+      "logical_not", "bitwise_not", "logical_and", "logical_or", "logical_xor", "copysign",
+      "xlogy"};
   if (op == "hypot") return true;
   if (float_unary().contains(op) || plain_binary().contains(op)) return true;
   return std::find(std::begin(kOthers), std::end(kOthers), op) != std::end(kOthers);
@@ -200,7 +202,8 @@ bool emit_elementwise(TileEmitter& e, Node& node, const std::vector<int>& operan
   }
   if (op == "leaky_relu") return done(e.unary(TileOp::kLeakyRelu, a, {node.get_float("slope")}));
   if (op == "softplus") {
-    return done(e.unary(TileOp::kSoftplus, a, {node.get_float("beta"), node.get_float("threshold")}));
+    return done(
+        e.unary(TileOp::kSoftplus, a, {node.get_float("beta"), node.get_float("threshold")}));
   }
   if (op == "hypot") return done(emit_hypot(e, a, b));
   if (op == "copysign") return done(emit_copysign(e, a, b));

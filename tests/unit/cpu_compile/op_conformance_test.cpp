@@ -1,9 +1,9 @@
 // Every sample of every op, compiled for the CPU and run, against the op's reference.
 //
-// Inputs lie contiguously, in reverse order of dims, with gaps, or are weights; symbolic samples also
-// run at a second set of sizes on the same engine. Then what the library computes runs once more on
-// Kiln's own kernels. What the backend refuses is listed here with the reason,
-// and an entry that is no longer true fails.
+// Inputs lie contiguously, in reverse order of dims, with gaps, or are weights; symbolic samples
+// also run at a second set of sizes on the same engine. Then what the library computes runs once
+// more on Kiln's own kernels. What the backend refuses is listed here with the reason, and an entry
+// that is no longer true fails.
 #include <gtest/gtest.h>
 
 #include <cmath>

@@ -65,8 +65,8 @@ class PlacedTensor {
     const size_t size = dtype_bytes(dtype_);
     bytes_.resize(std::max<size_t>(1, tensor.num_bytes()));
     for (int64_t flat = 0; flat < tensor.num_elements(); ++flat) {
-      std::memcpy(bytes_.data() + place(flat) * size, tensor.bytes() + static_cast<size_t>(flat) * size,
-                  size);
+      std::memcpy(bytes_.data() + place(flat) * size,
+                  tensor.bytes() + static_cast<size_t>(flat) * size, size);
     }
   }
 
@@ -114,7 +114,8 @@ inline HostTensor with_gaps(const HostTensor& tensor) {
 
 class SampleProgram {
  public:
-  // Compiles one node of `op`. `weights` has the values for kWeights. Symbols that no input shape determines get an input of their own.
+  // Compiles one node of `op`. `weights` has the values for kWeights. Every symbol gets an input of
+  // its own, so that symbols of attributes have a value too.
   static Result<std::unique_ptr<SampleProgram>> make(const OpDef& op, const OpSample& sample,
                                                      InputForm form, int threads,
                                                      std::unique_ptr<Backend> backend,
@@ -186,7 +187,9 @@ class SampleProgram {
   // "gemm", "tile", ...: the steps of the main plan, in order.
   std::string steps() const {
     std::string text;
-    for (const StepDesc& step : build_.plan.main.steps) text += (text.empty() ? "" : " ") + step.kind;
+    for (const StepDesc& step : build_.plan.main.steps) {
+      text += (text.empty() ? "" : " ") + step.kind;
+    }
     return text;
   }
   bool has_weights() const { return !weight_operands_.empty(); }

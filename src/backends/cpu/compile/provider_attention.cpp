@@ -96,7 +96,8 @@ class AttentionProvider : public KernelProvider {
     if (!node.is("attention")) return;
     const DType dtype = node.operand(0)->dtype();
     if (dtype != DType::kF32 && dtype != DType::kF64) {
-      out.refusals.push_back({"attention", "no kernel for dtype " + std::string(dtype_name(dtype))});
+      out.refusals.push_back(
+          {"attention", "no kernel for dtype " + std::string(dtype_name(dtype))});
       return;
     }
     if (node.has_operand(3)) {

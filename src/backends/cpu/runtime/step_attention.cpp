@@ -1,6 +1,6 @@
 // "attention": scaled dot product attention on strided operands.
 //
-// Inputs q [batch, heads, q_len, head_dim], k and v [batch, kv_heads, kv_len, ...] and, with a mask,
+// Inputs q [batch, heads, q_len, head_dim], k and v [batch, kv_heads, kv_len, ...] and perhaps a
 // mask [batch or 1, heads or 1, q_len or 1, kv_len or 1] (bool, or additive of the dtype of q);
 // output [batch, heads, q_len, value_dim]. params: causal, scale (0: 1 / sqrt(head_dim)).
 #include <cmath>
@@ -89,9 +89,9 @@ class AttentionStep : public Step {
         if (mask.dims[i] == scores[i]) {
           p.mask_strides[i] = mask.strides[i];
         } else if (mask.dims[i] != 1) {
-          return Status::error("K3240", "mask of attention does not broadcast to the scores, size " +
-                                            std::to_string(mask.dims[i]) + " but " +
-                                            std::to_string(scores[i]));
+          return Status::error(
+              "K3240", "mask of attention does not broadcast to the scores, size " +
+                           std::to_string(mask.dims[i]) + " but " + std::to_string(scores[i]));
         }
       }
     }

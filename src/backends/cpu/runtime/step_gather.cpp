@@ -1,8 +1,8 @@
 // "gather" and "scatter": an index tensor picks the position along one axis of a table.
 //
-// "gather": inputs table, index; output of the index tensor's shape. "scatter": inputs index, values
-// (at least as large as the index tensor along every axis); output table, whose other elements stay.
-// params: axis, and for scatter reduce and include_self as the op has them.
+// "gather": inputs table, index; output of the index tensor's shape. "scatter": inputs index and
+// values (at least as large as the index tensor along every axis); output table, whose other
+// elements stay. params: axis, and for scatter reduce and include_self as the op has them.
 #include <string>
 
 #include "backends/cpu/kernels/gather_scatter.h"

@@ -1,6 +1,6 @@
 // "scan" (params: op sum or prod, axis) and "sort" (params: axis, descending, sorted): along one
-// axis. The outputs of "sort" are values and i64 places; where they are shorter than the input along
-// the axis they take the first ones, which is topk.
+// axis. The outputs of "sort" are values and i64 places; where they are shorter than the input
+// along the axis they take the first ones, which is topk.
 #include <string>
 
 #include "backends/cpu/kernels/scan.h"
