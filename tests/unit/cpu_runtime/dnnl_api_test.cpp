@@ -2,6 +2,8 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <optional>
+#include <string>
 
 #include "backends/cpu/runtime/dnnl_conv.h"
 #include "backends/cpu/runtime/dnnl_matmul.h"
@@ -25,11 +27,31 @@ TEST_F(DnnlApiTest, TellsVersionAndInstructionSet) {
   EXPECT_EQ(*dnnl_api(), *dnnl_api());
 }
 
-// The library is looked for once per process, so each case needs a process of its own. Says on
-// stderr what it saw, and leaves with 0 if everything gives the expected code.
-void exit_after_trying(const char* variable, const char* value, const std::string& code) {
-  unsetenv("KILN_DNNL_LIBRARY");
-  setenv(variable, value, 1);
+// The environment is read when the process starts and the library is looked for once, so each case
+// needs a process of its own, which inherits this.
+class ScopedVariable {
+ public:
+  ScopedVariable(const char* name, const char* value) : name_(name) {
+    if (const char* before = std::getenv(name)) before_ = before;
+    setenv(name, value, 1);
+  }
+  ~ScopedVariable() {
+    if (before_) {
+      setenv(name_, before_->c_str(), 1);
+    } else {
+      unsetenv(name_);
+    }
+  }
+  ScopedVariable(const ScopedVariable&) = delete;
+  ScopedVariable& operator=(const ScopedVariable&) = delete;
+
+ private:
+  const char* name_;
+  std::optional<std::string> before_;
+};
+
+// Says on stderr what it saw, and leaves with 0 if everything gives the expected code.
+void exit_after_trying(const std::string& code) {
   const Status status = dnnl_api().status();
   std::fprintf(stderr, "%s\n", status.to_string().c_str());
   DnnlMatmulParams matmul{DnnlTensor::dense({2, 3}), DnnlTensor::dense({3, 4}),
@@ -54,35 +76,40 @@ class DnnlApiDeathTest : public ::testing::Test {
 };
 
 TEST_F(DnnlApiDeathTest, MissingLibraryIsATypedErrorThatNamesIt) {
-  EXPECT_EXIT(exit_after_trying("KILN_DNNL_LIBRARY", "/nonexistent/libdnnl.so.3", "K5101"),
+  const ScopedVariable variable("KILN_DNNL_LIBRARY", "/nonexistent/libdnnl.so.3");
+  EXPECT_EXIT(exit_after_trying("K5101"),
               ::testing::ExitedWithCode(0), "K5101: oneDNN was not found: .*/nonexistent/libdnnl");
 }
 
 TEST_F(DnnlApiDeathTest, DebugSwitchNamesTheLibraryToo) {
-  EXPECT_EXIT(exit_after_trying("KILN_OPTIONS", "onednn_library=/nonexistent/other.so", "K5101"),
+  const ScopedVariable variable("KILN_OPTIONS", "onednn_library=/nonexistent/other.so");
+  EXPECT_EXIT(exit_after_trying("K5101"),
               ::testing::ExitedWithCode(0), "K5101: oneDNN was not found: .*/nonexistent/other.so");
 }
 
 TEST_F(DnnlApiDeathTest, AnotherLibraryIsRefused) {
-  EXPECT_EXIT(exit_after_trying("KILN_DNNL_LIBRARY", "libc.so.6", "K5103"),
+  const ScopedVariable variable("KILN_DNNL_LIBRARY", "libc.so.6");
+  EXPECT_EXIT(exit_after_trying("K5103"),
               ::testing::ExitedWithCode(0), "K5103: function missing .*dnnl_version");
 }
 
 TEST_F(DnnlApiDeathTest, CpuTargetLimitsOneDnn) {
   // Without the library there is nothing to limit; asking here would load it in the child too.
   auto limited = [] {
-    setenv("KILN_OPTIONS", "cpu_target=sse4", 1);
     const auto info = dnnl_library_info();
     std::fprintf(stderr, "isa %s\n",
                  info.ok() ? info->isa.c_str() : info.status().to_string().c_str());
     std::exit(0);
   };
-  EXPECT_EXIT(limited(), ::testing::ExitedWithCode(0), "isa sse41|isa K5101");
+  {
+    const ScopedVariable variable("KILN_OPTIONS", "cpu_target=sse4");
+    EXPECT_EXIT(limited(), ::testing::ExitedWithCode(0), "isa sse41|isa K5101");
+  }
   auto unknown = [] {
-    setenv("KILN_OPTIONS", "cpu_target=z80", 1);
     std::fprintf(stderr, "%s\n", dnnl_api().status().to_string().c_str());
     std::exit(0);
   };
+  const ScopedVariable variable("KILN_OPTIONS", "cpu_target=z80");
   EXPECT_EXIT(unknown(), ::testing::ExitedWithCode(0), "K1002: .*z80|K5101");
 }
 
