@@ -26,6 +26,22 @@ struct CallInputs {
   std::vector<std::shared_ptr<HostObject>> objects;  // of object inputs
 };
 
+// Numbers and tensors are what object inputs can be.
+bool number_from(PyObject* object, c10::IValue& value) {
+  if (THPVariable_Check(object)) {
+    value = THPVariable_Unpack(object);
+  } else if (PyBool_Check(object)) {
+    value = object == Py_True;
+  } else if (PyLong_Check(object)) {
+    value = static_cast<int64_t>(PyLong_AsLongLong(object));
+  } else if (PyFloat_Check(object)) {
+    value = PyFloat_AS_DOUBLE(object);
+  } else {
+    return false;
+  }
+  return true;
+}
+
 bool read_inputs(PyObject* sequence, const EnginePlan& plan, CallInputs& inputs) {
   const Py_ssize_t count = PySequence_Fast_GET_SIZE(sequence);
   PyObject** items = PySequence_Fast_ITEMS(sequence);
@@ -36,7 +52,13 @@ bool read_inputs(PyObject* sequence, const EnginePlan& plan, CallInputs& inputs)
     const bool is_object = index < plan.inputs.size() && plan.inputs[index].is_object;
     if (is_object) {
       inputs.objects.resize(static_cast<size_t>(count));
-      inputs.objects[index] = wrap_in_object(torch::jit::toTypeInferredIValue(items[i]));
+      c10::IValue value;
+      if (!number_from(items[i], value)) {
+        set_python_error(Status::error("K4111", "input is no number: input " + std::to_string(i) +
+                                                    " is " + Py_TYPE(items[i])->tp_name));
+        return false;
+      }
+      inputs.objects[index] = wrap_in_object(value);
       continue;
     }
     if (!THPVariable_Check(items[i])) {
@@ -92,7 +114,7 @@ Status guarded(Status (*body)(void*), void* data) {
   } catch (const InternalError& error) {
     return Status::error("K9001", error.what(), "this is a bug in kiln");
   } catch (const std::bad_alloc&) {
-    return Status::error("K4201", "out of memory");
+    return Status::error("K4501", "out of memory");
   } catch (const std::exception& error) {
     return Status::error("K9002", error.what());
   }
