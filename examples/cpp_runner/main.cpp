@@ -37,7 +37,7 @@ int main(int argc, char** argv) {
     }
   }
   if (model.empty()) {
-    std::fprintf(stderr, "usage: cpp_runner MODEL.kiln INPUT.npy... [--out PREFIX] [--threads N]\n");
+    std::fputs("usage: cpp_runner MODEL.kiln INPUT.npy... [--out PREFIX] [--threads N]\n", stderr);
     return 2;
   }
   auto program = kiln::Program::load(model, options);

@@ -306,7 +306,8 @@ Status print_description(const File& file, const Arguments& arguments) {
   std::printf("\nweights: %zu of %s; constants: %d as they are, %d computed at load (%s), "
               "%d packed at load\n",
               plan.weights.size(), show_bytes(weight_bytes).c_str(), constants.borrowed,
-              constants.computed, show_bytes(static_cast<uint64_t>(constants.computed_bytes)).c_str(),
+              constants.computed,
+              show_bytes(static_cast<uint64_t>(constants.computed_bytes)).c_str(),
               constants.packed);
 
   std::printf("\n%zu steps:\n", plan.main.steps.size());
@@ -318,7 +319,8 @@ Status print_description(const File& file, const Arguments& arguments) {
     std::puts("\nexecuted by PyTorch:");
     Table table({">count", "operator", ""});
     for (const auto& [name, call] : calls) {
-      table.add({std::to_string(call.count), name, call.harmless ? "" : "needs allow_ops or trust"});
+      table.add(
+          {std::to_string(call.count), name, call.harmless ? "" : "needs allow_ops or trust"});
     }
     std::fputs(table.text().c_str(), stdout);
   }

@@ -61,7 +61,9 @@ std::optional<double> cpu_quota() {
   std::istringstream v2(small_file("/sys/fs/cgroup/cpu.max"));
   std::string quota;
   double period = 0;
-  if (v2 >> quota >> period && quota != "max" && period > 0) return std::atof(quota.c_str()) / period;
+  if (v2 >> quota >> period && quota != "max" && period > 0) {
+    return std::atof(quota.c_str()) / period;
+  }
   const double v1 = std::atof(small_file("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").c_str());
   const double v1_period = std::atof(small_file("/sys/fs/cgroup/cpu/cpu.cfs_period_us").c_str());
   if (v1 > 0 && v1_period > 0) return v1 / v1_period;
