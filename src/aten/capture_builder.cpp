@@ -442,7 +442,7 @@ class CaptureBuilder::Impl {
     for (size_t i = 0; i < captured.size(); ++i) {
       if (std::find(written.begin(), written.end(), viewed[i]) == written.end()) continue;
       const Type& before = values[static_cast<size_t>(viewed[i])]->type;
-      if (agrees(before, captured[i])) continue;
+      if (!before.is_tensor() || !captured[i].is_tensor() || agrees(before, captured[i])) continue;
       return Status::error("K1304", "an operator changes the shape of the tensor that it writes: " +
                                         before.to_string() + " to " + captured[i].to_string());
     }

@@ -311,7 +311,10 @@ Result<bool> EngineLowering::lower_structural(Node& node) {
     for (int i = 0; i < node.num_results(); ++i) {
       Value* result = node.result(i);
       PlanView place;
-      if (result->type.is_tensor()) {
+      // Of a result that nobody reads, capture may have seen another shape than there will be:
+      // _unique2 without counts has empty ones.
+      const bool read = !result->uses().empty() || node.graph()->is_output(result);
+      if (result->type.is_tensor() && read) {
         const TensorType& type = result->tensor();
         place = impl_->dense_view(
             impl_->add_slot({SlotKind::kHost, type.dtype, num_elements(type.shape)}), type.shape,

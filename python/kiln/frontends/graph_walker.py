@@ -117,7 +117,9 @@ class GraphWalker:
 
   def declare_symbols(self, value: Any) -> None:
     """Declares the symbols of a placeholder's sizes, once each, with their ranges."""
-    parts = [*value.shape, *value.stride()] if isinstance(value, torch.Tensor) else [value]
+    parts = [value]
+    if isinstance(value, torch.Tensor):
+      parts = [*value.shape, *(value.stride() if value.layout is torch.strided else ())]
     for part in parts:
       for symbol in sizes.symbols_of(sizes.expression_of(part)):
         name = str(symbol)
