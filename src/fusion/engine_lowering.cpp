@@ -119,6 +119,7 @@ struct EngineLowering::Impl {
   };
   struct Request {
     std::vector<Value*> sources;  // values of the init graph
+    std::vector<int> order;       // memory order of a plain one; empty: contiguous
     bool packed = false;
     std::string kind;
     Json params;
@@ -154,6 +155,10 @@ struct EngineLowering::Impl {
       }
       if (value->producer() == nullptr || !value->type.is_tensor()) continue;
       if (!same_order(value->tensor().layout.order, order)) continue;
+      // Equal by the ops' rules, but the runtime compares expressions.
+      if (!(num_elements(value->shape()) == num_elements(module.main.outputs()[i]->shape()))) {
+        continue;
+      }
       output_root.emplace(value, static_cast<int>(i));  // the first output keeps it
     }
   }
@@ -200,6 +205,7 @@ PlanView EngineLowering::view(Value* value) {
   Impl::Request request;
   request.sources = {impl_->module.init_value(value)};
   const TensorType& type = value->tensor();
+  request.order = type.layout.order;
   request.main_slot = impl_->add_slot({SlotKind::kConstant, type.dtype, num_elements(type.shape),
                                        static_cast<int>(impl_->requests.size())});
   impl_->plain_request[value] = static_cast<int>(impl_->requests.size());
@@ -495,14 +501,19 @@ Result<EnginePlan> EngineLowering::finish(
     Value* source = request.sources[0];
     PlanView place = view(source);
     const Slot& slot = impl_->init.plan.slots[static_cast<size_t>(place.slot)];
-    const bool whole = slot.kind != SlotKind::kTemp && kiln::is_contiguous(place) &&
-                       place.offset.is_value(0) && slot.num_elements == num_elements(place.dims);
+    // As view() told the readers: dense, in the order of the constant.
+    PlanView dense = impl_->dense_view(place.slot, source->shape(), request.order);
+    bool whole = slot.kind != SlotKind::kTemp && place.offset.is_value(0) &&
+                 slot.num_elements == num_elements(place.dims);
+    for (size_t d = 0; whole && d < dense.dims.size(); ++d) {
+      whole = dense.dims[d].is_value(1) || place.strides[d] == dense.strides[d];
+    }
     if (!whole) {
       const int kept = impl_->add_slot(
           {SlotKind::kOutput, source->dtype(), num_elements(source->shape())});
-      const PlanView target = impl_->dense_view(kept, source->shape(), {});
-      emit({"copy", {place}, {target}, Json::object(), source->origin.to_string(), "constant"});
-      place = target;
+      dense.slot = kept;
+      emit({"copy", {place}, {dense}, Json::object(), source->origin.to_string(), "constant"});
+      place = dense;
     }
     plan.constants.push_back(place.slot);
   }

@@ -69,7 +69,7 @@ class Grouping : public GroupMap {
         home = group;
         continue;
       }
-      merge(*home, *group, node);
+      merge(*home, *group);
     }
     if (home) return;
     auto group = std::make_shared<Group>();
@@ -122,16 +122,28 @@ class Grouping : public GroupMap {
     const bool reduced = domain.full == group.domain.reduced_shape(true) ||
                          domain.full == group.domain.reduced_shape(false);
     if (!reduced) return false;
+    return reads_only(node, group, domain.full);
+  }
+
+  // Can this member of the group read the others' values where it stands?
+  static bool reads_fit(Node& node, const Group& group) {
+    const Shape shape = domain_of(node).full;
+    if (shape == group.domain.full) return operands_fit(node, group);
+    return reads_only(node, group, shape);
+  }
+
+  // What the node reads of the group's values has this shape.
+  static bool reads_only(Node& node, const Group& group, const Shape& shape) {
     const std::set<Node*> members(group.members.begin(), group.members.end());
     for (Value* operand : node.operands()) {
       if (operand == nullptr || !members.contains(operand->producer())) continue;
-      if (!(operand->shape() == domain.full)) return false;
+      if (!(operand->shape() == shape)) return false;
     }
     return true;
   }
 
-  // `into` takes the members of `from`, another group that `node` reads.
-  void merge(Group& into, Group& from, Node* node) {
+  // `into` takes the members of `from`, another group of what some node reads.
+  void merge(Group& into, Group& from) {
     if (!(into.domain.full == from.domain.full)) return;
     if (into.domain.has_rows() && from.domain.has_rows() && !into.domain.same_rows(from.domain)) {
       return;
@@ -142,7 +154,11 @@ class Grouping : public GroupMap {
     trial.members.insert(trial.members.end(), from.members.begin(), from.members.end());
     std::sort(trial.members.begin(), trial.members.end(),
               [this](Node* a, Node* b) { return position_[a] < position_[b]; });
-    if (trial.members.size() > kMaxMembers || !operands_fit(*node, trial)) return;
+    if (trial.members.size() > kMaxMembers) return;
+    // A node may stand in `from` just because it could not read a value of `into` there.
+    for (Node* member : trial.members) {
+      if (!reads_fit(*member, trial)) return;
+    }
     if (creates_cycle(trial.members, this)) return;
     std::shared_ptr<Group> home = group_of_[into.members[0]];
     for (Node* member : from.members) group_of_[member] = home;
