@@ -38,7 +38,7 @@ struct File {
 
 struct ConstantSums {
   int borrowed = 0, computed = 0, packed = 0;
-  int64_t computed_bytes = 0;
+  uint64_t computed_bytes = 0;  // as the file says; wraps where that is nonsense
 };
 
 Result<File> read(const std::string& path) {
@@ -127,7 +127,7 @@ ConstantSums sum_constants(const EnginePlan& plan) {
       ++sums.computed;
       if (slot.num_elements.is_constant()) {
         sums.computed_bytes +=
-            slot.num_elements.value() * static_cast<int64_t>(dtype_bytes(slot.dtype));
+            static_cast<uint64_t>(slot.num_elements.value()) * dtype_bytes(slot.dtype);
       }
     }
   }
@@ -307,7 +307,7 @@ Status print_description(const File& file, const Arguments& arguments) {
               "%d packed at load\n",
               plan.weights.size(), show_bytes(weight_bytes).c_str(), constants.borrowed,
               constants.computed,
-              show_bytes(static_cast<uint64_t>(constants.computed_bytes)).c_str(),
+              show_bytes(constants.computed_bytes).c_str(),
               constants.packed);
 
   std::printf("\n%zu steps:\n", plan.main.steps.size());
