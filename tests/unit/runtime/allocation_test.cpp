@@ -145,7 +145,7 @@ TEST(Allocation, ResidentMemoryIsFlatWhenShapesComeAndGo) {
   };
   run(0, 400);
   malloc_trim(0);
-  const int64_t before = resident_bytes();
+  [[maybe_unused]] const int64_t before = resident_bytes();
   for (int i = 0; i < 5; ++i) run(0, 400);
   malloc_trim(0);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they keep freed memory
