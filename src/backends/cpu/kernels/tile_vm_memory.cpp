@@ -86,6 +86,7 @@ inline To converted(From from) {
 // Calls fn(element offset, column, count, stride) for each run of the columns [col0, col0 + cols).
 template <class Fn>
 inline void for_each_run(const MemoryWalk& walk, int64_t col0, int64_t cols, Fn fn) {
+  if (cols <= 0) return;  // an operand without elements may have no memory
   if (walk.dims == 1) {
     fn(int64_t{0}, int64_t{0}, cols, walk.col_stride);
     return;
