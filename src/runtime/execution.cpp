@@ -37,6 +37,7 @@ void contiguous_strides(const TensorView& view, int64_t* strides) {
 }
 
 int64_t count(const std::vector<int64_t>& shape) {
+  if (std::find(shape.begin(), shape.end(), 0) != shape.end()) return 0;
   int64_t total = 1;
   for (int64_t extent : shape) total *= extent;
   return total;
@@ -143,9 +144,12 @@ Status ExecutionContext::Impl::activate(std::shared_ptr<const Engine::Binding> b
 
 ExecutionContext::Impl::Span ExecutionContext::Impl::span_of(const TensorView& view) {
   const auto bytes = static_cast<int64_t>(dtype_bytes(view.dtype));
+  // Sizes of an empty tensor may multiply to anything.
+  for (int i = 0; i < view.rank; ++i) {
+    if (view.shape[i] == 0) return {};
+  }
   int64_t low = 0, high = bytes, contiguous = bytes;
   for (int i = view.rank; i-- > 0;) {
-    if (view.shape[i] == 0) return {};
     const int64_t stride = view.strides != nullptr ? view.strides[i] * bytes : contiguous;
     const int64_t reach = (view.shape[i] - 1) * stride;
     (reach < 0 ? low : high) += reach;
