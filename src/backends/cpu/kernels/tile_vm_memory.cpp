@@ -180,7 +180,8 @@ HWY_INLINE void convert_run(const From* from, To* to, int64_t n) {
       std::is_same_v<From, Bfloat> || (std::is_same_v<From, Half> && kVectorHalf);
   constexpr bool kTo16 = std::is_same_v<To, Bfloat> || (std::is_same_v<To, Half> && kVectorHalf);
   if constexpr (std::is_same_v<From, To>) {
-    if (to != from) std::memcpy(to, from, static_cast<size_t>(n) * sizeof(From));
+    // Tensors without elements may have no address.
+    if (n > 0 && to != from) std::memcpy(to, from, static_cast<size_t>(n) * sizeof(From));
     return;
   } else if constexpr (kFrom16 && std::is_same_v<To, float>) {
     for (; i + lanes <= n; i += lanes) hn::StoreU(widen(d, from + i), d, to + i);
