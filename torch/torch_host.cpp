@@ -78,10 +78,10 @@ class ArgumentConverter {
       return c10::IValue(static_cast<int64_t>(to_scalar_type(*dtype)));
     }
     if (const auto* device = arg.get<Device>()) {
-      return c10::IValue(device->kind == DeviceKind::kCpu
-                             ? c10::Device(c10::DeviceType::CPU)
-                             : c10::Device(c10::DeviceType::CUDA,
-                                           static_cast<c10::DeviceIndex>(device->index)));
+      return c10::IValue(
+          device->kind == DeviceKind::kCpu
+              ? c10::Device(c10::DeviceType::CPU)
+              : c10::Device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(device->index)));
     }
     if (const auto* format = arg.get<MemoryFormat>()) {
       return c10::IValue(static_cast<int64_t>(to_torch(*format)));
@@ -157,8 +157,8 @@ class TorchCall : public HostCall {
     try {
       return run_unguarded(operands, dims, expected, results);
     } catch (const c10::Error& error) {
-      return Status::error("K4304", std::string("pytorch operator failed: ") +
-                                        error.what_without_backtrace());
+      return Status::error(
+          "K4304", std::string("pytorch operator failed: ") + error.what_without_backtrace());
     } catch (const std::exception& error) {
       return Status::error("K4304", std::string("pytorch operator failed: ") + error.what());
     }
@@ -177,9 +177,8 @@ class TorchCall : public HostCall {
     std::vector<at::Tensor> borrowed;  // memory of the program that results must not share
     const auto& arguments = op_.schema().arguments();
     for (size_t i = 0; i < call_.args.size(); ++i) {
-      c10::IValue value = constant_[i]
-                              ? prepared_[i]
-                              : converter.convert(call_.args[i], arguments[i].real_type());
+      c10::IValue value =
+          constant_[i] ? prepared_[i] : converter.convert(call_.args[i], arguments[i].real_type());
       const auto* alias = arguments[i].alias_info();
       if (alias != nullptr && alias->isWrite() && value.isTensor()) {
         value = value.toTensor().clone();
@@ -188,7 +187,8 @@ class TorchCall : public HostCall {
         std::vector<c10::IValue> tensors;
         append_values(value, tensors);
         for (const c10::IValue& tensor : tensors) {
-          if (tensor.isTensor() && tensor.toTensor().defined()) borrowed.push_back(tensor.toTensor());
+          if (tensor.isTensor() && tensor.toTensor().defined())
+            borrowed.push_back(tensor.toTensor());
         }
       }
       stack.push_back(std::move(value));
@@ -208,18 +208,18 @@ class TorchCall : public HostCall {
         if (!expected[i].is_object) {
           KILN_RETURN_IF_ERROR(check(tensor, expected[i].spec, i));
         }
-        const bool shared = std::any_of(borrowed.begin(), borrowed.end(), [&](const at::Tensor& t) {
-          return overlaps(tensor, t);
-        });
+        const bool shared = std::any_of(borrowed.begin(), borrowed.end(),
+                                        [&](const at::Tensor& t) { return overlaps(tensor, t); });
         if (!expected[i].is_object && !has_strides(tensor, expected[i].spec.strides)) {
-          at::Tensor dense = at::empty_strided(tensor.sizes(), expected[i].spec.strides,
-                                               tensor.options());
+          at::Tensor dense =
+              at::empty_strided(tensor.sizes(), expected[i].spec.strides, tensor.options());
           dense.copy_(tensor);
           tensor = dense;
         } else if (shared) {
-          tensor = expected[i].is_object ? tensor.clone()
-                                         : at::empty_strided(tensor.sizes(), tensor.strides(),
-                                                             tensor.options()).copy_(tensor);
+          tensor = expected[i].is_object
+                       ? tensor.clone()
+                       : at::empty_strided(tensor.sizes(), tensor.strides(), tensor.options())
+                             .copy_(tensor);
         }
         values[i] = tensor;
       }
@@ -236,8 +236,10 @@ class TorchCall : public HostCall {
     }
     std::ostringstream shape;
     shape << tensor.sizes() << " " << tensor.scalar_type();
-    return Status::error("K4302", "operator gave another dtype, device or shape than at capture: "
-                                  "result " + std::to_string(index) + " is " + shape.str());
+    return Status::error("K4302",
+                         "operator gave another dtype, device or shape than at capture: "
+                         "result " +
+                             std::to_string(index) + " is " + shape.str());
   }
 
   c10::OperatorHandle op_;
@@ -258,14 +260,14 @@ class TorchHost : public Host {
                            "import the library that defines it first");
     }
     if (call.args.size() != op->schema().arguments().size()) {
-      return Status::error("K4301", "operator has another number of arguments than at capture: " +
-                                        call.full_name());
+      return Status::error(
+          "K4301", "operator has another number of arguments than at capture: " + call.full_name());
     }
     try {
       return std::unique_ptr<HostCall>(new TorchCall(*op, call, num_results));
     } catch (const c10::Error& error) {
-      return Status::error("K4301", "arguments do not fit the operator: " + call.full_name() + ": " +
-                                        error.what_without_backtrace());
+      return Status::error("K4301", "arguments do not fit the operator: " + call.full_name() +
+                                        ": " + error.what_without_backtrace());
     }
   }
 };
@@ -285,8 +287,12 @@ std::shared_ptr<HostObject> wrap_in_object(const c10::IValue& value) {
     const auto dtype = from_scalar_type(tensor.scalar_type());
     if (dtype && tensor.is_cpu() && tensor.layout() == c10::kStrided && !tensor.is_conj() &&
         !tensor.is_neg()) {
-      object->view = {tensor.data_ptr(), *dtype,           Device(), static_cast<int>(tensor.dim()),
-                      tensor.sizes().data(), tensor.strides().data()};
+      object->view = {tensor.data_ptr(),
+                      *dtype,
+                      Device(),
+                      static_cast<int>(tensor.dim()),
+                      tensor.sizes().data(),
+                      tensor.strides().data()};
     }
   }
   return object;

@@ -6,7 +6,8 @@
 namespace kiln {
 namespace {
 
-// tables[k][b]: effect of byte b followed by k zero bytes ("slicing by 8", Kounavis and Berry 2005).
+// tables[k][b]: effect of byte b followed by k zero bytes ("slicing by 8", Kounavis and Berry
+// 2005).
 using Tables = std::array<std::array<uint32_t, 256>, 8>;
 
 constexpr Tables make_tables() {

@@ -58,7 +58,8 @@ Json kernels_json(const Build& build) {
     entry.set("kernel", kernel.kernel);
     entry.set("computes", kernel.label);
     entry.set("refusals", Json(Json::Array(kernel.refusals.begin(), kernel.refusals.end())));
-    array.push_back(origin_json(kernel.origin.module_path, kernel.origin.location, std::move(entry)));
+    array.push_back(
+        origin_json(kernel.origin.module_path, kernel.origin.location, std::move(entry)));
   }
   return Json(std::move(array));
 }
@@ -92,7 +93,8 @@ Json make_report(Build& build) {
   report.set("build_seconds", std::move(seconds));
   Json memory = Json::object();
   int64_t weights = 0;
-  for (const Weight& weight : build.module->weights) weights += static_cast<int64_t>(weight.data.bytes);
+  for (const Weight& weight : build.module->weights)
+    weights += static_cast<int64_t>(weight.data.bytes);
   memory.set("weight_bytes", static_cast<long>(weights));
   report.set("memory", std::move(memory));
   return report;

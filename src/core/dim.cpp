@@ -53,8 +53,7 @@ int64_t DimExpr::value() const {
 }
 
 DimExpr DimExpr::from_terms(std::vector<Term> terms, int64_t constant) {
-  std::sort(terms.begin(), terms.end(),
-            [](const Term& a, const Term& b) { return a.key < b.key; });
+  std::sort(terms.begin(), terms.end(), [](const Term& a, const Term& b) { return a.key < b.key; });
   std::vector<Term> merged;
   for (Term& term : terms) {
     if (!merged.empty() && merged.back().key == term.key) {
@@ -179,7 +178,8 @@ bool DimExpr::divide_exactly(const DimExpr& a, const DimExpr& b, DimExpr* quotie
     return true;
   }
   // Only a single monomial divides term by term.
-  if (b.constant_ != 0 || b.terms_->size() != 1 || a.is_constant() || a.constant_ != 0) return false;
+  if (b.constant_ != 0 || b.terms_->size() != 1 || a.is_constant() || a.constant_ != 0)
+    return false;
   const Term& divisor = (*b.terms_)[0];
   std::vector<Term> terms;
   int64_t constant = 0;
@@ -213,8 +213,7 @@ std::shared_ptr<AtomT> make_function(AtomKind kind, const DimExpr& a, const DimE
   atom->kind = kind;
   atom->a = a;
   atom->b = b;
-  atom->text =
-      std::string(function_name(kind)) + "(" + a.to_string() + ", " + b.to_string() + ")";
+  atom->text = std::string(function_name(kind)) + "(" + a.to_string() + ", " + b.to_string() + ")";
   return atom;
 }
 
@@ -353,8 +352,9 @@ class DimParser {
       return true;
     }
     const size_t begin = position_;
-    while (position_ < text_.size() &&
-           (std::isalnum(static_cast<unsigned char>(text_[position_])) || text_[position_] == '_')) {
+    while (
+        position_ < text_.size() &&
+        (std::isalnum(static_cast<unsigned char>(text_[position_])) || text_[position_] == '_')) {
       ++position_;
     }
     if (begin == position_) return false;
@@ -365,11 +365,16 @@ class DimParser {
     }
     DimExpr a, b;
     if (!sum(a, depth + 1) || !accept(',') || !sum(b, depth + 1) || !accept(')')) return false;
-    if (name == "floordiv") out = DimExpr::floordiv(a, b);
-    else if (name == "mod") out = DimExpr::mod(a, b);
-    else if (name == "min") out = DimExpr::min(a, b);
-    else if (name == "max") out = DimExpr::max(a, b);
-    else return false;
+    if (name == "floordiv")
+      out = DimExpr::floordiv(a, b);
+    else if (name == "mod")
+      out = DimExpr::mod(a, b);
+    else if (name == "min")
+      out = DimExpr::min(a, b);
+    else if (name == "max")
+      out = DimExpr::max(a, b);
+    else
+      return false;
     return true;
   }
 
@@ -410,8 +415,8 @@ Result<int64_t> DimExpr::evaluate(const SymbolValues& values) const {
               if (a == std::numeric_limits<int64_t>::min()) return overflow();
               value = factor->kind == AtomKind::kFloorDiv ? -a : 0;
             } else {
-              value = factor->kind == AtomKind::kFloorDiv ? floor_div(a, b)
-                                                          : a - floor_div(a, b) * b;
+              value =
+                  factor->kind == AtomKind::kFloorDiv ? floor_div(a, b) : a - floor_div(a, b) * b;
             }
         }
       }

@@ -31,8 +31,8 @@ using SymbolRanges = std::map<std::string, DimRange, std::less<>>;
 
 class DimExpr {
  public:
-  DimExpr() = default;                                 // 0
-  DimExpr(int64_t value) : constant_(value) {}         // NOLINT(google-explicit-constructor)
+  DimExpr() = default;                          // 0
+  DimExpr(int64_t value) : constant_(value) {}  // NOLINT(google-explicit-constructor)
   static DimExpr symbol(std::string name);
 
   friend DimExpr operator+(const DimExpr& a, const DimExpr& b);
@@ -50,9 +50,9 @@ class DimExpr {
   static bool divide_exactly(const DimExpr& a, const DimExpr& b, DimExpr* quotient);
 
   bool is_constant() const { return terms_ == nullptr; }
-  int64_t value() const;           // precondition: is_constant()
+  int64_t value() const;  // precondition: is_constant()
   bool is_value(int64_t n) const { return terms_ == nullptr && constant_ == n; }
-  bool is_symbol() const;          // a lone symbol
+  bool is_symbol() const;                  // a lone symbol
   const std::string& symbol_name() const;  // precondition: is_symbol()
   void collect_symbols(std::set<std::string>& out) const;
 
@@ -92,6 +92,7 @@ using Shape = std::vector<DimExpr>;
 DimExpr num_elements(const Shape& shape);
 // "64" for a constant, "?s0" for a symbol, "?(s0 + 1)" otherwise.
 std::string dim_to_text(const DimExpr& dim);
-Result<std::vector<int64_t>> evaluate(const std::vector<DimExpr>& exprs, const SymbolValues& values);
+Result<std::vector<int64_t>> evaluate(const std::vector<DimExpr>& exprs,
+                                      const SymbolValues& values);
 
 }  // namespace kiln

@@ -2,10 +2,10 @@
 //
 //   %2 = conv(%x, %w) : f32[1,64,56,56]        becomes   ... : f32[1,64,56,56]@nhwc
 //
-// Convolutions and pools are computed channels-last, the fastest order on CPUs (docs/performance.md);
-// what follows them elementwise stays so. Attention writes [batch, length, heads, dim], in which
-// merging the heads moves nothing. Everything else is contiguous. Nothing is inserted: kernels take
-// strided operands, or copy.
+// Convolutions and pools are computed channels-last, the fastest order on CPUs
+// (docs/performance.md); what follows them elementwise stays so. Attention writes [batch, length,
+// heads, dim], in which merging the heads moves nothing. Everything else is contiguous. Nothing is
+// inserted: kernels take strided operands, or copy.
 #include "ir/op_def.h"
 #include "passes/pass_manager.h"
 

@@ -88,8 +88,7 @@ bool reshape_view(const PlanView& view, const Shape& dims, PlanView* out) {
   while (chunk_end > 0) {
     size_t chunk = chunk_end - 1;
     DimExpr size = source_dims[chunk];
-    while (chunk > 0 &&
-           source_strides[chunk - 1] == source_strides[chunk] * source_dims[chunk]) {
+    while (chunk > 0 && source_strides[chunk - 1] == source_strides[chunk] * source_dims[chunk]) {
       --chunk;
       size *= source_dims[chunk];
     }
@@ -251,8 +250,8 @@ PlanView EngineLowering::allocate(Value* value) {
   if (impl_->side == &impl_->main) {
     auto root = impl_->output_root.find(value);
     if (root != impl_->output_root.end() && !impl_->output_slot.contains(root->second)) {
-      const int slot = impl_->add_slot(
-          {SlotKind::kOutput, type.dtype, num_elements(type.shape), root->second});
+      const int slot =
+          impl_->add_slot({SlotKind::kOutput, type.dtype, num_elements(type.shape), root->second});
       impl_->output_slot[root->second] = slot;
       view = impl_->dense_view(slot, type.shape, order);
       views[value] = view;
@@ -267,8 +266,7 @@ PlanView EngineLowering::allocate(Value* value) {
   // A value whose only use is a concat is computed in place inside the concat's result.
   if (value->has_one_use() && !value->uses().empty()) {
     const Use use = value->uses()[0];
-    if (use.node->is("concat") &&
-        same_order(use.node->result()->tensor().layout.order, order)) {
+    if (use.node->is("concat") && same_order(use.node->result()->tensor().layout.order, order)) {
       view = concat_part(*use.node, allocate(use.node->result()), use.operand);
       views[value] = view;
       return view;
@@ -352,8 +350,8 @@ Result<bool> EngineLowering::lower_structural(Node& node) {
   if (op == "reshape") {
     if (!reshape_view(source, dims, &result)) {
       // The elements must move: make them dense, then the reshape is free.
-      const bool is_last = impl_->output_root.contains(node.result()) ||
-                           impl_->init_results.contains(node.result());
+      const bool is_last =
+          impl_->output_root.contains(node.result()) || impl_->init_results.contains(node.result());
       if (is_last) {
         result = allocate(node.result());
         PlanView target;
@@ -446,8 +444,8 @@ Result<EnginePlan> EngineLowering::finish(
     }
     auto placed = impl_->output_slot.find(static_cast<int>(i));
     if (placed != impl_->output_slot.end() && placed->second == source.slot) continue;
-    const int slot = impl_->add_slot({SlotKind::kOutput, value->dtype(),
-                                      num_elements(value->shape()), static_cast<int>(i)});
+    const int slot = impl_->add_slot(
+        {SlotKind::kOutput, value->dtype(), num_elements(value->shape()), static_cast<int>(i)});
     const PlanView target = impl_->dense_view(slot, value->shape(), spec.order);
     emit({"copy", {source}, {target}, Json::object(), value->origin.to_string(), "output"});
   }
@@ -492,7 +490,8 @@ Result<EnginePlan> EngineLowering::finish(
     if (request.packed) {
       StepDesc step{request.kind, {}, {}, request.params, request.origin.to_string(), "pack"};
       for (Value* source : request.sources) step.inputs.push_back(view(source));
-      const int slot = impl_->add_slot({SlotKind::kOutput, request.sources[0]->dtype(), 0, -1, true});
+      const int slot =
+          impl_->add_slot({SlotKind::kOutput, request.sources[0]->dtype(), 0, -1, true});
       step.outputs.push_back({slot, {}, {}, 0});
       emit(std::move(step));
       plan.constants.push_back(slot);
@@ -509,8 +508,8 @@ Result<EnginePlan> EngineLowering::finish(
       whole = dense.dims[d].is_value(1) || place.strides[d] == dense.strides[d];
     }
     if (!whole) {
-      const int kept = impl_->add_slot(
-          {SlotKind::kOutput, source->dtype(), num_elements(source->shape())});
+      const int kept =
+          impl_->add_slot({SlotKind::kOutput, source->dtype(), num_elements(source->shape())});
       dense.slot = kept;
       emit({"copy", {place}, {dense}, Json::object(), source->origin.to_string(), "constant"});
       place = dense;

@@ -1,8 +1,8 @@
 // From nodes to a plan: gives values their place in memory and collects steps.
 //
-// A value is a strided view of a slot. View ops (reshape, permute, slice, expand) move no data where
-// strides can express them. Constants of the main graph are requested from the init graph plain or
-// packed, and only what was requested is computed at load.
+// A value is a strided view of a slot. View ops (reshape, permute, slice, expand) move no data
+// where strides can express them. Constants of the main graph are requested from the init graph
+// plain or packed, and only what was requested is computed at load.
 #pragma once
 
 #include <map>

@@ -115,7 +115,8 @@ int TileEmitter::constant(double value, LaneType type) {
   if (type == LaneType::kI64 || type == LaneType::kBool) {
     instr.integer = static_cast<int64_t>(value);
   } else {
-    instr.params[0] = type == LaneType::kF32 ? static_cast<double>(static_cast<float>(value)) : value;
+    instr.params[0] =
+        type == LaneType::kF32 ? static_cast<double>(static_cast<float>(value)) : value;
   }
   return add(instr, type);
 }
@@ -151,8 +152,8 @@ int TileEmitter::cast(int a, LaneType to) {
 
 int TileEmitter::round_to(int a, DType dtype) {
   if (a < 0) return -1;
-  const bool exact = dtype == DType::kF32 || dtype == DType::kF64 || dtype == DType::kI64 ||
-                     dtype == DType::kBool;
+  const bool exact =
+      dtype == DType::kF32 || dtype == DType::kF64 || dtype == DType::kI64 || dtype == DType::kBool;
   if (exact) return a;
   TileInstr instr;
   instr.op = TileOp::kRoundTo;
@@ -191,8 +192,8 @@ bool TileEmitter::spans_row(const IndexMap& map, const std::vector<int64_t>& axe
   for (size_t d = 0; d < map.dims.size(); ++d) {
     const auto found = std::find(axes.begin(), axes.end(), static_cast<int64_t>(d));
     for (size_t k = first_row_dim(); k < rank(); ++k) {
-      const bool own = found != axes.end() &&
-                       static_cast<size_t>(found - axes.begin()) == k - first_row_dim();
+      const bool own =
+          found != axes.end() && static_cast<size_t>(found - axes.begin()) == k - first_row_dim();
       const bool counts = own && !extents_[k].is_value(1);
       if (!map.dims[d].scale[k].is_value(counts ? 1 : 0)) return false;
     }
@@ -226,7 +227,8 @@ int TileEmitter::load(int input, const IndexMap& map, DType dtype) {
   access.strides.assign(rank(), DimExpr(0));
   for (size_t d = 0; d < map.dims.size(); ++d) {
     access.offset += map.dims[d].offset * place.strides[d];
-    for (size_t k = 0; k < rank(); ++k) access.strides[k] += map.dims[d].scale[k] * place.strides[d];
+    for (size_t k = 0; k < rank(); ++k)
+      access.strides[k] += map.dims[d].scale[k] * place.strides[d];
   }
   TileInstr instr;
   instr.op = TileOp::kLoad;
@@ -243,7 +245,8 @@ void TileEmitter::store(int output, int reg, const IndexMap& map, DType dtype) {
   access.strides.assign(rank(), DimExpr(0));
   for (size_t d = 0; d < map.dims.size(); ++d) {
     access.offset += map.dims[d].offset * place.strides[d];
-    for (size_t k = 0; k < rank(); ++k) access.strides[k] += map.dims[d].scale[k] * place.strides[d];
+    for (size_t k = 0; k < rank(); ++k)
+      access.strides[k] += map.dims[d].scale[k] * place.strides[d];
   }
   TileInstr instr;
   instr.op = TileOp::kStore;
@@ -307,18 +310,18 @@ int TileEmitter::emit_node(Node& node, const IndexMap& map) {
   const std::string_view op = node.op_name();
   const DType dtype = node.result()->dtype();
   const LaneType lane = lane_type_of(dtype);
-  if (op == "permute") return emit(node.operand(0), permute_operand_map(map, node.get_ints("order")));
+  if (op == "permute")
+    return emit(node.operand(0), permute_operand_map(map, node.get_ints("order")));
   if (op == "expand") {
     return emit(node.operand(0),
                 expand_operand_map(map, node.operand(0)->shape(), node.result()->shape()));
   }
   if (op == "slice") {
-    return emit(node.operand(0), slice_operand_map(map, node.get_int("axis"),
-                                                   node.get_dim("start"), node.get_dim("step")));
+    return emit(node.operand(0), slice_operand_map(map, node.get_int("axis"), node.get_dim("start"),
+                                                   node.get_dim("step")));
   }
   if (op == "reshape") {
-    const auto operand =
-        reshape_operand_map(map, node.operand(0)->shape(), node.result()->shape());
+    const auto operand = reshape_operand_map(map, node.operand(0)->shape(), node.result()->shape());
     if (!operand) return fail("reshape merges dims: " + node.origin.to_string());
     return emit(node.operand(0), *operand);
   }
@@ -356,7 +359,8 @@ int TileEmitter::emit_node(Node& node, const IndexMap& map) {
     channel.dims = {map.dims[1]};
     const int x = emit(node.operand(0), map);
     const int mean = emit(node.operand(1), channel);
-    const int scale = inverse_deviation(*this, emit(node.operand(2), channel), node.get_float("eps"));
+    const int scale =
+        inverse_deviation(*this, emit(node.operand(2), channel), node.get_float("eps"));
     int y = binary(TileOp::kMul, binary(TileOp::kSub, x, mean), scale);
     if (node.num_operands() > 3 && node.operand(3) != nullptr) {
       y = binary(TileOp::kMul, y, emit(node.operand(3), channel));
@@ -369,9 +373,8 @@ int TileEmitter::emit_node(Node& node, const IndexMap& map) {
   if (node.op->has(kElementwise)) {
     std::vector<int> operands;
     for (Value* operand : node.operands()) {
-      operands.push_back(operand == nullptr
-                             ? -1
-                             : emit(operand, broadcast_operand_map(map, operand->shape())));
+      operands.push_back(
+          operand == nullptr ? -1 : emit(operand, broadcast_operand_map(map, operand->shape())));
     }
     int result = -1;
     if (!status_.ok()) return -1;
@@ -403,9 +406,10 @@ int TileEmitter::emit_node(Node& node, const IndexMap& map) {
       const int count = row_count(type(x));
       const Moments m = moments(*this, x);
       const int squares = reduce(TileOp::kReduceSum, binary(TileOp::kMul, m.centered, m.centered));
-      const int divisor = binary(
-          TileOp::kMax, binary(TileOp::kSub, count, constant(node.get_float("correction"), type(x))),
-          constant(0, type(x)));
+      const int divisor =
+          binary(TileOp::kMax,
+                 binary(TileOp::kSub, count, constant(node.get_float("correction"), type(x))),
+                 constant(0, type(x)));
       return round_to(binary(TileOp::kDiv, squares, divisor), dtype);
     }
     if (op == "logsumexp") {
@@ -421,7 +425,8 @@ int TileEmitter::emit_node(Node& node, const IndexMap& map) {
     return cast(round_to(reduce(reduce_op(op), x), dtype), lane);
   }
   if (op == "softmax" || op == "log_softmax") {
-    if (!spans_row(map, {node.get_int("axis")})) return fail("softmax over something that is not the row");
+    if (!spans_row(map, {node.get_int("axis")}))
+      return fail("softmax over something that is not the row");
     const int x = emit(node.operand(0), map);
     const int shifted = binary(TileOp::kSub, x, reduce(TileOp::kReduceMax, x));
     const int exponentials = unary(TileOp::kExp, shifted);
@@ -444,7 +449,8 @@ int TileEmitter::emit_node(Node& node, const IndexMap& map) {
     int y = -1;
     if (op == "layer_norm") {
       const Moments m = moments(*this, x);
-      y = binary(TileOp::kMul, m.centered, inverse_deviation(*this, m.variance, node.get_float("eps")));
+      y = binary(TileOp::kMul, m.centered,
+                 inverse_deviation(*this, m.variance, node.get_float("eps")));
     } else {
       const int squares = reduce(TileOp::kReduceSum, binary(TileOp::kMul, x, x));
       const int mean = binary(TileOp::kDiv, squares, row_count(type(x)));
@@ -464,7 +470,8 @@ int TileEmitter::emit_node(Node& node, const IndexMap& map) {
     }
     const int x = emit(node.operand(0), map);
     const Moments m = moments(*this, x);
-    int y = binary(TileOp::kMul, m.centered, inverse_deviation(*this, m.variance, node.get_float("eps")));
+    int y = binary(TileOp::kMul, m.centered,
+                   inverse_deviation(*this, m.variance, node.get_float("eps")));
     IndexMap channel;
     channel.dims = {map.dims[1]};
     if (node.num_operands() > 1 && node.operand(1) != nullptr) {
@@ -491,8 +498,8 @@ std::optional<IndexMap> output_map(Value* value, const TileDomain& domain,
   if (!keep && !(value->shape() == domain.reduced_shape(false))) return std::nullopt;
   IndexMap map;
   for (size_t d = 0; d < domain.full.size(); ++d) {
-    const bool row = std::find(domain.axes.begin(), domain.axes.end(),
-                               static_cast<int64_t>(d)) != domain.axes.end();
+    const bool row = std::find(domain.axes.begin(), domain.axes.end(), static_cast<int64_t>(d)) !=
+                     domain.axes.end();
     if (!row) map.dims.push_back(full.dims[d]);
     if (row && keep) map.dims.push_back(AffineIndex::zero(full.dims[0].scale.size()));
   }

@@ -168,7 +168,8 @@ Result<std::vector<ArchiveEntry>> read_archive(std::string_view bytes) {
     directory_size = get(bytes, end64 + 40, 8);
     directory = get(bytes, end64 + 48, 8);
   }
-  if (count == 0 || count > kMaxArchiveEntries) return bad("number of entries: " + std::to_string(count));
+  if (count == 0 || count > kMaxArchiveEntries)
+    return bad("number of entries: " + std::to_string(count));
   if (directory > bytes.size() || directory_size > bytes.size() - directory) {
     return bad("central directory lies outside the file");
   }

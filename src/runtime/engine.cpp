@@ -118,7 +118,8 @@ Result<std::shared_ptr<const ConstantSet>> Engine::run_init(
   auto own = [&](size_t slot, size_t bytes) -> Status {
     kept[slot].owner = allocate_block(bytes);
     if (kept[slot].owner == nullptr) {
-      return Status::error("K4501", "out of memory for a constant of bytes " + std::to_string(bytes));
+      return Status::error("K4501",
+                           "out of memory for a constant of bytes " + std::to_string(bytes));
     }
     kept[slot].data = kept[slot].owner.get();
     kept[slot].bytes = bytes;
@@ -146,8 +147,8 @@ Result<std::shared_ptr<const ConstantSet>> Engine::run_init(
       if (!init.slots[slot].packed) continue;
       const size_t bytes = step.step->packed_bytes(static_cast<int>(j));
       if (bytes == 0) {
-        return Status::error("K3107", "step does not pack: " + init.steps[static_cast<size_t>(
-                                                                   step.index)].kind);
+        return Status::error(
+            "K3107", "step does not pack: " + init.steps[static_cast<size_t>(step.index)].kind);
       }
       KILN_RETURN_IF_ERROR(own(slot, bytes));
       kept[slot].format = step.step->packed_format(static_cast<int>(j));
@@ -217,8 +218,7 @@ Result<std::vector<TensorSpec>> Engine::infer_shapes(const std::vector<TensorVie
   return output_specs(symbols);
 }
 
-Result<std::shared_ptr<const Engine::Binding>> Engine::bind(
-    const std::vector<TensorView>& inputs) {
+Result<std::shared_ptr<const Engine::Binding>> Engine::bind(const std::vector<TensorView>& inputs) {
   const int threads = options_.threads > 0 ? options_.threads : num_threads();
   SymbolValues symbols;
   KILN_RETURN_IF_ERROR(check_inputs(inputs, symbols));
@@ -256,15 +256,15 @@ Result<std::shared_ptr<const Engine::Binding>> Engine::bind(
     if (slot.packed) packed[i] = &constants->constants[static_cast<size_t>(slot.index)];
   }
   ScopedNumThreads scope(threads);
-  KILN_ASSIGN_OR_RETURN(binding->shape, ShapePlan::make(plan_.main, steps_, std::move(symbols),
-                                                        threads, packed));
+  KILN_ASSIGN_OR_RETURN(binding->shape,
+                        ShapePlan::make(plan_.main, steps_, std::move(symbols), threads, packed));
   for (size_t i = 0; i < plan_.main.slots.size(); ++i) {
     const Slot& slot = plan_.main.slots[i];
     if (slot.kind != SlotKind::kConstant || slot.packed) continue;
     const ConstantData& constant = constants->constants[static_cast<size_t>(slot.index)];
     if (constant.bytes != static_cast<size_t>(binding->shape->slot_bytes[i])) {
-      return Status::error("K3107", "constant has another size than its slot: slot " +
-                                        std::to_string(i));
+      return Status::error("K3107",
+                           "constant has another size than its slot: slot " + std::to_string(i));
     }
   }
   std::lock_guard lock(mutex_);

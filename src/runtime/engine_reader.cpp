@@ -100,8 +100,9 @@ Result<EngineContents> read_engine_file(std::string_view bytes, std::shared_ptr<
   KILN_ASSIGN_OR_RETURN(const Json header, parse_json(entries[0].content, limits));
   KILN_ASSIGN_OR_RETURN(const int64_t version, header.int_at("format"));
   if (version != kFormatVersion) {
-    return Status::error("K3108", "file has format version " + std::to_string(version) +
-                                      ", this kiln reads version " + std::to_string(kFormatVersion),
+    return Status::error("K3108",
+                         "file has format version " + std::to_string(version) +
+                             ", this kiln reads version " + std::to_string(kFormatVersion),
                          version > kFormatVersion ? "update kiln" : "save the program again");
   }
   // The large entry is covered by its hash alone; the others by the archive's checksum too.
@@ -112,7 +113,8 @@ Result<EngineContents> read_engine_file(std::string_view bytes, std::shared_ptr<
   const ArchiveEntry* graph = find(entries, "graph.kir");
   const ArchiveEntry* blob = find(entries, "weights.bin");
   const ArchiveEntry* report = find(entries, "report.json");
-  if (graph == nullptr || blob == nullptr || report == nullptr) return damaged("an entry is missing");
+  if (graph == nullptr || blob == nullptr || report == nullptr)
+    return damaged("an entry is missing");
 
   EngineContents contents;
   contents.graph = graph->content;
@@ -132,15 +134,15 @@ Result<EngineContents> read_engine_file(std::string_view bytes, std::shared_ptr<
     chosen = entry;
   }
   if (chosen == nullptr) {
-    return Status::error("K3109", "no plan in the file fits this machine: it has " +
-                                      joined(contents.targets) + ", this machine is cpu:" +
-                                      std::string(cpu_level_name(cpu_level())),
+    return Status::error("K3109",
+                         "no plan in the file fits this machine: it has " +
+                             joined(contents.targets) +
+                             ", this machine is cpu:" + std::string(cpu_level_name(cpu_level())),
                          "save the program again on a machine of this kind");
   }
   KILN_ASSIGN_OR_RETURN(const Json plan, parse_json(chosen->content));
   KILN_ASSIGN_OR_RETURN(contents.plan, engine_plan_from_json(plan));
-  KILN_RETURN_IF_ERROR(
-      read_weights(header, blob->content, contents.plan, owner, contents.weights));
+  KILN_RETURN_IF_ERROR(read_weights(header, blob->content, contents.plan, owner, contents.weights));
   return contents;
 }
 
@@ -160,9 +162,10 @@ Status check_host_calls(const EnginePlan& plan, const LoadOptions& options) {
              options.allow_ops.end();
     };
     if (is_harmless_op(call) || allowed(call.name) || allowed(call.full_name())) continue;
-    return Status::error("K3301", "file calls an operator that is not on the list of harmless ones: " +
-                                      call.full_name(),
-                         "load with allow_ops=[\"" + call.name + "\"] or trust=True if you trust it");
+    return Status::error(
+        "K3301",
+        "file calls an operator that is not on the list of harmless ones: " + call.full_name(),
+        "load with allow_ops=[\"" + call.name + "\"] or trust=True if you trust it");
   }
   return {};
 }

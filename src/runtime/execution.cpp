@@ -92,16 +92,17 @@ Status ExecutionContext::Impl::prepare(const std::vector<TensorView>& inputs) {
   bool plausible = inputs.size() == plan.inputs.size();
   for (size_t i = 0; plausible && i < inputs.size(); ++i) {
     const TensorSignature& signature = plan.inputs[i];
-    plausible = signature.is_object ||
-                (inputs[i].dtype == signature.dtype &&
-                 inputs[i].rank == static_cast<int>(signature.dims.size()) &&
-                 inputs[i].device.kind == DeviceKind::kCpu);
+    plausible = signature.is_object || (inputs[i].dtype == signature.dtype &&
+                                        inputs[i].rank == static_cast<int>(signature.dims.size()) &&
+                                        inputs[i].device.kind == DeviceKind::kCpu);
   }
   if (plausible) {
     const int threads = engine_->options().threads > 0 ? engine_->options().threads : num_threads();
     for (size_t i = 0; i < seen_.size(); ++i) {
       if (!matches(*seen_[i], inputs, threads)) continue;
-      if (i != 0) std::rotate(seen_.begin(), seen_.begin() + static_cast<int64_t>(i), seen_.begin() + static_cast<int64_t>(i) + 1);
+      if (i != 0)
+        std::rotate(seen_.begin(), seen_.begin() + static_cast<int64_t>(i),
+                    seen_.begin() + static_cast<int64_t>(i) + 1);
       if (current_ != seen_[0]) current_ = seen_[0];
       return {};
     }
@@ -123,7 +124,8 @@ Status ExecutionContext::Impl::activate(std::shared_ptr<const Engine::Binding> b
     active_.reset();
     block_ = allocate_block(bytes);
     if (block_ == nullptr) {
-      return Status::error("K4501", "out of memory for activations of bytes " + std::to_string(bytes));
+      return Status::error("K4501",
+                           "out of memory for activations of bytes " + std::to_string(bytes));
     }
     block_bytes_ = bytes;
   }
@@ -276,8 +278,10 @@ Status ExecutionContext::Impl::place_outputs(const std::vector<TensorView>& outp
     if (view.dtype != expected.dtype || view.rank != static_cast<int>(expected.shape.size()) ||
         !std::equal(expected.shape.begin(), expected.shape.end(), view.shape) ||
         view.device.kind != DeviceKind::kCpu) {
-      return Status::error("K4109", "memory given for an output has another dtype, shape or device: "
-                                    "output " + std::to_string(i));
+      return Status::error("K4109",
+                           "memory given for an output has another dtype, shape or device: "
+                           "output " +
+                               std::to_string(i));
     }
     span = span_of(view);
     if (span.low == span.high) continue;

@@ -51,8 +51,8 @@ class BoundHostCall : public BoundStep {
         operands[i].object = object;
         continue;
       }
-      operands[i].view = {args.inputs[i],        inputs_[i].dtype,           Device(),
-                          inputs_[i].rank(),     inputs_[i].dims.data(),     inputs_[i].strides.data()};
+      operands[i].view = {args.inputs[i],    inputs_[i].dtype,       Device(),
+                          inputs_[i].rank(), inputs_[i].dims.data(), inputs_[i].strides.data()};
     }
     std::vector<std::shared_ptr<HostObject>> results;
     Status status = call_->run(operands, dims_, expected_, results);
@@ -62,7 +62,8 @@ class BoundHostCall : public BoundStep {
       return Status::error("K4302", "host gave another number of results: " + name_);
     }
     for (size_t i = 0; i < results.size(); ++i) {
-      if (results[i] == nullptr || !(expected_[i].is_object || fits(results[i]->view, expected_[i].spec))) {
+      if (results[i] == nullptr ||
+          !(expected_[i].is_object || fits(results[i]->view, expected_[i].spec))) {
         return Status::error("K4302", "host gave a result of another dtype, shape or strides: " +
                                           name_ + " result " + std::to_string(i));
       }
@@ -121,12 +122,14 @@ Result<std::unique_ptr<Step>> make_host_step(const StepDesc& desc, const StepEnv
     }
   }
   if (env.host == nullptr) {
-    return Status::error("K3302", "program calls an operator that only pytorch has: " +
-                                      call.full_name(),
+    return Status::error("K3302",
+                         "program calls an operator that only pytorch has: " + call.full_name(),
                          "load it from python or from a libtorch program with libkiln_torch");
   }
-  KILN_ASSIGN_OR_RETURN(auto prepared, env.host->prepare(call, static_cast<int>(desc.outputs.size())));
-  return std::unique_ptr<Step>(new HostStep(std::move(prepared), call.full_name(), std::move(dims)));
+  KILN_ASSIGN_OR_RETURN(auto prepared,
+                        env.host->prepare(call, static_cast<int>(desc.outputs.size())));
+  return std::unique_ptr<Step>(
+      new HostStep(std::move(prepared), call.full_name(), std::move(dims)));
 }
 
 KILN_STEP(host_call, "host.call", make_host_step);

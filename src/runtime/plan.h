@@ -16,8 +16,8 @@
 namespace kiln {
 
 enum class SlotKind : uint8_t {
-  kInput,     // memory of the caller (or a staging copy when its strides differ from `dims`/`order`)
-  kOutput,    // memory of the caller; a fresh tensor
+  kInput,   // memory of the caller (or a staging copy when its strides differ from `dims`/`order`)
+  kOutput,  // memory of the caller; a fresh tensor
   kConstant,  // result of the init plan, kept for the life of the program
   kTemp,      // arena memory of the execution context
   kHost,      // memory owned by a result of a host call; known dtype and dims

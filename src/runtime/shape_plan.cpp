@@ -77,9 +77,11 @@ Result<ConcreteView> concretize(const PlanView& view, const Plan& plan,
   return result;
 }
 
-Result<std::unique_ptr<ShapePlan>> ShapePlan::make(
-    const Plan& plan, const std::vector<std::unique_ptr<Step>>& steps, SymbolValues symbols,
-    int threads, const std::vector<const ConstantData*>& packed, const std::vector<int>* stages) {
+Result<std::unique_ptr<ShapePlan>> ShapePlan::make(const Plan& plan,
+                                                   const std::vector<std::unique_ptr<Step>>& steps,
+                                                   SymbolValues symbols, int threads,
+                                                   const std::vector<const ConstantData*>& packed,
+                                                   const std::vector<int>* stages) {
   auto result = std::make_unique<ShapePlan>();
   result->threads = threads;
   const size_t num_slots = plan.slots.size();
@@ -119,9 +121,8 @@ Result<std::unique_ptr<ShapePlan>> ShapePlan::make(
       }
       const auto slot = static_cast<size_t>(view.slot);
       concrete->packed = packed[slot];
-      addresses.push_back(
-          {view.slot, concrete->offset *
-                          static_cast<int64_t>(dtype_bytes(plan.slots[slot].dtype))});
+      addresses.push_back({view.slot, concrete->offset * static_cast<int64_t>(
+                                                             dtype_bytes(plan.slots[slot].dtype))});
       out.push_back(std::move(*concrete));
       return {};
     };
@@ -136,8 +137,7 @@ Result<std::unique_ptr<ShapePlan>> ShapePlan::make(
       const Slot& slot = plan.slots[static_cast<size_t>(view.slot)];
       if (slot.packed || context.outputs.back().num_elements() != 0) all_empty = false;
     }
-    const int position =
-        stages != nullptr ? (*stages)[k] : static_cast<int>(result->steps.size());
+    const int position = stages != nullptr ? (*stages)[k] : static_cast<int>(result->steps.size());
     auto touch = [&](const PlanView& view) {
       const auto slot = static_cast<size_t>(view.slot);
       if (first[slot] < 0 || position < first[slot]) first[slot] = position;
@@ -148,8 +148,9 @@ Result<std::unique_ptr<ShapePlan>> ShapePlan::make(
       const auto slot = static_cast<size_t>(desc.outputs[j].slot);
       if (plan.slots[slot].packed) continue;
       if (plan.slots[slot].kind == SlotKind::kHost && !covers_slot(context.outputs[j])) {
-        return Status::error("K3111", "result of a host call is not the whole of its buffer: slot " +
-                                          std::to_string(slot))
+        return Status::error("K3111",
+                             "result of a host call is not the whole of its buffer: slot " +
+                                 std::to_string(slot))
             .at("step " + std::to_string(k) + " " + desc.kind);
       }
       for (size_t i = 0; i < desc.inputs.size(); ++i) {
@@ -185,7 +186,8 @@ Result<std::unique_ptr<ShapePlan>> ShapePlan::make(
     }
   }
   const ArenaLayout layout = plan_arena(requests);
-  for (size_t i = 0; i < requests.size(); ++i) result->temp_offset[request_slot[i]] = layout.offsets[i];
+  for (size_t i = 0; i < requests.size(); ++i)
+    result->temp_offset[request_slot[i]] = layout.offsets[i];
   result->arena_bytes = layout.bytes;
   result->symbols = std::move(symbols);
   return result;

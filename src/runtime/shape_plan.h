@@ -24,26 +24,27 @@ struct ShapePlan {
     std::unique_ptr<BoundStep> step;
     int index = 0;  // in Plan::steps
     std::vector<Address> inputs, outputs;
-    bool host = false;  // takes and gives host objects
+    bool host = false;          // takes and gives host objects
     std::vector<int> released;  // host slots whose last use this step is
   };
 
   SymbolValues symbols;
   int threads = 1;
-  std::vector<int64_t> slot_bytes;         // per slot; 0 for packed and object slots
-  std::vector<int64_t> temp_offset;        // per slot, -1 when not in the arena
+  std::vector<int64_t> slot_bytes;   // per slot; 0 for packed and object slots
+  std::vector<int64_t> temp_offset;  // per slot, -1 when not in the arena
   int64_t arena_bytes = 0;
   size_t scratch_bytes = 0;
-  size_t max_views = 0;                    // of any step
-  std::vector<RunStep> steps;              // steps whose outputs are all empty are left out
+  size_t max_views = 0;        // of any step
+  std::vector<RunStep> steps;  // steps whose outputs are all empty are left out
 
-  // `packed` gives the packed constant behind a slot or null. `stages`, when given, has a number per
-  // step: steps of one stage may run at the same time, so no two of them share arena memory.
+  // `packed` gives the packed constant behind a slot or null. `stages`, when given, has a number
+  // per step: steps of one stage may run at the same time, so no two of them share arena memory.
   // K4xxx/K32xx errors name the step.
-  static Result<std::unique_ptr<ShapePlan>> make(
-      const Plan& plan, const std::vector<std::unique_ptr<Step>>& steps, SymbolValues symbols,
-      int threads, const std::vector<const ConstantData*>& packed,
-      const std::vector<int>* stages = nullptr);
+  static Result<std::unique_ptr<ShapePlan>> make(const Plan& plan,
+                                                 const std::vector<std::unique_ptr<Step>>& steps,
+                                                 SymbolValues symbols, int threads,
+                                                 const std::vector<const ConstantData*>& packed,
+                                                 const std::vector<int>* stages = nullptr);
 };
 
 // Evaluates a view; K3110 when it leaves its slot or overflows.

@@ -64,7 +64,8 @@ void strided_copy(const void* source, const int64_t* source_strides, void* targe
   for (int i = 1; i < count; ++i) {
     Loop& outer = loops[merged];
     const Loop& inner = loops[i];
-    if (outer.source == inner.source * inner.extent && outer.target == inner.target * inner.extent) {
+    if (outer.source == inner.source * inner.extent &&
+        outer.target == inner.target * inner.extent) {
       outer = {outer.extent * inner.extent, inner.source, inner.target};
     } else {
       loops[++merged] = inner;

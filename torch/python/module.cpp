@@ -70,7 +70,9 @@ std::vector<CaptureDim> dim_texts(nb::handle dims) {
   return result;
 }
 
-char scalar_code(const std::string& kind) { return kind == "i64" ? 'i' : kind == "f64" ? 'f' : 'b'; }
+char scalar_code(const std::string& kind) {
+  return kind == "i64" ? 'i' : kind == "f64" ? 'f' : 'b';
+}
 
 // ("f32", dims, strides) | ("scalar", kind) | ("opaque", why)
 CaptureMeta meta_of(nb::handle value) {
@@ -159,39 +161,46 @@ void bind_capture(nb::module_& m) {
       .def(nb::init<>())
       .def("symbol", [](CaptureBuilder& cap, const std::string& name, int64_t min,
                         int64_t max) { check(cap.symbol(name, min, max)); })
-      .def("input",
-           [](CaptureBuilder& cap, const std::string& name, const std::string& dtype,
-              nb::list dims, nb::object strides) {
-             CaptureMeta meta;
-             meta.dtype = dtype_of(dtype);
-             meta.dims = dim_texts(dims);
-             if (!strides.is_none()) meta.strides = dim_texts(strides);
-             return check(cap.input(name, meta));
-           }, nb::arg(), nb::arg(), nb::arg(), nb::arg().none())
-      .def("scalar_input",
-           [](CaptureBuilder& cap, const std::string& name, const std::string& kind,
-              std::optional<std::string> expr) {
-             CaptureMeta meta;
-             meta.scalar = scalar_code(kind);
-             return check(cap.scalar_input(name, meta, expr.value_or("")));
-           }, nb::arg(), nb::arg(), nb::arg().none())
-      .def("weight", [](CaptureBuilder& cap, const std::string& name, nb::handle tensor,
-                        const std::string& kind) {
-        return check(cap.weight(name, check(borrow_tensor(tensor.ptr(), name)), kind));
-      })
+      .def(
+          "input",
+          [](CaptureBuilder& cap, const std::string& name, const std::string& dtype, nb::list dims,
+             nb::object strides) {
+            CaptureMeta meta;
+            meta.dtype = dtype_of(dtype);
+            meta.dims = dim_texts(dims);
+            if (!strides.is_none()) meta.strides = dim_texts(strides);
+            return check(cap.input(name, meta));
+          },
+          nb::arg(), nb::arg(), nb::arg(), nb::arg().none())
+      .def(
+          "scalar_input",
+          [](CaptureBuilder& cap, const std::string& name, const std::string& kind,
+             std::optional<std::string> expr) {
+            CaptureMeta meta;
+            meta.scalar = scalar_code(kind);
+            return check(cap.scalar_input(name, meta, expr.value_or("")));
+          },
+          nb::arg(), nb::arg(), nb::arg().none())
+      .def("weight",
+           [](CaptureBuilder& cap, const std::string& name, nb::handle tensor,
+              const std::string& kind) {
+             return check(cap.weight(name, check(borrow_tensor(tensor.ptr(), name)), kind));
+           })
       .def("call", capture_call)
-      .def("output", [](CaptureBuilder& cap, nb::tuple value, const std::string& name) {
-        check(cap.output(nb::cast<Handle>(value[1]), name));
-      })
-      .def("mutation", [](CaptureBuilder& cap, const std::string& kind, const std::string& target,
-                          Handle value) {
-        check(kind == "buffer" ? cap.mutates_buffer(target, value)
-                               : cap.mutates_input(target, value));
-      })
-      .def("keep_in_torch", [](CaptureBuilder& cap, std::vector<std::string> ops,
-                               std::vector<std::string> modules) {
-        cap.keep_in_torch(std::move(ops), std::move(modules));
-      })
+      .def("output",
+           [](CaptureBuilder& cap, nb::tuple value, const std::string& name) {
+             check(cap.output(nb::cast<Handle>(value[1]), name));
+           })
+      .def("mutation",
+           [](CaptureBuilder& cap, const std::string& kind, const std::string& target,
+              Handle value) {
+             check(kind == "buffer" ? cap.mutates_buffer(target, value)
+                                    : cap.mutates_input(target, value));
+           })
+      .def("keep_in_torch",
+           [](CaptureBuilder& cap, std::vector<std::string> ops, std::vector<std::string> modules) {
+             cap.keep_in_torch(std::move(ops), std::move(modules));
+           })
       .def("records", [](CaptureBuilder& cap) {
         nb::list list;
         for (const auto& record : cap.records()) {
@@ -227,7 +236,8 @@ nb::list infos(const std::vector<TensorInfo>& tensors) {
     row["name"] = info.name;
     row["dtype"] = std::string(dtype_name(info.dtype));
     nb::list dims;
-    for (const DimInfo& dim : info.dims) dims.append(nb::make_tuple(dim.expression, dim.min, dim.max));
+    for (const DimInfo& dim : info.dims)
+      dims.append(nb::make_tuple(dim.expression, dim.min, dim.max));
     row["dims"] = dims;
     list.append(row);
   }
@@ -248,18 +258,21 @@ void bind_program(nb::module_& m) {
       .def("outputs", [](NativeProgram& p) { return infos(p.program().outputs()); })
       .def("metadata", [](NativeProgram& p) { return p.program().metadata(); })
       .def("report_json", [](NativeProgram& p) { return p.program().report_json(); })
-      .def("bindings_made", [](NativeProgram& p) { return p.program().engine()->bindings_made(); },
-           "Distinct shapes (and thread counts) prepared so far.")
-      .def("packed_bytes",
-           [](NativeProgram& p) { return p.program().engine()->constants()->owned_bytes; },
-           "Bytes of constants that are not borrowed weights.")
-      .def("time_run",
-           [](NativeProgram& p, nb::handle inputs, int64_t repeats) {
-             const auto times = p.time_run(inputs.ptr(), repeats);
-             if (times.first < 0) throw nb::python_error();
-             return times;
-           },
-           "Median seconds of (C++ run with preallocated outputs, allocation of the outputs).")
+      .def(
+          "bindings_made", [](NativeProgram& p) { return p.program().engine()->bindings_made(); },
+          "Distinct shapes (and thread counts) prepared so far.")
+      .def(
+          "packed_bytes",
+          [](NativeProgram& p) { return p.program().engine()->constants()->owned_bytes; },
+          "Bytes of constants that are not borrowed weights.")
+      .def(
+          "time_run",
+          [](NativeProgram& p, nb::handle inputs, int64_t repeats) {
+            const auto times = p.time_run(inputs.ptr(), repeats);
+            if (times.first < 0) throw nb::python_error();
+            return times;
+          },
+          "Median seconds of (C++ run with preallocated outputs, allocation of the outputs).")
       .def("profile", [](NativeProgram& p, nb::handle inputs, int64_t repeats) {
         std::string rows = p.profile(inputs.ptr(), repeats);
         if (rows.empty()) throw nb::python_error();
@@ -274,9 +287,8 @@ void bind_program(nb::module_& m) {
              auto program = check(compute([&] { return p.instantiate(options); }));
              return std::make_unique<NativeProgram>(std::move(program));
            })
-      .def("save", [](CompiledProgram& p, const std::string& path) {
-        check(compute([&] { return p.save(path); }));
-      })
+      .def("save", [](CompiledProgram& p,
+                      const std::string& path) { check(compute([&] { return p.save(path); })); })
       .def("report_json", [](CompiledProgram& p) { return p.report_json(); })
       .def("ir", [](CompiledProgram& p, const std::string& stage) { return p.ir(stage); })
       .def("weight_names", &CompiledProgram::weight_names);
@@ -290,35 +302,38 @@ NB_MODULE(_native, m) {
   bind_capture(m);
   bind_program(m);
   m.def("set_error_class", [](nb::handle cls) { set_error_class(cls.ptr()); });
-  m.def("compile",
-        [](CaptureBuilder& cap, int threads, bool strict, int min_block_size,
-           const std::string& target, const std::string& metadata, const std::string& name) {
-          const BuildOptions options =
-              build_options(threads, strict, min_block_size, target, metadata, name);
-          return check(compute([&] { return compile(cap, options); }));
-        },
-        nb::arg("capture"), nb::arg("threads") = 0, nb::arg("strict") = false,
-        nb::arg("min_block_size") = 1, nb::arg("target") = "", nb::arg("metadata") = "{}",
-        nb::arg("name") = "");
-  m.def("explain",
-        [](CaptureBuilder& cap, bool strict, int min_block_size, const std::string& target) {
-          const BuildOptions options = build_options(0, strict, min_block_size, target, "{}", "");
-          return check(compute([&] { return explain(cap, options); }));
-        },
-        nb::arg("capture"), nb::arg("strict") = false, nb::arg("min_block_size") = 1,
-        nb::arg("target") = "");
-  m.def("load",
-        [](const std::string& path, int threads, bool trust, std::vector<std::string> allow_ops) {
-          LoadOptions options;
-          options.threads = threads;
-          options.trust = trust;
-          options.allow_ops = std::move(allow_ops);
-          options.host = torch_host();
-          auto program = check(compute([&] { return Program::load(path, options); }));
-          return std::make_unique<NativeProgram>(std::move(program));
-        },
-        nb::arg("path"), nb::arg("threads") = 0, nb::arg("trust") = false,
-        nb::arg("allow_ops") = std::vector<std::string>());
+  m.def(
+      "compile",
+      [](CaptureBuilder& cap, int threads, bool strict, int min_block_size,
+         const std::string& target, const std::string& metadata, const std::string& name) {
+        const BuildOptions options =
+            build_options(threads, strict, min_block_size, target, metadata, name);
+        return check(compute([&] { return compile(cap, options); }));
+      },
+      nb::arg("capture"), nb::arg("threads") = 0, nb::arg("strict") = false,
+      nb::arg("min_block_size") = 1, nb::arg("target") = "", nb::arg("metadata") = "{}",
+      nb::arg("name") = "");
+  m.def(
+      "explain",
+      [](CaptureBuilder& cap, bool strict, int min_block_size, const std::string& target) {
+        const BuildOptions options = build_options(0, strict, min_block_size, target, "{}", "");
+        return check(compute([&] { return explain(cap, options); }));
+      },
+      nb::arg("capture"), nb::arg("strict") = false, nb::arg("min_block_size") = 1,
+      nb::arg("target") = "");
+  m.def(
+      "load",
+      [](const std::string& path, int threads, bool trust, std::vector<std::string> allow_ops) {
+        LoadOptions options;
+        options.threads = threads;
+        options.trust = trust;
+        options.allow_ops = std::move(allow_ops);
+        options.host = torch_host();
+        auto program = check(compute([&] { return Program::load(path, options); }));
+        return std::make_unique<NativeProgram>(std::move(program));
+      },
+      nb::arg("path"), nb::arg("threads") = 0, nb::arg("trust") = false,
+      nb::arg("allow_ops") = std::vector<std::string>());
   m.def("cpu_level", [] { return std::string(cpu_level_name(cpu_level())); });
 }
 

@@ -62,9 +62,8 @@ bool read_inputs(PyObject* sequence, const EnginePlan& plan, CallInputs& inputs)
       continue;
     }
     if (!THPVariable_Check(items[i])) {
-      set_python_error(Status::error(
-          "K4111", "input is no tensor: input " + std::to_string(i) + " is " +
-                       Py_TYPE(items[i])->tp_name));
+      set_python_error(Status::error("K4111", "input is no tensor: input " + std::to_string(i) +
+                                                  " is " + Py_TYPE(items[i])->tp_name));
       return false;
     }
     at::Tensor tensor = THPVariable_Unpack(items[i]);
@@ -72,8 +71,9 @@ bool read_inputs(PyObject* sequence, const EnginePlan& plan, CallInputs& inputs)
     const std::string name =
         index < plan.inputs.size() ? plan.inputs[index].name : std::to_string(i);
     if (!dtype || tensor.layout() != c10::kStrided) {
-      set_python_error(Status::error("K4102", "wrong dtype or layout: input '" + name + "' is " +
-                                                  std::string(c10::toString(tensor.scalar_type()))));
+      set_python_error(
+          Status::error("K4102", "wrong dtype or layout: input '" + name + "' is " +
+                                     std::string(c10::toString(tensor.scalar_type()))));
       return false;
     }
     if (!tensor.is_cpu()) {
@@ -82,8 +82,11 @@ bool read_inputs(PyObject* sequence, const EnginePlan& plan, CallInputs& inputs)
       return false;
     }
     if (tensor.is_conj() || tensor.is_neg()) tensor = tensor.resolve_conj().resolve_neg();
-    inputs.views[index] = {tensor.data_ptr(),         *dtype, Device(),
-                           static_cast<int>(tensor.dim()), tensor.sizes().data(),
+    inputs.views[index] = {tensor.data_ptr(),
+                           *dtype,
+                           Device(),
+                           static_cast<int>(tensor.dim()),
+                           tensor.sizes().data(),
                            tensor.strides().data()};
     inputs.tensors[index] = std::move(tensor);
   }
@@ -102,8 +105,9 @@ void allocate_outputs(ExecutionContext::Impl& context, std::vector<at::Tensor>& 
       continue;
     }
     const TensorSpec& spec = specs[i];
-    tensors[i] = at::detail::empty_strided_cpu(spec.shape, spec.strides, to_scalar_type(spec.dtype));
-    views[i] = {tensors[i].mutable_data_ptr(), spec.dtype, Device(),
+    tensors[i] =
+        at::detail::empty_strided_cpu(spec.shape, spec.strides, to_scalar_type(spec.dtype));
+    views[i] = {tensors[i].mutable_data_ptr(),       spec.dtype,        Device(),
                 static_cast<int>(spec.shape.size()), spec.shape.data(), spec.strides.data()};
   }
 }
@@ -227,7 +231,8 @@ PyObject* NativeProgram::run(PyObject* inputs) {
 namespace {
 
 double median(std::vector<double>& times) {
-  std::nth_element(times.begin(), times.begin() + static_cast<int64_t>(times.size() / 2), times.end());
+  std::nth_element(times.begin(), times.begin() + static_cast<int64_t>(times.size() / 2),
+                   times.end());
   return times[times.size() / 2];
 }
 
