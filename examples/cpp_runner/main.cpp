@@ -67,29 +67,9 @@ int main(int argc, char** argv) {
   if (!results.ok()) return fail(results.status());
 
   for (size_t i = 0; i < results->size(); ++i) {
-    const kiln::TensorView& view = (*results)[i];
-    // .npy files are row-major: walk the output in logical order.
-    NpyArray array;
-    array.dtype = view.dtype;
-    array.shape.assign(view.shape, view.shape + view.rank);
+    const NpyArray array = dense_copy((*results)[i]);
     int64_t count = 1;
     for (int64_t extent : array.shape) count *= extent;
-    const size_t item = npy_item_size(view.dtype);
-    array.data.resize(static_cast<size_t>(count) * item);
-    std::vector<int64_t> index(array.shape.size(), 0);
-    for (int64_t n = 0; n < count; ++n) {
-      int64_t at = 0, dense = 1;
-      for (size_t d = index.size(); d-- > 0;) {
-        at += index[d] * (view.strides != nullptr ? view.strides[d] : dense);
-        dense *= array.shape[d];
-      }
-      std::memcpy(array.data.data() + static_cast<size_t>(n) * item,
-                  static_cast<const char*>(view.data) + at * static_cast<int64_t>(item), item);
-      for (size_t d = index.size(); d-- > 0;) {
-        if (++index[d] < array.shape[d]) break;
-        index[d] = 0;
-      }
-    }
     std::printf("output %zu: %lld elements\n", i, static_cast<long long>(count));
     if (prefix.empty()) continue;
     const kiln::Status written = write_npy(prefix + std::to_string(i) + ".npy", array);

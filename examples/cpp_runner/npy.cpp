@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 
 namespace {
@@ -29,11 +30,6 @@ kiln::Status malformed(const std::string& path) {
 }
 
 }  // namespace
-
-size_t npy_item_size(kiln::DType dtype) {
-  const Code* code = code_of(dtype);
-  return code == nullptr ? 0 : code->bytes;
-}
 
 kiln::Result<NpyArray> read_npy(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -99,4 +95,30 @@ kiln::Status write_npy(const std::string& path, const NpyArray& array) {
   file.flush();
   if (!file) return kiln::Status::error("K3003", "cannot write: " + path);
   return {};
+}
+
+NpyArray dense_copy(const kiln::TensorView& view) {
+  NpyArray array;
+  array.dtype = view.dtype;
+  array.shape.assign(view.shape, view.shape + view.rank);
+  int64_t count = 1;
+  for (int64_t extent : array.shape) count *= extent;
+  const Code* code = code_of(view.dtype);
+  const size_t item = code != nullptr ? code->bytes : 2;  // bf16 alone has no .npy type
+  array.data.resize(static_cast<size_t>(count) * item);
+  std::vector<int64_t> index(array.shape.size(), 0);
+  for (int64_t n = 0; n < count; ++n) {
+    int64_t at = 0, dense = 1;
+    for (size_t d = index.size(); d-- > 0;) {
+      at += index[d] * (view.strides != nullptr ? view.strides[d] : dense);
+      dense *= array.shape[d];
+    }
+    std::memcpy(array.data.data() + static_cast<size_t>(n) * item,
+                static_cast<const char*>(view.data) + at * static_cast<int64_t>(item), item);
+    for (size_t d = index.size(); d-- > 0;) {
+      if (++index[d] < array.shape[d]) break;
+      index[d] = 0;
+    }
+  }
+  return array;
 }

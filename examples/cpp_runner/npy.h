@@ -26,4 +26,5 @@ struct NpyArray {
 kiln::Result<NpyArray> read_npy(const std::string& path);
 // `shape` and `data` are contiguous. K3003 when the file cannot be written.
 kiln::Status write_npy(const std::string& path, const NpyArray& array);
-size_t npy_item_size(kiln::DType dtype);
+// A row-major copy of a view, as .npy files want it. Of any type, also one that they do not have.
+NpyArray dense_copy(const kiln::TensorView& view);

@@ -28,32 +28,6 @@ constexpr const char* kHelp =
     "  --threads N            0 (default): OMP_NUM_THREADS, else all cores\n"
     "  --json                 one JSON document on standard output\n";
 
-// A row-major copy of a view, as .npy files want it.
-NpyArray dense_copy(const TensorView& view) {
-  NpyArray array;
-  array.dtype = view.dtype;
-  array.shape.assign(view.shape, view.shape + view.rank);
-  int64_t count = 1;
-  for (int64_t extent : array.shape) count *= extent;
-  const size_t item = dtype_bytes(view.dtype);
-  array.data.resize(static_cast<size_t>(count) * item);
-  std::vector<int64_t> index(array.shape.size(), 0);
-  for (int64_t n = 0; n < count; ++n) {
-    int64_t at = 0, dense = 1;
-    for (size_t d = index.size(); d-- > 0;) {
-      at += index[d] * (view.strides != nullptr ? view.strides[d] : dense);
-      dense *= array.shape[d];
-    }
-    std::memcpy(array.data.data() + static_cast<size_t>(n) * item,
-                static_cast<const char*>(view.data) + at * static_cast<int64_t>(item), item);
-    for (size_t d = index.size(); d-- > 0;) {
-      if (++index[d] < array.shape[d]) break;
-      index[d] = 0;
-    }
-  }
-  return array;
-}
-
 double element(const NpyArray& array, size_t i) {
   const auto load = [&](auto example) {
     std::memcpy(&example, array.data.data() + i * sizeof(example), sizeof(example));
