@@ -221,39 +221,42 @@ IndexMap TileEmitter::reduction_operand_map(Node& node, const IndexMap& result) 
   return map;
 }
 
-int TileEmitter::load(int input, const IndexMap& map, DType dtype) {
-  const PlanView& place = places_.inputs[static_cast<size_t>(input)];
+namespace {
+
+// Where the value at `map` lies in an operand with these strides.
+TileAccessExpr access_of(const PlanView& place, const IndexMap& map, size_t domain_rank) {
   TileAccessExpr access;
-  access.strides.assign(rank(), DimExpr(0));
+  access.strides.assign(domain_rank, DimExpr(0));
   for (size_t d = 0; d < map.dims.size(); ++d) {
     access.offset += map.dims[d].offset * place.strides[d];
-    for (size_t k = 0; k < rank(); ++k)
+    for (size_t k = 0; k < domain_rank; ++k) {
       access.strides[k] += map.dims[d].scale[k] * place.strides[d];
+    }
   }
+  return access;
+}
+
+}  // namespace
+
+int TileEmitter::load(int input, const IndexMap& map, DType dtype) {
+  const PlanView& place = places_.inputs[static_cast<size_t>(input)];
   TileInstr instr;
   instr.op = TileOp::kLoad;
   instr.type = lane_type_of(dtype);
   instr.operand = input;
-  program_.accesses.push_back(std::move(access));
+  program_.accesses.push_back(access_of(place, map, rank()));
   return add(instr, instr.type);
 }
 
 void TileEmitter::store(int output, int reg, const IndexMap& map, DType dtype) {
   if (reg < 0 || !status_.ok()) return;
   const PlanView& place = places_.outputs[static_cast<size_t>(output)];
-  TileAccessExpr access;
-  access.strides.assign(rank(), DimExpr(0));
-  for (size_t d = 0; d < map.dims.size(); ++d) {
-    access.offset += map.dims[d].offset * place.strides[d];
-    for (size_t k = 0; k < rank(); ++k)
-      access.strides[k] += map.dims[d].scale[k] * place.strides[d];
-  }
   TileInstr instr;
   instr.op = TileOp::kStore;
   instr.type = lane_type_of(dtype);
   instr.operand = output;
   instr.src[0] = cast(reg, instr.type);
-  program_.accesses.push_back(std::move(access));
+  program_.accesses.push_back(access_of(place, map, rank()));
   program_.code.instrs.push_back(instr);
 }
 
