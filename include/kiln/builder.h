@@ -37,6 +37,9 @@ class CompiledProgram {
   // Runs the init graph on the captured weights. They are borrowed: constants that are weights as
   // they are take no memory.
   Result<std::shared_ptr<Program>> instantiate(const LoadOptions& options);
+  // Values for save(), serialize() and instantiate() in place of the captured ones of these names;
+  // borrowed. K3113..K3116, and then nothing has changed.
+  Status update_weights(const std::vector<WeightView>& weights);
   // Writes a .kiln file; on failure an existing file stays as it was. K30xx.
   Status save(const std::string& path, const SaveOptions& options = {});
   // The bytes that save() would write.

@@ -17,6 +17,7 @@ from .frontends.export_frontend import walk_exported_program
 from .options import Options, parse_options
 from .program import Program, describe_program
 from .report import Report
+from .weights import name_state
 
 _IRS = ("auto", "dynamo")
 _jit_reports: deque[Report] = deque(maxlen=64)
@@ -57,7 +58,13 @@ def _capture(model: Any, inputs: Any, kwargs: dict | None, dynamic_shapes: Any, 
   cap.keep_in_torch(options.op_names(), options.module_paths(module))
   captured = walk_exported_program(exported, cap, parameters)
   captured.notes += notes
+  captured.state_names = name_state(
+    captured, exported.state_dict, module.state_dict() if module is not None else {})
   return cap, captured, captured_at - start, time.perf_counter() - captured_at
+
+
+def _memory(native: Any) -> dict[str, int]:
+  return {"packed_bytes": native.packed_bytes(), "shared_bytes": native.shared_bytes()}
 
 
 def build_program(cap: Any, captured: CapturedProgram, options: Options,
@@ -67,11 +74,11 @@ def build_program(cap: Any, captured: CapturedProgram, options: Options,
     cap, threads=options.threads, strict=options.strict, min_block_size=options.min_block_size,
     target=options.target, metadata=describe_program(captured), name=name)
   start = time.perf_counter()
-  native = compiled.instantiate(options.threads)
+  native = compiled.instantiate(options.threads, captured.weights)
   pack = time.perf_counter() - start
   report = Report.from_json(compiled.report_json())
   phases = {**seconds, **report.build_seconds, "pack": pack}
-  report.update(build_seconds=phases, memory={"packed_bytes": native.packed_bytes()},
+  report.update(build_seconds=phases, memory=_memory(native),
                 notes=report.notes + captured.notes)
   return Program(native, captured, report, compiled=compiled, strict=options.strict)
 
@@ -104,7 +111,8 @@ def explain(model: Any, inputs: Any = None, *, kwargs: dict[str, Any] | None = N
 
 
 def lower_for_torch_compile(options: Options, build: Callable[[Any], CapturedProgram]) -> Callable:
-  """One lowering of a graph from torch.compile: a callable from values to a list of results."""
+  """One lowering of a graph from torch.compile: a callable from values to a list of results, with
+  `update_weights`."""
   start = time.perf_counter()
   cap = _native.CaptureBuilder()
   cap.keep_in_torch(options.op_names(), options.module_paths(None))
@@ -115,7 +123,7 @@ def lower_for_torch_compile(options: Options, build: Callable[[Any], CapturedPro
                              name="torch_compile")
   native = compiled.instantiate(options.threads)
   report = Report.from_json(compiled.report_json())
-  report.update(build_seconds={"import": imported}, memory={"packed_bytes": native.packed_bytes()},
+  report.update(build_seconds={"import": imported}, memory=_memory(native),
                 notes=report.notes + captured.notes)
   _jit_reports.append(report)
-  return native.run
+  return native

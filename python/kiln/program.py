@@ -7,15 +7,16 @@ import os
 import shutil
 import tempfile
 import warnings
-from typing import Any
+from typing import Any, Mapping
 
 import torch
 
 from . import _native
-from .frontends.captured import CapturedInput, CapturedProgram
+from .frontends.captured import DTYPES, CapturedInput, CapturedProgram
 from .frontends.errors import FrontendError
 from .frontends.tree import make_binder, make_unflatten
 from .report import Report
+from .weights import sort_update
 
 _warned_about_grad = False
 
@@ -29,6 +30,7 @@ def describe_program(captured: CapturedProgram) -> str:
     "output_tree": captured.output_tree,
     "symbols": {name: list(bounds) for name, bounds in captured.symbols.items()},
     "parameters": list(captured.parameters),
+    "state_names": captured.state_names,
   })
 
 
@@ -42,6 +44,7 @@ def _captured_from(metadata: str) -> CapturedProgram:
       output_tree=data["output_tree"],
       symbols={name: tuple(bounds) for name, bounds in data["symbols"].items()},
       parameters=tuple(data["parameters"]),
+      state_names=dict(data["state_names"]),
     )
   except (KeyError, TypeError, ValueError) as error:
     raise FrontendError("K3120", f"the file does not describe its inputs and outputs: {error}",
@@ -52,8 +55,14 @@ def _captured_from(metadata: str) -> CapturedProgram:
 class Program(torch.nn.Module):
   """A compiled model: call it as the model was called.
 
-  The program borrows the model's parameters and does not follow later changes to them. Wrong
-  arguments raise kiln.Error with a stable code.
+  The program borrows the model's parameters and buffers and follows changes in place: an optimizer
+  step, `load_state_dict` or `copy_` is taken in as a whole by the next call, which then computes
+  again the constants that depend on what changed. It notices by the tensors' version counters, so
+  writes that torch does not count stay unseen (through `.data` or numpy, or to tensors made in
+  inference mode), and so do tensors that replace a parameter (`model.to(...)`,
+  `load_state_dict(assign=True)`); after those, call `update_weights(model.state_dict())`.
+
+  Wrong arguments raise kiln.Error with a stable code.
   """
 
   def __init__(self, native: "_native.NativeProgram", captured: CapturedProgram, report: Report,
@@ -69,7 +78,12 @@ class Program(torch.nn.Module):
     count = len(captured.inputs)
     self._bind = make_binder(captured.input_tree, count, captured.parameters)
     self._rebuild = make_unflatten(captured.output_tree, captured.notes)
-    self._state = self._find_state(native.inputs()[count:])
+    state = native.inputs()[count:]
+    self._state = self._find_state(state)
+    self._state_names = [info["name"] for info in state]
+    self._weights = {name: captured.weights[name] for name, _, _ in native.weights()
+                     if name in captured.weights}
+    self._updated = False
     self._needs_sizes = '"expr"' in json.dumps(captured.output_tree)
     self._plain = self._plain_arity()
     self._single = captured.output_tree == {"kind": "tensor", "index": 0}
@@ -81,7 +95,7 @@ class Program(torch.nn.Module):
       tensor = self._captured.weights.get(info["name"])
       if tensor is None:
         shape = [low for _, low, _ in info["dims"]]
-        tensor = torch.zeros(shape, dtype=_DTYPES[info["dtype"]])
+        tensor = torch.zeros(shape, dtype=DTYPES[info["dtype"]])
       state.append(tensor)
     return state
 
@@ -117,6 +131,35 @@ class Program(torch.nn.Module):
       _warned_about_grad = True
       warnings.warn(f"{message}; call the program under torch.no_grad()", stacklevel=4)
 
+  # ---- weights
+
+  def update_weights(self, state_dict: Mapping[str, torch.Tensor]) -> None:
+    """Gives the program other weights without compiling again.
+
+    Names are those of the model's `state_dict()`, all of them or some; entries that the program
+    does not read are ignored. Constants that depend on the named weights are computed again, from
+    the values as they are now, whatever the version counters say. The results are those of a fresh
+    compile with these weights.
+
+    From now on the program borrows the given tensors and follows them as it did the model's:
+    later changes in place are taken in as a whole at the next call. Pass clones to be independent
+    of them. Other dtypes are cast and other devices copied from, as by load_state_dict; such copies
+    follow nothing. Buffers that the program itself changes are written in place.
+
+    May be called while other threads run the program: running calls end with the old weights. On
+    error nothing has changed: kiln.Error K3113 unknown names, K3114 another shape, K3115 a constant
+    that was compiled in and has another value now, K1111 something that is no dense tensor.
+    """
+    state = dict(zip(self._state_names, self._state))
+    weights, changes = sort_update(state_dict, self._captured.state_names, self._native.weights(),
+                                   state)
+    self._native.update_weights(weights)
+    self._weights.update(weights)
+    self._updated = True
+    with torch.no_grad():
+      for name, value in changes.items():
+        state[name].copy_(value)
+
   # ---- files
 
   def save(self, path: str | os.PathLike) -> None:
@@ -129,8 +172,12 @@ class Program(torch.nn.Module):
     if suffix in (".pt2", ".ts", ".pt"):
       raise FrontendError("K1010", f"programs are saved as .kiln files only: {path}")
     if self._compiled is not None:
+      self._compiled.update_weights(self._weights)
       self._compiled.save(path)
       return
+    if self._updated:
+      raise FrontendError("K1011", "a loaded program whose weights were updated cannot be saved",
+                          hint="compile the model and save that, or load the file with the weights")
     _copy_file(self._path, path)
 
   # ---- looking inside
@@ -155,15 +202,8 @@ class Program(torch.nn.Module):
     return repr(self.report)
 
   def __deepcopy__(self, memo: dict) -> "Program":
-    # Programs do not change, so a copy is the program itself.
+    # The plan does not change and constants are shared, so a copy is the program itself.
     return self
-
-
-_DTYPES = {
-  "f32": torch.float32, "f64": torch.float64, "f16": torch.float16, "bf16": torch.bfloat16,
-  "i8": torch.int8, "u8": torch.uint8, "i16": torch.int16, "i32": torch.int32, "i64": torch.int64,
-  "bool": torch.bool,
-}
 
 
 def _copy_file(source: str, target: str) -> None:
@@ -192,5 +232,6 @@ def load(path: str | os.PathLike, *, threads: int = 0, trust: bool = False,
   path = os.fspath(path)
   native = _native.load(path, threads=threads, trust=trust, allow_ops=list(allow_ops))
   report = Report.from_json(native.report_json())
-  report.update(memory={"packed_bytes": native.packed_bytes()})
+  report.update(memory={"packed_bytes": native.packed_bytes(),
+                        "shared_bytes": native.shared_bytes()})
   return Program(native, _captured_from(native.metadata()), report, path=path)

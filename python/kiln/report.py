@@ -14,7 +14,7 @@ class Report:
   fallbacks: list of {op, count, code, reason, module_path, location}
   segments: runs of native steps between calls to PyTorch
   kernels: list of {kernel, computes, module_path, location, refusals}
-  memory: bytes {weight_bytes, packed_bytes}
+  memory: bytes {weight_bytes, packed_bytes, shared_bytes}
   build_seconds: by phase, "capture" apart
   notes: what could not be honoured and what else the user should know
   """

@@ -16,6 +16,7 @@ class CompiledProgram::Impl {
  public:
   // What a file of the program holds; points into the build.
   EngineFile file(const SaveOptions& options) const;
+  std::vector<WeightBytes> weights() const;
 
   Build build;
   std::string report;
@@ -36,11 +37,20 @@ std::vector<std::string> CompiledProgram::weight_names() const {
   return names;
 }
 
+Status CompiledProgram::update_weights(const std::vector<WeightView>& weights) {
+  return guarded([&]() -> Status {
+    std::vector<WeightBytes> placed = impl_->weights();
+    KILN_RETURN_IF_ERROR(place_given_weights(impl_->build.plan, weights, placed));
+    std::vector<Weight>& own = impl_->build.module->weights;
+    for (size_t i = 0; i < own.size(); ++i) {
+      own[i].data = {placed[i].data, placed[i].bytes, placed[i].owner};
+    }
+    return {};
+  });
+}
+
 Result<std::shared_ptr<Program>> CompiledProgram::instantiate(const LoadOptions& options) {
-  std::vector<WeightBytes> weights;
-  for (const Weight& weight : impl_->build.module->weights) {
-    weights.push_back({weight.data.data, weight.data.bytes, weight.data.owner});
-  }
+  std::vector<WeightBytes> weights = impl_->weights();
   KILN_RETURN_IF_ERROR(place_given_weights(impl_->build.plan, options.weights, weights));
   EngineOptions engine_options;
   engine_options.threads = options.threads > 0 ? options.threads : impl_->build.options.threads;
@@ -48,6 +58,14 @@ Result<std::shared_ptr<Program>> CompiledProgram::instantiate(const LoadOptions&
   KILN_ASSIGN_OR_RETURN(auto engine,
                         Engine::create(impl_->build.plan, std::move(weights), engine_options));
   return Program::from_engine(std::move(engine), impl_->build.options.metadata, impl_->report);
+}
+
+std::vector<WeightBytes> CompiledProgram::Impl::weights() const {
+  std::vector<WeightBytes> weights;
+  for (const Weight& weight : build.module->weights) {
+    weights.push_back({weight.data.data, weight.data.bytes, weight.data.owner});
+  }
+  return weights;
 }
 
 EngineFile CompiledProgram::Impl::file(const SaveOptions& options) const {

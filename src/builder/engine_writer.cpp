@@ -146,6 +146,11 @@ Status write_engine_file(const std::string& path, const EngineFile& file) {
   return output.commit();
 }
 
+Status write_engine(const EngineFile& file, ByteSink& sink) {
+  KILN_ASSIGN_OR_RETURN(const Parts parts, make_parts(file));
+  return write_parts(parts, file, sink);
+}
+
 Result<std::string> serialize_engine_file(const EngineFile& file) {
   KILN_ASSIGN_OR_RETURN(const Parts parts, make_parts(file));
   std::string bytes;

@@ -6,6 +6,7 @@
 
 #include <kiln/builder.h>
 
+#include "base/file.h"
 #include "base/status.h"
 #include "ir/module.h"
 #include "runtime/plan.h"
@@ -23,6 +24,8 @@ struct EngineFile {
 
 // Equal contents give equal bytes. Atomic: temporary name, fsync, rename. K30xx.
 Status write_engine_file(const std::string& path, const EngineFile& file);
+// The same bytes into a sink.
+Status write_engine(const EngineFile& file, ByteSink& sink);
 // The same bytes in memory.
 Result<std::string> serialize_engine_file(const EngineFile& file);
 

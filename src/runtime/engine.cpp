@@ -4,10 +4,9 @@
 
 #include "base/check.h"
 #include "base/parallel_for.h"
+#include "runtime/constants.h"
 #include "runtime/given_weights.h"
 #include "runtime/input_symbols.h"
-#include "runtime/memory.h"
-#include "runtime/plan_run.h"
 
 namespace kiln {
 namespace {
@@ -51,7 +50,8 @@ Result<std::shared_ptr<Engine>> Engine::create(EnginePlan plan, std::vector<Weig
     KILN_ASSIGN_OR_RETURN(auto step, StepRegistry::global().create(desc, environment));
     engine->steps_.push_back(std::move(step));
   }
-  KILN_ASSIGN_OR_RETURN(engine->constants_, engine->run_init(weights));
+  KILN_ASSIGN_OR_RETURN(engine->constants_,
+                        compute_constants(engine->plan_, engine->options_, weights));
   engine->weights_ = std::move(weights);
   return engine;
 }
@@ -69,112 +69,26 @@ int64_t Engine::bindings_made() const {
 Status Engine::update_weights(const std::vector<WeightView>& given) {
   std::lock_guard update(update_mutex_);
   std::vector<WeightBytes> weights = weights_;
-  KILN_RETURN_IF_ERROR(place_given_weights(plan_, given, weights));
-  return replace_weights(std::move(weights));
+  std::vector<bool> changed(weights.size(), false);
+  KILN_RETURN_IF_ERROR(place_given_weights(plan_, given, weights, &changed));
+  return replace_weights(std::move(weights), changed);
 }
 
 Status Engine::update_weights(std::vector<WeightBytes> weights) {
   std::lock_guard update(update_mutex_);
-  return replace_weights(std::move(weights));
+  const std::vector<bool> changed(weights.size(), true);
+  return replace_weights(std::move(weights), changed);
 }
 
 // Under update_mutex_.
-Status Engine::replace_weights(std::vector<WeightBytes> weights) {
-  KILN_ASSIGN_OR_RETURN(auto constants, run_init(weights));
+Status Engine::replace_weights(std::vector<WeightBytes> weights, const std::vector<bool>& changed) {
+  const std::shared_ptr<const ConstantSet> old = this->constants();
+  KILN_ASSIGN_OR_RETURN(
+      auto constants, compute_constants(plan_, options_, weights, {old.get(), &changed}));
   weights_ = std::move(weights);
   std::lock_guard lock(mutex_);
   constants_ = std::move(constants);
   return {};
-}
-
-Result<std::shared_ptr<const ConstantSet>> Engine::run_init(
-    const std::vector<WeightBytes>& weights) {
-  const Plan& init = plan_.init;
-  if (weights.size() != plan_.weights.size()) {
-    return Status::error("K3106", "wrong number of weights: " + std::to_string(weights.size()) +
-                                      ", expected " + std::to_string(plan_.weights.size()));
-  }
-  for (size_t i = 0; i < weights.size(); ++i) {
-    KILN_ASSIGN_OR_RETURN(const size_t bytes, weight_size(plan_.weights[i]));
-    if (bytes != weights[i].bytes) {
-      return Status::error("K3106", "weight '" + plan_.weights[i].name + "' has " +
-                                        std::to_string(weights[i].bytes) + " bytes, expected " +
-                                        std::to_string(bytes));
-    }
-    if (bytes != 0 && weights[i].data == nullptr) {
-      return Status::error("K3106", "weight has no data: " + plan_.weights[i].name);
-    }
-  }
-  std::vector<std::unique_ptr<Step>> steps;
-  for (const StepDesc& desc : init.steps) {
-    KILN_ASSIGN_OR_RETURN(auto step, StepRegistry::global().create(desc, {options_.host}));
-    steps.push_back(std::move(step));
-  }
-  const int threads = options_.threads > 0 ? options_.threads : num_threads();
-  const std::vector<const ConstantData*> none(init.slots.size(), nullptr);
-  const std::vector<int> stages = plan_stages(init);
-  std::unique_ptr<ShapePlan> shape;
-  {
-    ScopedNumThreads one(1);
-    KILN_ASSIGN_OR_RETURN(shape, ShapePlan::make(init, steps, {}, 1, none, &stages));
-  }
-
-  // Every kept result gets memory of its own: plain ones by their size, packed ones by what the
-  // packing step says.
-  std::vector<ConstantData> kept(init.slots.size());
-  auto set = std::make_shared<ConstantSet>();
-  std::vector<void*> bases(init.slots.size(), nullptr);
-  auto own = [&](size_t slot, size_t bytes) -> Status {
-    kept[slot].owner = allocate_block(bytes);
-    if (kept[slot].owner == nullptr) {
-      return Status::error("K4501",
-                           "out of memory for a constant of bytes " + std::to_string(bytes));
-    }
-    kept[slot].data = kept[slot].owner.get();
-    kept[slot].bytes = bytes;
-    bases[slot] = kept[slot].data;
-    set->owned_bytes += bytes;
-    return {};
-  };
-  for (size_t i = 0; i < init.slots.size(); ++i) {
-    const Slot& slot = init.slots[i];
-    if (slot.kind == SlotKind::kInput) {
-      const WeightBytes& weight = weights[static_cast<size_t>(slot.index)];
-      if (static_cast<size_t>(shape->slot_bytes[i]) != weight.bytes) {
-        return Status::error("K3106", "weight slot and weight differ in size: " +
-                                          plan_.weights[static_cast<size_t>(slot.index)].name);
-      }
-      bases[i] = const_cast<void*>(weight.data);  // steps never write inputs: checked by verify()
-      kept[i] = {bases[i], weight.bytes, {}, std::const_pointer_cast<void>(weight.owner)};
-    } else if (slot.kind == SlotKind::kOutput && !slot.packed) {
-      KILN_RETURN_IF_ERROR(own(i, static_cast<size_t>(shape->slot_bytes[i])));
-    }
-  }
-  for (const ShapePlan::RunStep& step : shape->steps) {
-    for (size_t j = 0; j < step.outputs.size(); ++j) {
-      const auto slot = static_cast<size_t>(step.outputs[j].slot);
-      if (!init.slots[slot].packed) continue;
-      const size_t bytes = step.step->packed_bytes(static_cast<int>(j));
-      if (bytes == 0) {
-        return Status::error(
-            "K3107", "step does not pack: " + init.steps[static_cast<size_t>(step.index)].kind);
-      }
-      KILN_RETURN_IF_ERROR(own(slot, bytes));
-      kept[slot].format = step.step->packed_format(static_cast<int>(j));
-    }
-  }
-  const std::shared_ptr<void> block = allocate_block(staged_block_bytes(*shape, threads));
-  if (block == nullptr) return Status::error("K4501", "out of memory for the init plan");
-  ScopedNumThreads scope(threads);
-  KILN_RETURN_IF_ERROR(run_plan_staged(*shape, init, stages, bases, block.get(), threads));
-  for (int slot : plan_.constants) {
-    const auto i = static_cast<size_t>(slot);
-    if (kept[i].data == nullptr && kept[i].bytes != 0) {
-      return Status::error("K3107", "constant is never computed: slot " + std::to_string(slot));
-    }
-    set->constants.push_back(kept[i]);
-  }
-  return std::shared_ptr<const ConstantSet>(std::move(set));
 }
 
 Status Engine::check_inputs(const std::vector<TensorView>& inputs, SymbolValues& symbols) const {

@@ -34,7 +34,8 @@ struct EngineOptions {
 // The results of one run of the init plan.
 struct ConstantSet {
   std::vector<ConstantData> constants;  // by EnginePlan::constants
-  size_t owned_bytes = 0;               // computed and packed, not borrowed
+  size_t owned_bytes = 0;               // computed and packed, not borrowed; shared ones included
+  size_t shared_bytes = 0;              // of those, what was in the process already
 };
 
 class Engine {
@@ -74,8 +75,7 @@ class Engine {
 
  private:
   Engine() = default;
-  Status replace_weights(std::vector<WeightBytes> weights);
-  Result<std::shared_ptr<const ConstantSet>> run_init(const std::vector<WeightBytes>& weights);
+  Status replace_weights(std::vector<WeightBytes> weights, const std::vector<bool>& changed);
   Status check_inputs(const std::vector<TensorView>& inputs, SymbolValues& symbols) const;
   Result<std::vector<TensorSpec>> output_specs(const SymbolValues& symbols) const;
 

@@ -167,7 +167,7 @@ Status complete_weights(EngineContents& contents, const std::vector<WeightView>&
   if (count > 3) missing += " and " + std::to_string(count - 3) + " more";
   return Status::error("K3112",
                        "file was saved without weights, and some were not given: " + missing,
-                       "give them by name: LoadOptions::weights, in python weights=");
+                       "give them by name in LoadOptions::weights");
 }
 
 Status check_host_calls(const EnginePlan& plan, const LoadOptions& options) {

@@ -61,7 +61,7 @@ Result<size_t> weight_size(const WeightSignature& weight) {
 }
 
 Status place_given_weights(const EnginePlan& plan, const std::vector<WeightView>& given,
-                           std::vector<WeightBytes>& weights) {
+                           std::vector<WeightBytes>& weights, std::vector<bool>* changed) {
   if (given.empty()) return {};
   std::map<std::string_view, size_t> positions;
   for (size_t i = 0; i < plan.weights.size(); ++i) positions.emplace(plan.weights[i].name, i);
@@ -78,6 +78,7 @@ Status place_given_weights(const EnginePlan& plan, const std::vector<WeightView>
     KILN_RETURN_IF_ERROR(check(plan.weights[found->second], view));
     WeightBytes& weight = weights[found->second];
     weight = {view.data, view.bytes, view.owner};
+    if (changed != nullptr) (*changed)[found->second] = true;
     if (reinterpret_cast<uintptr_t>(view.data) % dtype_bytes(view.dtype) == 0) continue;
     const std::shared_ptr<void> copy = allocate_block(view.bytes);
     if (copy == nullptr) return Status::error("K4501", "out of memory for a copy of a weight");

@@ -17,8 +17,10 @@ Result<size_t> weight_size(const WeightSignature& weight);
 // Puts the given weights in their places in `weights`, which is parallel to plan.weights. Memory
 // whose elements are not aligned is copied. K3113 a name that the program does not have, K3114
 // another dtype, shape or size, or no memory, K3115 another content than a fixed weight has, K3116
-// one name twice. On error `weights` may be partly changed.
+// one name twice. On error `weights` may be partly changed. `changed`, parallel to plan.weights, is
+// set where one was given.
 Status place_given_weights(const EnginePlan& plan, const std::vector<WeightView>& given,
-                           std::vector<WeightBytes>& weights);
+                           std::vector<WeightBytes>& weights,
+                           std::vector<bool>* changed = nullptr);
 
 }  // namespace kiln

@@ -98,7 +98,8 @@ size_t staged_block_bytes(const ShapePlan& shape, int threads) {
 }
 
 Status run_plan_staged(const ShapePlan& shape, const Plan& plan, const std::vector<int>& stages,
-                       const std::vector<void*>& bases, void* block, int threads) {
+                       const std::vector<bool>& wanted, const std::vector<void*>& bases,
+                       void* block, int threads) {
   auto* arena = static_cast<char*>(block);
   char* scratch = arena + rounded(static_cast<size_t>(shape.arena_bytes));
   std::vector<RunBuffers> buffers(static_cast<size_t>(threads));
@@ -112,7 +113,8 @@ Status run_plan_staged(const ShapePlan& shape, const Plan& plan, const std::vect
   }
   std::map<int, std::vector<size_t>> by_stage;
   for (size_t k = 0; k < shape.steps.size(); ++k) {
-    by_stage[stages[static_cast<size_t>(shape.steps[k].index)]].push_back(k);
+    const auto index = static_cast<size_t>(shape.steps[k].index);
+    if (wanted[index]) by_stage[stages[index]].push_back(k);
   }
   std::mutex mutex;
   Status first_error;

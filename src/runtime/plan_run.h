@@ -30,11 +30,13 @@ Status run_plan(const ShapePlan& shape, RunBuffers& buffers,
 std::vector<int> plan_stages(const Plan& plan);
 
 // For init plans: runs the steps of a stage at the same time, each on one thread, because packing
-// many weights side by side needs one fork and join where packing each in parallel needs many. The
-// steps must be bound for one thread, with `stages` given to ShapePlan::make. `block` holds the
-// arena and then `threads` times the scratch, each rounded up to 64 bytes.
+// many weights side by side needs one fork and join where packing each in parallel needs many.
+// Steps that are not `wanted` (by position in the plan) are left out. The steps must be bound for
+// one thread, with `stages` given to ShapePlan::make. `block` holds the arena and then `threads`
+// times the scratch, each rounded up to 64 bytes.
 size_t staged_block_bytes(const ShapePlan& shape, int threads);
 Status run_plan_staged(const ShapePlan& shape, const Plan& plan, const std::vector<int>& stages,
-                       const std::vector<void*>& bases, void* block, int threads);
+                       const std::vector<bool>& wanted, const std::vector<void*>& bases,
+                       void* block, int threads);
 
 }  // namespace kiln

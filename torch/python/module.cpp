@@ -244,21 +244,21 @@ nb::list infos(const std::vector<TensorInfo>& tensors) {
   return list;
 }
 
-std::vector<WeightView> weight_views(nb::dict tensors) {
-  std::vector<WeightView> views;
+FollowedWeights followed(nb::dict tensors) {
+  FollowedWeights weights;
   for (const auto& [name, tensor] : tensors) {
-    views.push_back(check(weight_view(tensor.ptr(), nb::cast<std::string>(name))));
+    check(weights.add(nb::cast<std::string>(name), tensor.ptr()));
   }
-  return views;
+  return weights;
 }
 
 LoadOptions load_options(int threads, bool trust, std::vector<std::string> allow_ops,
-                         nb::dict weights) {
+                         const FollowedWeights& weights) {
   LoadOptions options;
   options.threads = threads;
   options.trust = trust;
   options.allow_ops = std::move(allow_ops);
-  options.weights = weight_views(weights);
+  options.weights = weights.views();
   options.host = torch_host();
   return options;
 }
@@ -305,10 +305,9 @@ void bind_program(nb::module_& m) {
       .def(
           "update_weights",
           [](NativeProgram& p, nb::dict weights) {
-            const std::vector<WeightView> views = weight_views(weights);
-            check(compute([&] { return p.program().update_weights(views); }));
+            check(p.update_weights(followed(weights)));
           },
-          nb::arg("weights"), "New values for the named weights; borrowed when contiguous.")
+          nb::arg("weights"), "New tensors for the named weights, borrowed and followed.")
       .def(
           "bindings_made", [](NativeProgram& p) { return p.program().engine()->bindings_made(); },
           "Distinct shapes (and thread counts) prepared so far.")
@@ -316,6 +315,20 @@ void bind_program(nb::module_& m) {
           "packed_bytes",
           [](NativeProgram& p) { return p.program().engine()->constants()->owned_bytes; },
           "Bytes of constants that are not borrowed weights.")
+      .def(
+          "shared_bytes",
+          [](NativeProgram& p) { return p.program().engine()->constants()->shared_bytes; },
+          "Of packed_bytes, what other programs of the process held already.")
+      .def(
+          "constant_addresses",
+          [](NativeProgram& p) {
+            std::vector<uintptr_t> addresses;
+            for (const ConstantData& constant : p.program().engine()->constants()->constants) {
+              addresses.push_back(reinterpret_cast<uintptr_t>(constant.data));
+            }
+            return addresses;
+          },
+          "Where the constants lie, for tests.")
       .def(
           "time_run",
           [](NativeProgram& p, nb::handle inputs, int64_t repeats) {
@@ -331,13 +344,23 @@ void bind_program(nb::module_& m) {
       });
   nb::class_<CompiledProgram>(m, "CompiledProgram", "A built program: instantiate() and save().")
       .def("instantiate",
-           [](CompiledProgram& p, int threads) {
+           [](CompiledProgram& p, int threads, nb::dict weights) {
              LoadOptions options;
              options.threads = threads;
              options.host = torch_host();
+             FollowedWeights tensors = followed(weights);
              auto program = check(compute([&] { return p.instantiate(options); }));
-             return std::make_unique<NativeProgram>(std::move(program));
-           })
+             return std::make_unique<NativeProgram>(std::move(program), std::move(tensors));
+           },
+           nb::arg("threads") = 0, nb::arg("weights") = nb::dict(),
+           "`weights`: the captured tensors by name, to be followed when they change in place.")
+      .def(
+          "update_weights",
+          [](CompiledProgram& p, nb::dict weights) {
+            const std::vector<WeightView> views = followed(weights).views();
+            check(compute([&] { return p.update_weights(views); }));
+          },
+          nb::arg("weights"), "Values for save() and serialize(), borrowed.")
       .def(
           "save",
           [](CompiledProgram& p, const std::string& path, bool external_weights) {
@@ -388,9 +411,10 @@ NB_MODULE(_native, m) {
       "load",
       [](const std::string& path, int threads, bool trust, std::vector<std::string> allow_ops,
          nb::dict weights) {
-        const LoadOptions options = load_options(threads, trust, std::move(allow_ops), weights);
+        FollowedWeights tensors = followed(weights);
+        const LoadOptions options = load_options(threads, trust, std::move(allow_ops), tensors);
         auto program = check(compute([&] { return Program::load(path, options); }));
-        return std::make_unique<NativeProgram>(std::move(program));
+        return std::make_unique<NativeProgram>(std::move(program), std::move(tensors));
       },
       nb::arg("path"), nb::arg("threads") = 0, nb::arg("trust") = false,
       nb::arg("allow_ops") = std::vector<std::string>(), nb::arg("weights") = nb::dict());
@@ -398,13 +422,14 @@ NB_MODULE(_native, m) {
       "load_bytes",
       [](nb::bytes data, int threads, bool trust, std::vector<std::string> allow_ops,
          nb::dict weights) {
-        const LoadOptions options = load_options(threads, trust, std::move(allow_ops), weights);
+        FollowedWeights tensors = followed(weights);
+        const LoadOptions options = load_options(threads, trust, std::move(allow_ops), tensors);
         const char* bytes = data.c_str();
         const size_t size = data.size();
         auto owner = keep_alive(data);
         auto program =
             check(compute([&] { return Program::load(bytes, size, std::move(owner), options); }));
-        return std::make_unique<NativeProgram>(std::move(program));
+        return std::make_unique<NativeProgram>(std::move(program), std::move(tensors));
       },
       nb::arg("data"), nb::arg("threads") = 0, nb::arg("trust") = false,
       nb::arg("allow_ops") = std::vector<std::string>(), nb::arg("weights") = nb::dict());

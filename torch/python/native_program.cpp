@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "runtime/engine.h"
 #include "runtime/execution.h"
 #include "torch/dtype_conversion.h"
@@ -151,7 +152,36 @@ void set_python_error(const Status& status) {
   Py_DECREF(arguments);
 }
 
-NativeProgram::NativeProgram(std::shared_ptr<Program> program) : program_(std::move(program)) {}
+NativeProgram::NativeProgram(std::shared_ptr<Program> program, FollowedWeights weights)
+    : program_(std::move(program)), weights_(std::move(weights)) {
+  weights_.keep(program_->weights());
+}
+
+Status NativeProgram::update_weights(FollowedWeights weights) {
+  PyThreadState* state = PyEval_SaveThread();
+  std::unique_lock lock(update_mutex_);
+  auto body = [&] { return program_->update_weights(weights.views()); };
+  Status status = guarded(body);
+  PyEval_RestoreThread(state);
+  if (status.ok()) weights_.merge(std::move(weights));
+  return status;
+}
+
+// All tensors that were changed in place since they were read.
+Status NativeProgram::take_changed_weights() {
+  PyThreadState* state = PyEval_SaveThread();
+  std::unique_lock lock(update_mutex_);
+  FollowedWeights changed = weights_.changed();  // none when another thread was first
+  auto body = [&]() -> Status {
+    if (changed.size() == 0) return {};
+    KILN_LOG(kTorch, kInfo) << changed.size() << " weights were changed in place, taking them in";
+    return program_->update_weights(changed.views());
+  };
+  Status status = guarded(body);
+  PyEval_RestoreThread(state);
+  if (status.ok()) weights_.merge(std::move(changed));
+  return status;
+}
 
 std::unique_ptr<ExecutionContext> NativeProgram::take_context() {
   std::lock_guard lock(mutex_);
@@ -177,6 +207,13 @@ PyObject* NativeProgram::run(PyObject* inputs) {
   const EnginePlan& plan = program_->engine()->plan();
   CallInputs call;
   if (!read_inputs(inputs, plan, call)) return nullptr;
+  if (!weights_.current()) {
+    const Status taken = take_changed_weights();
+    if (!taken.ok()) {
+      set_python_error(taken);
+      return nullptr;
+    }
+  }
   std::unique_ptr<ExecutionContext> context = take_context();
   std::vector<at::Tensor> tensors;
   std::vector<TensorView> views;

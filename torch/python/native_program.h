@@ -10,14 +10,20 @@
 
 #include <kiln/program.h>
 
+#include "torch/python/followed_weights.h"
+
 namespace kiln {
 
 // Runs one program from any number of threads; contexts are pooled.
 class NativeProgram {
  public:
-  explicit NativeProgram(std::shared_ptr<Program> program);
+  // `weights` are tensors behind the program's weights, as they were when it was made.
+  explicit NativeProgram(std::shared_ptr<Program> program, FollowedWeights weights = {});
 
   Program& program() { return *program_; }
+  // New tensors for some weights, which are followed from now on. Nothing changes on error. Call
+  // with the GIL, which is released meanwhile.
+  Status update_weights(FollowedWeights weights);
   // `inputs`: a list or tuple with one object per program input (tensors; numbers for object
   // inputs). Returns a new list of the results that are the program's own (not written inputs), or
   // null with a Python error set. Releases the GIL while running.
@@ -31,10 +37,15 @@ class NativeProgram {
   size_t contexts_made() const { return contexts_made_; }
 
  private:
+  Status take_changed_weights();
   std::unique_ptr<ExecutionContext> take_context();
   void give_back(std::unique_ptr<ExecutionContext> context);
 
   std::shared_ptr<Program> program_;
+  // Read with the GIL or update_mutex_, written with both. Whoever waits for the mutex has released
+  // the GIL.
+  FollowedWeights weights_;
+  std::mutex update_mutex_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<ExecutionContext>> idle_;
   size_t contexts_made_ = 0;

@@ -8,8 +8,6 @@
 
 namespace kiln {
 
-namespace {
-
 Result<at::Tensor> weight_tensor(PyObject* object, const std::string& name) {
   if (!THPVariable_Check(object)) return Status::error("K1111", "weight is no tensor: " + name);
   at::Tensor tensor = THPVariable_Unpack(object);
@@ -20,8 +18,6 @@ Result<at::Tensor> weight_tensor(PyObject* object, const std::string& name) {
   }
   return tensor.resolve_conj().resolve_neg();
 }
-
-}  // namespace
 
 Result<CaptureWeight> borrow_tensor(PyObject* object, const std::string& name) {
   KILN_ASSIGN_OR_RETURN(at::Tensor tensor, weight_tensor(object, name));
@@ -34,9 +30,8 @@ Result<CaptureWeight> borrow_tensor(PyObject* object, const std::string& name) {
   return weight;
 }
 
-Result<WeightView> weight_view(PyObject* object, const std::string& name) {
-  KILN_ASSIGN_OR_RETURN(at::Tensor tensor, weight_tensor(object, name));
-  tensor = tensor.contiguous();
+WeightView weight_view(const at::Tensor& any, const std::string& name) {
+  at::Tensor tensor = any.contiguous();
   WeightView weight;
   weight.name = name;
   weight.dtype = *from_scalar_type(tensor.scalar_type());

@@ -1,4 +1,4 @@
-// Memory of a Python tensor for the capture builder.
+// Memory of Python tensors for the capture builder and for programs.
 #pragma once
 
 #include <Python.h>
@@ -8,14 +8,20 @@
 #include <kiln/capture.h>
 #include <kiln/program.h>
 
+namespace at {
+class Tensor;
+}
+
 namespace kiln {
 
-// Borrows the tensor's memory and keeps the tensor alive. K1111 for what cannot be a weight: no
-// tensor, not on the CPU, not strided, a dtype that Kiln has not.
+// The tensor of a Python object that can be a weight. K1111 for what cannot: no tensor, not on the
+// CPU, not strided, a dtype that Kiln has not.
+Result<at::Tensor> weight_tensor(PyObject* object, const std::string& name);
+
+// Borrows the tensor's memory and keeps the tensor alive. K1111 as above.
 Result<CaptureWeight> borrow_tensor(PyObject* tensor, const std::string& name);
 
-// A tensor as a value for a weight: borrowed when contiguous, else a contiguous copy. K1111 as
-// above.
-Result<WeightView> weight_view(PyObject* tensor, const std::string& name);
+// A weight_tensor() as a value for a weight: borrowed when contiguous, else a contiguous copy.
+WeightView weight_view(const at::Tensor& tensor, const std::string& name);
 
 }  // namespace kiln

@@ -8,6 +8,14 @@ from typing import Any
 import torch
 
 
+#: Dtypes by the names that Kiln gives them.
+DTYPES = {
+  "f32": torch.float32, "f64": torch.float64, "f16": torch.float16, "bf16": torch.bfloat16,
+  "i8": torch.int8, "u8": torch.uint8, "i16": torch.int16, "i32": torch.int32, "i64": torch.int64,
+  "bool": torch.bool,
+}
+
+
 @dataclass
 class CapturedInput:
   """One runtime argument. `dims` holds ints and expression texts; None for a number."""
@@ -29,6 +37,8 @@ class CapturedProgram:
   output_tree: dict = field(default_factory=dict)
   symbols: dict[str, tuple[int, int]] = field(default_factory=dict)
   weights: dict[str, torch.Tensor] = field(default_factory=dict)  # by name, borrowed
+  # names of the module's state dict -> name in `weights`; None where the program reads none
+  state_names: dict[str, str | None] = field(default_factory=dict)
   parameters: tuple[str, ...] = ()  # names of forward's positional parameters, where known
   notes: list[str] = field(default_factory=list)
 

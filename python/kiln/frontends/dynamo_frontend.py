@@ -7,8 +7,8 @@ whole, so that this door and torch.export's speak nearly the same dialect.
 
 Parameters and buffers are inputs of the graph. The ones that it does not write are frozen: their
 values belong to the program. Each call checks that they are still the same tensors at the same
-version; if not, the program is lowered again, and a tensor that changes repeatedly becomes an
-ordinary input.
+version; if not, the program's weights are updated, or it is lowered again where that cannot be
+done, and a buffer that keeps changing by itself becomes an ordinary input.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import contextlib
 import logging
 import threading
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import is_
 from typing import Any, Callable, Iterator, Sequence
 
@@ -37,7 +37,8 @@ log = logging.getLogger(__name__)
 
 #: Hands the captured graph to a builder; may be called more than once.
 Build = Callable[[Capture], CapturedProgram]
-#: Runs a lowered program: runtime inputs in captured order -> outputs in captured order.
+#: Runs a lowered program: runtime inputs in captured order -> outputs in captured order. Where it
+#: has `weights()` and `update_weights(tensors by name)`, frozen tensors can be replaced.
 Run = Callable[[list], Sequence[Any]]
 #: Compiles; supplied by python/kiln/compiler.py.
 Lower = Callable[[Build], Run]
@@ -343,6 +344,15 @@ class _Runner:
         return old  # another thread was first
       changed = [i for i, value, version in zip(old.static, old.values, old.versions)
                  if current[i] is not value or _version(current[i]) != version]
+      alone = all(self._graph.arguments[i].kind == "buffer" for i in changed)
+      repeated = any(self._changes.get(i, 0) > 0 for i in changed)
+      if not (alone and repeated):
+        state = self._updated(old, current, changed)
+        if state is not None:
+          for i in changed if alone else ():
+            self._changes[i] = 1
+          self._state = state
+          return state
       log.info("%d frozen tensors changed, lowering again", len(changed))
       for i in changed:
         self._changes[i] = self._changes.get(i, 0) + 1
@@ -350,6 +360,37 @@ class _Runner:
           del current[i]
       self._state = self._prepare(current)
       return self._state
+
+
+  def _updated(self, old: _State, current: dict[int, torch.Tensor],
+               changed: list[int]) -> _State | None:
+    """The state with new values for the changed tensors; None when they need another program."""
+    update = getattr(old.run, "update_weights", None)
+    if update is None:
+      return None
+    values = tuple(current.values())
+    ties = _ties(values)
+    if ties != _ties(old.values):
+      return None  # one weight of the program may stand for several tensors
+    versions = tuple(map(_version, values))
+    names = {name for name, _, _ in old.run.weights()}
+    touched = {ties[position] for position, i in enumerate(current) if i in changed}
+    new = {self._graph.arguments[i].name: tensor.detach()
+           for (i, tensor), first in zip(current.items(), ties) if first in touched}
+    try:
+      update({name: tensor for name, tensor in new.items() if name in names})
+    except FrontendError as error:
+      log.info("weights cannot be updated: %s", error)
+      return None
+    log.info("%d frozen tensors changed, weights updated", len(changed))
+    return replace(old, values=values, versions=versions)
+
+
+def _ties(tensors: Sequence[torch.Tensor]) -> list[int]:
+  """For each tensor the position of the first one in the same memory."""
+  first: dict[tuple, int] = {}
+  return [first.setdefault((t.data_ptr(), t.dtype, t.shape, t.stride()), i) if t.numel() else i
+          for i, t in enumerate(tensors)]
 
 
 class _Late:

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
@@ -253,6 +254,102 @@ TEST_F(AttackFile, ManySlots) {
   for (int i = 0; i < 60000; ++i) slots += R"({"kind":"temp","dtype":"f32","elements":1},)";
   edit("plans/", "\"main\":{\"slots\":[", "\"main\":{\"slots\":[" + slots);
   expect_error("slots", "K3101");
+}
+
+// --- files without weights
+
+class AttackExternalFile : public AttackFile {
+ protected:
+  void SetUp() override {
+    AttackFile::SetUp();
+    Json header = parse_json(contents_[0].second).value();
+    const std::string blob = content("weights.bin");
+    Json weights = Json::array();
+    const Json listed = *header.member("weights").value();
+    for (const Json& weight : listed.as_array()) {
+      const auto offset = static_cast<size_t>(weight.int_at("offset").value());
+      values_.push_back(blob.substr(offset, static_cast<size_t>(weight.int_at("bytes").value())));
+      Json entry = Json::object();
+      for (const char* key : {"name", "dtype", "dims"}) entry.set(key, *weight.find(key));
+      entry.set("xxh128", hash128(values_.back()).hex());
+      weights.push_back(std::move(entry));
+    }
+    header.set("weights", std::move(weights));
+    std::erase_if(contents_, [](const auto& entry) { return entry.first == "weights.bin"; });
+    contents_[0].second = header.dump_pretty();
+  }
+
+  Status outcome_with_weights(const std::string& bytes, bool give = true) {
+    const AlignedBytes copy(bytes);
+    LoadOptions options;
+    options.threads = 1;
+    const char* names[] = {"scale", "shift"};
+    for (size_t i = 0; give && i < 2; ++i) {
+      options.weights.push_back(
+          {names[i], DType::kF32, {6}, values_[i].data(), values_[i].size(), nullptr});
+    }
+    return Program::load(copy.data, copy.size, nullptr, options).status();
+  }
+  void refused(const std::string& what, const std::string& code) {
+    SCOPED_TRACE(what);
+    EXPECT_EQ(outcome_with_weights(build()).code(), code);
+  }
+
+  std::vector<std::string> values_;
+};
+
+TEST_F(AttackExternalFile, Lists) {
+  const std::string header = contents_[0].second;
+  EXPECT_TRUE(outcome_with_weights(build()).ok());
+  EXPECT_EQ(outcome_with_weights(build(), false).code(), "K3112");
+  for (const auto& [from, to, code] : std::vector<std::array<const char*, 3>>{
+           {"\"dims\": [6]", "\"dims\": [7]", "K3106"},
+           {"\"dtype\": \"f32\"", "\"dtype\": \"f99\"", "K3106"},
+           {"\"name\": \"scale\"", "\"name\": \"other\"", "K3106"},
+           {"\"xxh128\": \"", "\"xxh128\": \"z", "K3104"},
+           {"\"xxh128\"", "\"offset\"", "K3012"}}) {
+    contents_[0].second = header;
+    edit("kiln.json", from, to);
+    refused(to, code);
+  }
+}
+
+TEST_F(AttackExternalFile, PlanAndListAgreeOnAWrongWeight) {
+  edit("kiln.json", "\"dims\": [6]", "\"dims\": [4611686018427387904, 4]");
+  edit("plans/", "\"name\":\"scale\",\"dtype\":\"f32\",\"dims\":[6]",
+       "\"name\":\"scale\",\"dtype\":\"f32\",\"dims\":[4611686018427387904,4]");
+  refused("product overflows", "K3106");
+}
+
+TEST_F(AttackExternalFile, FixedWeights) {
+  const std::string plan = content("plans/");
+  auto fix = [&](const std::string& hash) {
+    content("plans/") = plan;
+    edit("plans/", "\"dims\":[6]", "\"dims\":[6],\"fixed_hash\":" + hash);
+  };
+  fix('"' + hash128(values_[0]).hex() + '"');
+  EXPECT_TRUE(outcome_with_weights(build()).ok());
+  fix('"' + hash128(values_[1]).hex() + '"');
+  refused("hash of other bytes", "K3115");
+  fix("\"abc\"");
+  refused("no hash", "K3115");
+  fix("5");
+  refused("a number", "K3012");
+}
+
+TEST_F(AttackExternalFile, TruncatedAndFlipped) {
+  const std::string bytes = build();
+  for (size_t size = 0; size < bytes.size(); size += 5) {
+    const Status status = outcome_with_weights(bytes.substr(0, size));
+    ASSERT_FALSE(status.ok()) << size;
+    ASSERT_NE(status.code(), "K9001") << size;
+  }
+  for (size_t bit = 0; bit < bytes.size() * 8; bit += 11) {
+    std::string damaged = bytes;
+    damaged[bit / 8] ^= static_cast<char>(1 << bit % 8);
+    const Status status = outcome_with_weights(damaged);
+    ASSERT_TRUE(!status.ok() && status.code() != "K9001") << bit << " " << status.to_string();
+  }
 }
 
 // --- the file system

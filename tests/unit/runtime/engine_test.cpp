@@ -427,6 +427,60 @@ TEST(Engine, FailedUpdateKeepsTheOldWeights) {
   EXPECT_EQ(y.data, affine(x.data, kW, kB));
 }
 
+// y = (x * -w + b'), where both factors are computed from weights of their own.
+EnginePlan two_computed_plan() {
+  test::PlanBuilder builder;
+  const PlanView x = builder.input("x", {4});
+  const PlanView w = builder.computed("w", {4}, "neg"), b = builder.computed("b", {4}, "neg");
+  const PlanView product = builder.temp({4}), y = builder.output("y", {4});
+  builder.tile("mul", {x, w}, product);
+  builder.tile("add", {product, b}, y);
+  return builder.plan;
+}
+
+WeightView named(const std::string& name, const std::vector<float>& values) {
+  const WeightBytes bytes = test::weight_bytes(values);
+  return {name, DType::kF32, {static_cast<int64_t>(values.size())}, bytes.data, bytes.bytes,
+          bytes.owner};
+}
+
+TEST(Engine, AnUpdateComputesOnlyWhatDependsOnIt) {
+  auto engine = create(two_computed_plan(), {test::weight_bytes(kW), test::weight_bytes(kB)});
+  const auto old = engine->constants();
+  ASSERT_TRUE(engine->update_weights(std::vector<WeightView>{named("b", {9, 8, 7, 6})}).ok());
+  const auto now = engine->constants();
+  EXPECT_EQ(now->constants[0].data, old->constants[0].data);
+  EXPECT_NE(now->constants[1].data, old->constants[1].data);
+  EXPECT_EQ(now->owned_bytes, old->owned_bytes);
+  Tensor x = Tensor::iota({4}), y = Tensor::filled({4}, 0);
+  ASSERT_TRUE(test::context_of(engine)->run({x.view()}, {y.view()}).ok());
+  for (size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(y.data[i], -(static_cast<float>(i) * kW[i]) - (9 - static_cast<float>(i)));
+  }
+  EXPECT_EQ(engine->update_weights(std::vector<WeightView>{named("c", kB)}).code(), "K3113");
+  EXPECT_EQ(engine->constants(), now);
+}
+
+TEST(Engine, EqualConstantsAreHeldOnce) {
+  // Values that no other test uses.
+  const std::vector<float> a = {101, 102, 103, 104}, b = {201, 202, 203, 204};
+  auto first = create(two_computed_plan(), {test::weight_bytes(a), test::weight_bytes(b)});
+  EXPECT_EQ(first->constants()->shared_bytes, 0u);
+  auto second = create(two_computed_plan(), {test::weight_bytes(a), test::weight_bytes(a)});
+  EXPECT_EQ(second->constants()->owned_bytes, 32u);
+  EXPECT_EQ(second->constants()->shared_bytes, 32u);
+  const void* place = first->constants()->constants[0].data;
+  EXPECT_EQ(second->constants()->constants[0].data, place);
+  EXPECT_EQ(second->constants()->constants[1].data, place);
+  // An update of one does not touch the other.
+  ASSERT_TRUE(second->update_weights(std::vector<WeightView>{named("w", b)}).ok());
+  EXPECT_EQ(second->constants()->constants[0].data, first->constants()->constants[1].data);
+  EXPECT_EQ(first->constants()->constants[0].data, place);
+  // It lives as long as one of them.
+  first.reset();
+  EXPECT_EQ(static_cast<const float*>(second->constants()->constants[1].data)[3], -104.0f);
+}
+
 TEST(Engine, OldConstantsLiveWhileSomebodyHoldsThem) {
   auto engine = affine_engine();
   const auto old = engine->constants();
