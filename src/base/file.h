@@ -61,8 +61,9 @@ class AtomicFile {
   // How many bytes were appended.
   uint64_t offset() const { return written_ + buffer_.size(); }
 
-  // Call once, last.
-  Status commit();
+  // Call once, last. Without `durable` nothing is synced: other processes see the whole file or the
+  // old one all the same, but a power failure may leave the new name with other content.
+  Status commit(bool durable = true);
 
  private:
   AtomicFile() = default;

@@ -18,6 +18,9 @@ struct EngineFile {
   std::vector<const Weight*> weights;    // in the order of EnginePlan::weights
 };
 
+// The report without what differs from one build of the same program to the next.
+Result<std::string> timeless_report(const std::string& report);
+
 // Atomic: temporary name, fsync, rename. Equal contents give equal bytes. K30xx.
 Status write_engine_file(const std::string& path, const EngineFile& file);
 

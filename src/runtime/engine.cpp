@@ -36,6 +36,23 @@ Status check_sizes(const std::vector<int64_t>& dims, const std::string& what) {
   return Status::error("K4103", "size of " + what + " is out of range");
 }
 
+// Takes the bytes of the owned constants from what was kept. False when there is nothing.
+bool adopt(ConstantKeeper& keeper, const std::vector<WeightBytes>& weights,
+           const std::vector<size_t>& owned, std::vector<ConstantData>& kept) {
+  std::vector<size_t> sizes;
+  for (size_t slot : owned) sizes.push_back(kept[slot].bytes);
+  const auto found = keeper.find(weights, sizes);
+  if (!found) return false;
+  // Nothing writes constants, so that read-only memory serves.
+  char* at = const_cast<char*>(found->bytes.data());
+  for (size_t slot : owned) {
+    kept[slot].data = at;
+    kept[slot].owner = std::const_pointer_cast<void>(found->owner);
+    at += (kept[slot].bytes + 63) / 64 * 64;
+  }
+  return true;
+}
+
 }  // namespace
 
 Result<std::shared_ptr<Engine>> Engine::create(EnginePlan plan, std::vector<WeightBytes> weights,
@@ -50,7 +67,8 @@ Result<std::shared_ptr<Engine>> Engine::create(EnginePlan plan, std::vector<Weig
     KILN_ASSIGN_OR_RETURN(auto step, StepRegistry::global().create(desc, environment));
     engine->steps_.push_back(std::move(step));
   }
-  KILN_ASSIGN_OR_RETURN(engine->constants_, engine->run_init(weights));
+  KILN_ASSIGN_OR_RETURN(engine->constants_, engine->run_init(weights, options.keeper));
+  engine->options_.keeper = nullptr;
   engine->weights_ = std::move(weights);
   return engine;
 }
@@ -74,7 +92,7 @@ Status Engine::update_weights(std::vector<WeightBytes> weights) {
 }
 
 Result<std::shared_ptr<const ConstantSet>> Engine::run_init(
-    const std::vector<WeightBytes>& weights) {
+    const std::vector<WeightBytes>& weights, ConstantKeeper* keeper) {
   const Plan& init = plan_.init;
   if (weights.size() != plan_.weights.size()) {
     return Status::error("K3106", "wrong number of weights: " + std::to_string(weights.size()) +
@@ -115,17 +133,11 @@ Result<std::shared_ptr<const ConstantSet>> Engine::run_init(
   std::vector<ConstantData> kept(init.slots.size());
   auto set = std::make_shared<ConstantSet>();
   std::vector<void*> bases(init.slots.size(), nullptr);
-  auto own = [&](size_t slot, size_t bytes) -> Status {
-    kept[slot].owner = allocate_block(bytes);
-    if (kept[slot].owner == nullptr) {
-      return Status::error("K4501",
-                           "out of memory for a constant of bytes " + std::to_string(bytes));
-    }
-    kept[slot].data = kept[slot].owner.get();
+  std::vector<size_t> owned;  // slots
+  auto own = [&](size_t slot, size_t bytes) {
     kept[slot].bytes = bytes;
-    bases[slot] = kept[slot].data;
+    owned.push_back(slot);
     set->owned_bytes += bytes;
-    return {};
   };
   for (size_t i = 0; i < init.slots.size(); ++i) {
     const Slot& slot = init.slots[i];
@@ -138,7 +150,7 @@ Result<std::shared_ptr<const ConstantSet>> Engine::run_init(
       bases[i] = const_cast<void*>(weight.data);  // steps never write inputs: checked by verify()
       kept[i] = {bases[i], weight.bytes, {}, std::const_pointer_cast<void>(weight.owner)};
     } else if (slot.kind == SlotKind::kOutput && !slot.packed) {
-      KILN_RETURN_IF_ERROR(own(i, static_cast<size_t>(shape->slot_bytes[i])));
+      own(i, static_cast<size_t>(shape->slot_bytes[i]));
     }
   }
   for (const ShapePlan::RunStep& step : shape->steps) {
@@ -150,14 +162,31 @@ Result<std::shared_ptr<const ConstantSet>> Engine::run_init(
         return Status::error(
             "K3107", "step does not pack: " + init.steps[static_cast<size_t>(step.index)].kind);
       }
-      KILN_RETURN_IF_ERROR(own(slot, bytes));
+      own(slot, bytes);
       kept[slot].format = step.step->packed_format(static_cast<int>(j));
     }
   }
-  const std::shared_ptr<void> block = allocate_block(staged_block_bytes(*shape, threads));
-  if (block == nullptr) return Status::error("K4501", "out of memory for the init plan");
-  ScopedNumThreads scope(threads);
-  KILN_RETURN_IF_ERROR(run_plan_staged(*shape, init, stages, bases, block.get(), threads));
+  if (keeper == nullptr || !adopt(*keeper, weights, owned, kept)) {
+    for (size_t slot : owned) {
+      kept[slot].owner = allocate_block(kept[slot].bytes);
+      if (kept[slot].owner == nullptr) {
+        return Status::error("K4501", "out of memory for a constant of bytes " +
+                                          std::to_string(kept[slot].bytes));
+      }
+      kept[slot].data = bases[slot] = kept[slot].owner.get();
+    }
+    const std::shared_ptr<void> block = allocate_block(staged_block_bytes(*shape, threads));
+    if (block == nullptr) return Status::error("K4501", "out of memory for the init plan");
+    ScopedNumThreads scope(threads);
+    KILN_RETURN_IF_ERROR(run_plan_staged(*shape, init, stages, bases, block.get(), threads));
+    if (keeper != nullptr) {
+      std::vector<std::string_view> constants;
+      for (size_t slot : owned) {
+        constants.emplace_back(static_cast<const char*>(kept[slot].data), kept[slot].bytes);
+      }
+      keeper->keep(constants);
+    }
+  }
   for (int slot : plan_.constants) {
     const auto i = static_cast<size_t>(slot);
     if (kept[i].data == nullptr && kept[i].bytes != 0) {

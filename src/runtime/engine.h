@@ -8,6 +8,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <kiln/program.h>
@@ -26,9 +27,25 @@ struct WeightBytes {
   std::shared_ptr<const void> owner;
 };
 
+// Keeps the computed constants of one program from one process to the next.
+class ConstantKeeper {
+ public:
+  virtual ~ConstantKeeper() = default;
+  struct Found {
+    std::string_view bytes;  // starts at a multiple of 64 bytes
+    std::shared_ptr<const void> owner;
+  };
+  // What keep() got for these weights in some other process: the constants one after another, each
+  // filled up to a multiple of 64 bytes. Nothing: they are computed. Never fails.
+  virtual std::optional<Found> find(const std::vector<WeightBytes>& weights,
+                                    const std::vector<size_t>& sizes) = 0;
+  virtual void keep(const std::vector<std::string_view>& constants) = 0;
+};
+
 struct EngineOptions {
   int threads = 0;  // 0: what parallel_for would use at each run
   Host* host = nullptr;
+  ConstantKeeper* keeper = nullptr;  // asked by Engine::create only
 };
 
 // The results of one run of the init plan.
@@ -72,7 +89,8 @@ class Engine {
 
  private:
   Engine() = default;
-  Result<std::shared_ptr<const ConstantSet>> run_init(const std::vector<WeightBytes>& weights);
+  Result<std::shared_ptr<const ConstantSet>> run_init(const std::vector<WeightBytes>& weights,
+                                                      ConstantKeeper* keeper = nullptr);
   Status check_inputs(const std::vector<TensorView>& inputs, SymbolValues& symbols) const;
   Result<std::vector<TensorSpec>> output_specs(const SymbolValues& symbols) const;
 

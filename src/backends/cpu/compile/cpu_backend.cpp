@@ -4,8 +4,11 @@
 #include <string>
 #include <utility>
 
+#include "backends/cpu/runtime/dnnl_api.h"
+#include "base/build_id.h"
 #include "base/names.h"
 #include "base/options.h"
+#include "base/parallel_for.h"
 #include "ir/op_def.h"
 
 namespace kiln {
@@ -58,6 +61,17 @@ class CpuBackend : public Backend {
   }
 
   std::string target() const override { return device_.target(); }
+  std::string surroundings() const override {
+    const auto& [kind, isa, threads, l1_bytes, l2_bytes] = device_;
+    std::string text = isa + " threads " + std::to_string(threads) + " l1 " +
+                       std::to_string(l1_bytes) + " l2 " + std::to_string(l2_bytes);
+    // Tactics ask how many threads there are now, whatever the program will have.
+    text += " now " + std::to_string(num_threads());
+    const auto library = dnnl_library_info();
+    if (!library.ok()) return text + " no onednn: " + library.status().to_string();
+    return text + " onednn " + library->version + " " + library->isa + " " +
+           file_identity(library->path);
+  }
   const std::vector<std::unique_ptr<KernelProvider>>& providers() override { return providers_; }
   const DeviceSpec& device() const override { return device_; }
 
