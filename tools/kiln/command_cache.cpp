@@ -19,8 +19,8 @@ constexpr const char* kHelp =
     "  --max-size SIZE   for prune: \"500M\", \"20G\", \"0\" for all; otherwise $KILN_CACHE_SIZE\n"
     "                    or 8G\n"
     "  --json            one JSON document on standard output\n"
-    "\nThe exit code of verify is 1 when an entry was damaged. Nothing here can lose work: what is\n"
-    "deleted is compiled again.\n";
+    "\nThe exit code of verify is 1 when an entry was damaged. Nothing here loses work:\n"
+    "what is deleted is compiled again.\n";
 
 std::string kind_of(const CacheFolder::Entry& entry) {
   return entry.name.substr(entry.name.find('.') + 1);
