@@ -7,13 +7,18 @@
 #include "builder/engine_writer.h"
 #include "builder/phases.h"
 #include "builder/program_cache.h"
+#include "runtime/border.h"
 #include "runtime/engine.h"
+#include "runtime/given_weights.h"
 #include "tuning/kernel_provider.h"
 
 namespace kiln {
 
 class CompiledProgram::Impl {
  public:
+  // What a file of the program holds; points into the parts.
+  EngineFile file(const SaveOptions& save_options) const;
+
   BuildOptions options;
   ProgramParts parts;
   ProgramCache cache;
@@ -40,6 +45,7 @@ Result<std::shared_ptr<Program>> CompiledProgram::instantiate(const LoadOptions&
   for (const Weight& weight : parts.weights) {
     weights.push_back({weight.data.data, weight.data.bytes, weight.data.owner});
   }
+  KILN_RETURN_IF_ERROR(place_given_weights(parts.plan, options.weights, weights));
   const std::unique_ptr<ConstantKeeper> keeper = impl_->cache.constants(parts);
   EngineOptions engine_options;
   engine_options.threads = options.threads > 0 ? options.threads : impl_->options.threads;
@@ -58,15 +64,23 @@ Result<std::shared_ptr<Program>> CompiledProgram::instantiate(const LoadOptions&
   return Program::from_engine(std::move(engine), impl_->options.metadata, parts.report);
 }
 
-Status CompiledProgram::save(const std::string& path) {
-  const ProgramParts& parts = impl_->parts;
+EngineFile CompiledProgram::Impl::file(const SaveOptions& save_options) const {
   EngineFile file;
-  file.metadata = impl_->options.metadata;
+  file.metadata = options.metadata;
   file.report = parts.report;
   file.graph = parts.simplified_ir;
   file.plans = {&parts.plan};
   for (const Weight& weight : parts.weights) file.weights.push_back(&weight);
-  return write_engine_file(path, file);
+  file.weight_policy = save_options.weights;
+  return file;
+}
+
+Status CompiledProgram::save(const std::string& path, const SaveOptions& options) {
+  return guarded([&] { return write_engine_file(path, impl_->file(options)); });
+}
+
+Result<std::string> CompiledProgram::serialize(const SaveOptions& options) {
+  return guarded([&] { return serialize_engine_file(impl_->file(options)); });
 }
 
 namespace {
