@@ -61,28 +61,38 @@ Header make_header(const Hash128& key, std::string_view kind, uint64_t bytes, co
 
 Status damaged(const std::string& what) { return Status::error("K3403", "damaged entry: " + what); }
 
-Status check_bytes(std::string_view file, const Hash128& key, std::string_view kind) {
-  if (file.size() < sizeof(Header)) return damaged("shorter than its header");
+// The beginning of a file of `file_bytes` bytes; the hash that its content must have.
+Result<Hash128> check_header(std::string_view begin, uint64_t file_bytes, const Hash128& key,
+                             std::string_view kind) {
+  if (begin.size() < sizeof(Header)) return damaged("shorter than its header");
   Header header;
-  std::memcpy(&header, file.data(), sizeof header);
+  std::memcpy(&header, begin.data(), sizeof header);
   if (std::memcmp(header.magic, kMagic, sizeof kMagic) != 0) return damaged("not an entry");
   if (header.format != kFormat) {
     return Status::error("K3404",
                          "entry has another format version: " + std::to_string(header.format));
   }
   if (header.checksum != checksum_of(header)) return damaged("checksum of the header");
-  const std::string_view content = file.substr(sizeof header);
-  // What the header must be if the content is right, byte by byte.
-  const Header expected =
-      make_header(key, kind, content.size(), Hash128{header.hash_high, header.hash_low});
+  // What the header must be, byte by byte.
+  const Hash128 hash{header.hash_high, header.hash_low};
+  const Header expected = make_header(key, kind, file_bytes - sizeof header, hash);
   if (header.bytes != expected.bytes) return damaged("another size than its header says");
   if (std::memcmp(&header, &expected, sizeof header) != 0) {
     return Status::error("K3404", "entry has another kind or key than its name");
   }
-  if (hash_parts({content}) != Hash128{header.hash_high, header.hash_low}) {
-    return damaged("hash of the content");
-  }
+  return hash;
+}
+
+Status check_bytes(std::string_view file, const Hash128& key, std::string_view kind) {
+  KILN_ASSIGN_OR_RETURN(const Hash128 hash, check_header(file, file.size(), key, kind));
+  if (hash_parts({file.substr(sizeof(Header))}) != hash) return damaged("hash of the content");
   return {};
+}
+
+// Only the order of eviction depends on it.
+void mark_as_used(const std::string& path) {
+  const timespec now[2] = {{0, UTIME_OMIT}, {0, UTIME_NOW}};
+  [[maybe_unused]] const int ignored = ::utimensat(AT_FDCWD, path.c_str(), now, 0);
 }
 
 bool valid_kind(std::string_view kind) {
@@ -105,6 +115,16 @@ int64_t nanoseconds(const timespec& time) {
 }
 
 std::string system_text(int error) { return std::generic_category().message(error); }
+
+Result<MappedFile> open_entry(const std::string& path) {
+  auto opened = MappedFile::open(path);
+  // Another process may have put it there just now.
+  if (!opened.ok() && ::access(path.c_str(), F_OK) == 0) opened = MappedFile::open(path);
+  if (!opened.ok() && ::access(path.c_str(), F_OK) != 0) {
+    return Status::error("K3402", "no entry");
+  }
+  return opened;
+}
 
 std::string environment(const char* name) {
   const char* value = std::getenv(name);
@@ -144,23 +164,34 @@ std::string CacheFolder::path_of(const Hash128& key, std::string_view kind) cons
 
 Result<CacheFolder::Content> CacheFolder::get(const Hash128& key, std::string_view kind) const {
   const std::string path = path_of(key, kind);
-  auto opened = MappedFile::open(path);
-  // Another process may have put it there just now.
-  if (!opened.ok() && ::access(path.c_str(), F_OK) == 0) opened = MappedFile::open(path);
-  if (!opened.ok()) {
-    if (::access(path.c_str(), F_OK) != 0) return Status::error("K3402", "no entry");
-    return std::move(opened).status();
-  }
-  auto file = std::make_shared<const MappedFile>(std::move(opened).value());
+  KILN_ASSIGN_OR_RETURN(MappedFile opened, open_entry(path));
+  auto file = std::make_shared<const MappedFile>(std::move(opened));
   if (Status status = check_bytes(file->text(), key, kind); !status.ok()) {
     // Another process may have replaced it by a good one meanwhile; that one is made again.
     ::unlink(path.c_str());
     return status;
   }
-  // Only the order of eviction depends on it.
-  const timespec now[2] = {{0, UTIME_OMIT}, {0, UTIME_NOW}};
-  [[maybe_unused]] const int ignored = ::utimensat(AT_FDCWD, path.c_str(), now, 0);
+  mark_as_used(path);
   return Content{file->text().substr(kHeaderBytes), file};
+}
+
+Status CacheFolder::read(const Hash128& key, std::string_view kind, char* to,
+                         size_t bytes) const {
+  const std::string path = path_of(key, kind);
+  KILN_ASSIGN_OR_RETURN(const MappedFile file, open_entry(path));
+  const std::string_view text = file.text();
+  auto checked = [&]() -> Status {
+    KILN_ASSIGN_OR_RETURN(const Hash128 hash, check_header(text, text.size(), key, kind));
+    if (text.size() - kHeaderBytes != bytes) return damaged("another size than was asked for");
+    const char* from = text.data() + kHeaderBytes;
+    const Hash128 found = hash_while_filling(
+        to, bytes, [&](size_t at, size_t count) { std::memcpy(to + at, from + at, count); });
+    return found == hash ? Status() : damaged("hash of the content");
+  };
+  const Status status = checked();
+  if (status.ok()) mark_as_used(path);
+  else ::unlink(path.c_str());
+  return status;
 }
 
 Status CacheFolder::put(const Hash128& key, std::string_view kind,

@@ -49,6 +49,10 @@ class CacheFolder {
   // The entry's content, all of it checked. K3402..K3404; a bad entry is deleted.
   Result<Content> get(const Hash128& key, std::string_view kind) const;
 
+  // As get() of an entry of `bytes` bytes, into memory of the caller, by all threads: for contents
+  // that are used for long and had better not lie in pages of a file.
+  Status read(const Hash128& key, std::string_view kind, char* to, size_t bytes) const;
+
   // Stores the parts one after another as the entry's content, then trims the folder. `durable`:
   // waits until the entry would survive a power failure; without it such a failure may leave a
   // damaged entry, which is found out when it is read. K3003, K3401.

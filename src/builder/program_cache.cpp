@@ -104,12 +104,12 @@ class KeptConstants : public ConstantKeeper {
   KeptConstants(const CacheFolder& folder, const Hash128& program, const EnginePlan& plan)
       : folder_(folder), program_(program), plan_(plan) {}
 
-  std::optional<Found> find(const std::vector<WeightBytes>& weights,
-                            const std::vector<size_t>& sizes) override {
+  bool restore(const std::vector<WeightBytes>& weights, const std::vector<size_t>& sizes,
+               void* to) override {
     uint64_t bytes = 0;
     for (size_t size : sizes) bytes += (size + 63) / 64 * 64;
     refusal_ = refuse(bytes);
-    if (!refusal_.empty()) return std::nullopt;
+    if (!refusal_.empty()) return false;
     // Weights that no step reads are constants as they are.
     std::vector<bool> read(weights.size(), false);
     for (const StepDesc& step : plan_.init.steps) {
@@ -124,17 +124,10 @@ class KeptConstants : public ConstantKeeper {
     }
     // Where one weight ends follows from the plan, so that their bytes may run together.
     key_ = Hasher128().add_hash(program_).add_hash(hash_parts(parts)).finish();
-    auto content = folder_.get(key_, kConstants);
-    if (!content.ok()) {
-      why_ = content.status().message();
-      return std::nullopt;
-    }
-    if (content->bytes.size() != bytes) {
-      why_ = "entry has another size than the constants";
-      return std::nullopt;
-    }
-    hit_ = true;
-    return Found{content->bytes, content->owner};
+    const Status status = folder_.read(key_, kConstants, static_cast<char*>(to), bytes);
+    if (!status.ok()) why_ = status.message();
+    hit_ = status.ok();
+    return hit_;
   }
 
   void keep(const std::vector<std::string_view>& constants) override {

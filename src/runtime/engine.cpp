@@ -37,18 +37,22 @@ Status check_sizes(const std::vector<int64_t>& dims, const std::string& what) {
   return Status::error("K4103", "size of " + what + " is out of range");
 }
 
-// Takes the bytes of the owned constants from what was kept. False when there is nothing.
-bool adopt(ConstantKeeper& keeper, const std::vector<WeightBytes>& weights,
-           const std::vector<size_t>& owned, std::vector<ConstantData>& kept) {
+// Gives the owned constants the bytes that were kept. False when there are none.
+bool restore(ConstantKeeper& keeper, const std::vector<WeightBytes>& weights,
+             const std::vector<size_t>& owned, std::vector<ConstantData>& kept) {
   std::vector<size_t> sizes;
-  for (size_t slot : owned) sizes.push_back(kept[slot].bytes);
-  const auto found = keeper.find(weights, sizes);
-  if (!found) return false;
-  // Nothing writes constants, so that read-only memory serves.
-  char* at = const_cast<char*>(found->bytes.data());
+  size_t total = 0;
+  for (size_t slot : owned) {
+    sizes.push_back(kept[slot].bytes);
+    total += (kept[slot].bytes + 63) / 64 * 64;
+  }
+  // One block for all: there are more huge pages in it. Costs nothing until it is written.
+  const std::shared_ptr<void> block = allocate_block(total);
+  if (block == nullptr || !keeper.restore(weights, sizes, block.get())) return false;
+  char* at = static_cast<char*>(block.get());
   for (size_t slot : owned) {
     kept[slot].data = at;
-    kept[slot].owner = std::const_pointer_cast<void>(found->owner);
+    kept[slot].owner = block;
     at += (kept[slot].bytes + 63) / 64 * 64;
   }
   return true;
@@ -175,7 +179,7 @@ Result<std::shared_ptr<const ConstantSet>> Engine::run_init(
       kept[slot].format = step.step->packed_format(static_cast<int>(j));
     }
   }
-  if (keeper == nullptr || !adopt(*keeper, weights, owned, kept)) {
+  if (keeper == nullptr || !restore(*keeper, weights, owned, kept)) {
     for (size_t slot : owned) {
       kept[slot].owner = allocate_block(kept[slot].bytes);
       if (kept[slot].owner == nullptr) {

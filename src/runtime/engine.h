@@ -31,14 +31,10 @@ struct WeightBytes {
 class ConstantKeeper {
  public:
   virtual ~ConstantKeeper() = default;
-  struct Found {
-    std::string_view bytes;  // starts at a multiple of 64 bytes
-    std::shared_ptr<const void> owner;
-  };
-  // What keep() got for these weights in some other process: the constants one after another, each
-  // filled up to a multiple of 64 bytes. Nothing: they are computed. Never fails.
-  virtual std::optional<Found> find(const std::vector<WeightBytes>& weights,
-                                    const std::vector<size_t>& sizes) = 0;
+  // Puts at `to` what keep() got for these weights in some process: the constants in a row,
+  // each filled up to a multiple of 64 bytes. False: there is nothing, compute them. Never fails.
+  virtual bool restore(const std::vector<WeightBytes>& weights, const std::vector<size_t>& sizes,
+                       void* to) = 0;
   virtual void keep(const std::vector<std::string_view>& constants) = 0;
 };
 

@@ -90,7 +90,12 @@ TEST_F(CacheFolderTest, EveryDamageIsFound) {
   const std::string whole = read_file(path).value();
   auto outcome = [&](const std::string& bytes) {
     write_raw(path, bytes);
-    return read(folder, key_of(0));
+    std::string copy(content.size(), 'x');
+    const Status status = folder.read(key_of(0), kKind, copy.data(), copy.size());
+    write_raw(path, bytes);
+    const std::string result = read(folder, key_of(0));
+    EXPECT_EQ(status.ok() ? copy : status.code(), result);
+    return result;
   };
   ASSERT_EQ(outcome(whole), content);
   for (size_t size = 0; size < whole.size(); size += size < 256 ? 1 : 1024) {
@@ -278,6 +283,11 @@ TEST(HashParts, DependsOnBytesAlone) {
     ScopedNumThreads one(1);
     EXPECT_EQ(whole, hash_parts({all}));
   }
+  std::string copy(bytes.size(), 'x');
+  EXPECT_EQ(whole, hash_while_filling(copy.data(), copy.size(), [&](size_t at, size_t size) {
+              bytes.copy(copy.data() + at, size, at);
+            }));
+  EXPECT_EQ(copy, bytes);
   EXPECT_NE(whole, hash_parts({all.substr(1)}));
   std::string changed = bytes;
   changed[4 << 20] ^= 1;

@@ -1,7 +1,10 @@
 #include "backends/cpu/compile/cpu_backend.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "backends/cpu/runtime/dnnl_api.h"
@@ -69,8 +72,19 @@ class CpuBackend : public Backend {
     text += " now " + std::to_string(num_threads());
     const auto library = dnnl_library_info();
     if (!library.ok()) return text + " no onednn: " + library.status().to_string();
-    return text + " onednn " + library->version + " " + library->isa + " " +
-           file_identity(library->path);
+    text += " onednn " + library->version + " " + library->isa + " " +
+            file_identity(library->path);
+    // oneDNN takes settings from variables of its own, such as the precision of its arithmetic.
+    std::vector<std::string> settings;
+    for (char** variable = environ; variable != nullptr && *variable != nullptr; ++variable) {
+      const std::string_view setting = *variable;
+      if (setting.starts_with("ONEDNN_") || setting.starts_with("DNNL_")) {
+        settings.emplace_back(setting);
+      }
+    }
+    std::sort(settings.begin(), settings.end());
+    for (const std::string& setting : settings) text += " " + setting;
+    return text;
   }
   const std::vector<std::unique_ptr<KernelProvider>>& providers() override { return providers_; }
   const DeviceSpec& device() const override { return device_; }
