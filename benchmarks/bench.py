@@ -55,10 +55,10 @@ def make_contestant(name: str, model: torch.nn.Module, inputs: zoo.Inputs) -> Ca
   elif name == "kiln":
     import kiln
 
-    compiled = kiln.compile(model, inputs=list(inputs.args) or dict(inputs.kwargs))
+    compiled = kiln.compile(model, inputs=list(inputs.args) or dict(inputs.kwargs), cache=False)
   elif name == "kiln_jit":
     torch._dynamo.reset()
-    compiled = torch.compile(model, backend="kiln")
+    compiled = torch.compile(model, backend="kiln", options={"cache": False})
   else:
     raise ValueError(f"unknown contestant {name!r}, there are {', '.join(CONTESTANTS)}")
   args, kwargs = inputs.args, inputs.kwargs
@@ -176,7 +176,7 @@ def build_in_this_process(label: str, batch: int, seq: int) -> dict:
     clear.write("5")  # resets the peak
   before = _status_kib("VmRSS")
   start = time.perf_counter()
-  program = kiln.compile(model, inputs=list(inputs.args) or dict(inputs.kwargs))
+  program = kiln.compile(model, inputs=list(inputs.args) or dict(inputs.kwargs), cache=False)
   total = time.perf_counter() - start
   peak = _status_kib("VmHWM")
   phases = dict(program.report.build_seconds)
@@ -225,7 +225,7 @@ def call_cost(options: argparse.Namespace) -> dict:
 
   model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU()).eval()
   x = torch.randn(1, 8)
-  program = kiln.compile(model, inputs=[x])
+  program = kiln.compile(model, inputs=[x], cache=False)
   count = options.calls
 
   def per_call(function: Callable[[], Any]) -> float:

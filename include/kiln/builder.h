@@ -1,8 +1,10 @@
 // Compiling captured programs. Links libkiln (which links libkiln_runtime).
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <kiln/capture.h>
@@ -18,7 +20,17 @@ struct BuildOptions {
   std::string target;         // "" or "cpu": this machine
   std::string metadata;       // JSON object kept with the program: input and output trees, options
   std::string name;           // for dumps and messages
+  // Folder of compiled programs that compile() looks into first and adds to (docs/cache.md); empty:
+  // none. Nothing that is wrong with it fails a compilation; the report says what it did.
+  std::string cache_dir;
+  uint64_t cache_bytes = 0;   // the folder is kept below this size; 0: no limit
 };
+
+// Where Kiln's front doors keep compiled programs: $KILN_CACHE_DIR, $XDG_CACHE_HOME/kiln or
+// ~/.cache/kiln; empty when none of these is set.
+std::string default_cache_dir();
+// $KILN_CACHE_SIZE ("500M", "20G", "0" for no limit), else 8 GiB. K1009 when it is no size.
+Result<uint64_t> default_cache_bytes();
 
 enum class WeightPolicy : uint8_t {
   kEmbed,    // the file holds the weights
@@ -59,7 +71,8 @@ class CompiledProgram {
   std::unique_ptr<Impl> impl_;
 };
 
-// Compiles what was captured. K1xxx from the capture, K2xxx from the compiler.
+// Compiles what was captured, or finds it compiled in options.cache_dir. K1xxx from the capture,
+// K2xxx from the compiler.
 Result<std::unique_ptr<CompiledProgram>> compile(CaptureBuilder& capture,
                                                  const BuildOptions& options);
 

@@ -118,6 +118,10 @@ class CaptureBuilder {
   // Ops (full or base names) and module paths that must stay in PyTorch. Call before any call().
   void keep_in_torch(std::vector<std::string> ops, std::vector<std::string> module_prefixes);
 
+  // Hash of all that was handed over so far, in order, but the bytes of weights: two captures with
+  // one hash are imported alike, up to the values of their weights. 32 hexadecimal digits.
+  std::string content_hash() const;
+
   // Finishes the import. The builder is empty afterwards.
   Result<std::unique_ptr<Module>> finish();
 

@@ -72,7 +72,7 @@ def build_program(cap: Any, captured: CapturedProgram, options: Options,
   """Builds what was captured. `seconds` are the times before, for the report."""
   compiled = _native.compile(
     cap, threads=options.threads, strict=options.strict, min_block_size=options.min_block_size,
-    target=options.target, metadata=describe_program(captured), name=name)
+    target=options.target, metadata=describe_program(captured), name=name, cache=options.cache)
   start = time.perf_counter()
   native = compiled.instantiate(options.threads, captured.weights)
   pack = time.perf_counter() - start
@@ -120,7 +120,7 @@ def lower_for_torch_compile(options: Options, build: Callable[[Any], CapturedPro
   imported = time.perf_counter() - start
   compiled = _native.compile(cap, threads=options.threads, strict=options.strict,
                              min_block_size=options.min_block_size, target=options.target,
-                             name="torch_compile")
+                             name="torch_compile", cache=options.cache)
   native = compiled.instantiate(options.threads)
   report = Report.from_json(compiled.report_json())
   report.update(build_seconds={"import": imported}, memory=_memory(native),

@@ -16,6 +16,7 @@ class Report:
   kernels: list of {kernel, computes, module_path, location, refusals}
   memory: bytes {weight_bytes, packed_bytes, shared_bytes}
   build_seconds: by phase, "capture" apart
+  cache: {program, why, key, folder, constants, constants_why}: "hit", "miss", ... and the reason
   notes: what could not be honoured and what else the user should know
   """
 
@@ -84,6 +85,7 @@ class Report:
       if "capture" in seconds:
         text += f"; capture {seconds['capture']:.2f} s"
       lines.append(text)
+    lines += _cache_lines(data.get("cache", {}))
     lines += [f"note: {note}" for note in data.get("notes", [])]
     return lines
 
@@ -98,6 +100,16 @@ class Report:
 
   def __repr__(self) -> str:
     return f"<kiln.Report: {self.ops_native} of {self.ops_total} calls in Kiln>"
+
+
+def _cache_lines(cache: dict[str, str]) -> list[str]:
+  """The program's outcome with its reason, and that of its constants where there is one."""
+  if not cache or (cache["program"] == "off" and not cache["why"]):
+    return []
+  parts = [(cache["program"], cache["why"])]
+  if "constants" in cache:
+    parts.append((f"constants {cache['constants']}", cache["constants_why"]))
+  return ["cache: " + ", ".join(f"{what} ({why})" if why else what for what, why in parts)]
 
 
 def _mib(size: int) -> str:

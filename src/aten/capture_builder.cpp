@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 
+#include "aten/capture_hash.h"
 #include "aten/functionalizer.h"
 #include "aten/import_rule.h"
 #include "aten/memory_sharing.h"
@@ -533,6 +534,7 @@ class CaptureBuilder::Impl {
     Value* constant;
   };
 
+  CaptureHash hash_;
   std::unique_ptr<Module> module_;
   Functionalizer functional_;
   std::vector<HandleInfo> handles_;
@@ -553,6 +555,7 @@ CaptureBuilder::CaptureBuilder() : impl_(std::make_unique<Impl>()) {}
 CaptureBuilder::~CaptureBuilder() = default;
 
 Status CaptureBuilder::symbol(std::string_view name, int64_t min, int64_t max) {
+  impl_->hash_.symbol(name, min, max);
   if (min > max)
     return Status::error("K1126", "range of a size symbol is empty: " + std::string(name));
   impl_->module_->symbols[std::string(name)] = {min, max};
@@ -561,6 +564,7 @@ Status CaptureBuilder::symbol(std::string_view name, int64_t min, int64_t max) {
 
 Result<CaptureBuilder::Handle> CaptureBuilder::input(std::string_view name,
                                                      const CaptureMeta& meta) {
+  impl_->hash_.input(name, meta);
   KILN_ASSIGN_OR_RETURN(Type type, impl_->type_of(meta));
   KILN_ASSIGN_OR_RETURN(std::vector<int> order, impl_->order_of(meta));
   KILN_ASSIGN_OR_RETURN(Shape strides, Impl::strides_of(meta));
@@ -581,7 +585,8 @@ Result<CaptureBuilder::Handle> CaptureBuilder::input(std::string_view name,
 
 Result<CaptureBuilder::Handle> CaptureBuilder::scalar_input(std::string_view name,
                                                             const CaptureMeta& meta,
-                                                            std::string_view) {
+                                                            std::string_view expr) {
+  impl_->hash_.scalar_input(name, meta, expr);
   KILN_ASSIGN_OR_RETURN(Type type, impl_->type_of(meta));
   Value* value = impl_->module_->main.add_input(std::move(type), std::string(name));
   impl_->module_->inputs.push_back({std::string(name), InputSpec::Kind::kUser, {}});
@@ -592,6 +597,7 @@ Result<CaptureBuilder::Handle> CaptureBuilder::scalar_input(std::string_view nam
 Result<CaptureBuilder::Handle> CaptureBuilder::weight(std::string_view name,
                                                       const CaptureWeight& weight,
                                                       std::string_view kind) {
+  impl_->hash_.weight(name, weight, kind);
   if (!weight.strides.empty() && weight.strides.size() != weight.shape.size()) {
     return Status::error("K1129", "capture gives another number of strides than dims");
   }
@@ -625,6 +631,7 @@ Result<CaptureBuilder::Handle> CaptureBuilder::weight(std::string_view name,
 Result<std::vector<CaptureBuilder::Handle>> CaptureBuilder::call(
     std::string_view name, std::string_view overload, const std::vector<CaptureArg>& args,
     const std::vector<CaptureMeta>& results, const CaptureOrigin& origin, std::string_view schema) {
+  impl_->hash_.call(name, overload, args, results, origin, schema);
   auto handles = impl_->call(name, overload, args, results, origin, schema);
   if (!handles.ok()) {
     return std::move(handles).status().at(std::string(name) + " in " + origin.module_path + " " +
@@ -638,12 +645,14 @@ Result<std::vector<CaptureBuilder::Handle>> CaptureBuilder::call(
 }
 
 Status CaptureBuilder::output(Handle value, std::string_view name) {
+  impl_->hash_.output(value, name);
   KILN_RETURN_IF_ERROR(impl_->read(value).status());
   impl_->outputs_.push_back({value, std::string(name)});
   return {};
 }
 
 Status CaptureBuilder::mutates_input(std::string_view target, Handle value) {
+  impl_->hash_.mutates_input(target, value);
   for (size_t i = 0; i < impl_->module_->inputs.size(); ++i) {
     if (impl_->module_->inputs[i].name != target) continue;
     const int tensor = impl_->input_tensors_[i];
@@ -655,6 +664,7 @@ Status CaptureBuilder::mutates_input(std::string_view target, Handle value) {
 }
 
 Status CaptureBuilder::mutates_buffer(std::string_view target, Handle value) {
+  impl_->hash_.mutates_buffer(target, value);
   for (auto& weight : impl_->weight_tensors_) {
     if (weight.name != target) continue;
     KILN_ASSIGN_OR_RETURN(Value * contents, impl_->read(value));
@@ -670,9 +680,12 @@ const std::vector<CaptureBuilder::CallRecord>& CaptureBuilder::records() const {
 
 void CaptureBuilder::keep_in_torch(std::vector<std::string> ops,
                                    std::vector<std::string> module_prefixes) {
+  impl_->hash_.keep_in_torch(ops, module_prefixes);
   impl_->torch_ops_ = std::move(ops);
   impl_->torch_modules_ = std::move(module_prefixes);
 }
+
+std::string CaptureBuilder::content_hash() const { return impl_->hash_.finish().hex(); }
 
 Result<std::unique_ptr<Module>> CaptureBuilder::finish() {
   Module& module = *impl_->module_;

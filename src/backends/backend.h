@@ -15,6 +15,9 @@ namespace kiln {
 class Backend : public BackendSupport, public FusionAdvisor {
  public:
   virtual std::string target() const = 0;  // "cpu:avx512"
+  // Everything but the target and Kiln itself that plans for this machine depend on: libraries with
+  // their versions, sizes, switches. Part of the keys of cached programs.
+  virtual std::string surroundings() const = 0;
   // Best first. The builder asks each in turn and takes the first tactic unless a tuner decides
   // otherwise.
   virtual const std::vector<std::unique_ptr<KernelProvider>>& providers() = 0;

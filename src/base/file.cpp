@@ -264,14 +264,15 @@ Status AtomicFile::write_at(uint64_t offset, const void* data, size_t size) {
   return {};
 }
 
-Status AtomicFile::commit() {
+Status AtomicFile::commit(bool durable) {
   KILN_RETURN_IF_ERROR(flush());
-  if (::fsync(fd_) != 0) return fail("cannot sync file");
+  if (durable && ::fsync(fd_) != 0) return fail("cannot sync file");
   // Some network file systems report a failed write only here.
   if (::close(std::exchange(fd_, -1)) != 0) return fail("cannot close file");
   if (::rename(temporary_.c_str(), target_.c_str()) != 0) return fail("cannot replace file");
   temporary_.clear();
   failed_ = true;  // nothing may be written any more
+  if (!durable) return {};
   // The content is in place; a folder that cannot be synced (no read permission, some network file
   // systems) only delays when the new name becomes durable.
   ScopedFd folder(open_retrying(folder_of(target_).c_str(), O_RDONLY | O_DIRECTORY));

@@ -85,8 +85,9 @@ class AtomicFile : public ByteSink {
   Status write_at(uint64_t offset, const void* data, size_t size);
   uint64_t offset() const override { return written_ + buffer_.size(); }
 
-  // Call once, last.
-  Status commit();
+  // Call once, last. Without `durable` nothing is synced: other processes see the whole file or the
+  // old one all the same, but a power failure may leave the new name with other content.
+  Status commit(bool durable = true);
 
  private:
   AtomicFile() = default;

@@ -96,6 +96,15 @@ Result<DebugOptions> parse_debug_options(std::string_view text) {
 
 const DebugOptions& debug_options() { return environment().options; }
 
+std::string debug_options_text() {
+  std::string text;
+#define KILN_DEBUG_OPTION_TEXT(type, name, value, help) \
+  text += #name "=" + show(debug_options().name) + "\n";
+  KILN_DEBUG_OPTIONS(KILN_DEBUG_OPTION_TEXT)
+#undef KILN_DEBUG_OPTION_TEXT
+  return text;
+}
+
 void set_debug_options(DebugOptions options) { environment().options = std::move(options); }
 
 Status check_environment() { return environment().status; }

@@ -23,6 +23,7 @@ namespace kiln {
   ROW(std::string, disable_providers, "", "kernel providers to leave out, separated by +")         \
   ROW(std::string, cpu_target, "", "run as if the CPU had only this: sse4, avx2, avx512")          \
   ROW(std::string, onednn_library, "", "path of libdnnl.so, instead of searching for it")          \
+  ROW(bool, cache, true, "keep compiled programs on disk and use those that are there")          \
   ROW(bool, poison_arena, false, "fill arena memory with NaN before every run; finds stale reads")
 
 struct DebugOptions {
@@ -37,6 +38,8 @@ Result<DebugOptions> parse_debug_options(std::string_view text);
 
 // The switches in force: from KILN_OPTIONS, read when first asked for.
 const DebugOptions& debug_options();
+// Their names and values as one text, for keys of what depends on them.
+std::string debug_options_text();
 // Replaces them; for tools with flags of their own and for tests, before other threads run.
 void set_debug_options(DebugOptions options);
 

@@ -1,10 +1,12 @@
-#include <algorithm>
+#include <chrono>
 
 #include <kiln/builder.h>
 
 #include "backends/backend.h"
+#include "builder/backends.h"
 #include "builder/engine_writer.h"
 #include "builder/phases.h"
+#include "builder/program_cache.h"
 #include "runtime/border.h"
 #include "runtime/engine.h"
 #include "runtime/given_weights.h"
@@ -14,34 +16,35 @@ namespace kiln {
 
 class CompiledProgram::Impl {
  public:
-  // What a file of the program holds; points into the build.
-  EngineFile file(const SaveOptions& options) const;
+  // What a file of the program holds; points into the parts.
+  EngineFile file(const SaveOptions& save_options) const;
   std::vector<WeightBytes> weights() const;
 
-  Build build;
-  std::string report;
+  BuildOptions options;
+  ProgramParts parts;
+  ProgramCache cache;
 };
 
 CompiledProgram::CompiledProgram(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 CompiledProgram::~CompiledProgram() = default;
 
-const std::string& CompiledProgram::report_json() const { return impl_->report; }
+const std::string& CompiledProgram::report_json() const { return impl_->parts.report; }
 
 const std::string& CompiledProgram::ir(std::string_view stage) const {
-  return stage == "lowered" ? impl_->build.lowered_ir : impl_->build.simplified_ir;
+  return stage == "lowered" ? impl_->parts.lowered_ir : impl_->parts.simplified_ir;
 }
 
 std::vector<std::string> CompiledProgram::weight_names() const {
   std::vector<std::string> names;
-  for (const Weight& weight : impl_->build.module->weights) names.push_back(weight.name);
+  for (const Weight& weight : impl_->parts.weights) names.push_back(weight.name);
   return names;
 }
 
 Status CompiledProgram::update_weights(const std::vector<WeightView>& weights) {
   return guarded([&]() -> Status {
     std::vector<WeightBytes> placed = impl_->weights();
-    KILN_RETURN_IF_ERROR(place_given_weights(impl_->build.plan, weights, placed));
-    std::vector<Weight>& own = impl_->build.module->weights;
+    KILN_RETURN_IF_ERROR(place_given_weights(impl_->parts.plan, weights, placed));
+    std::vector<Weight>& own = impl_->parts.weights;
     for (size_t i = 0; i < own.size(); ++i) {
       own[i].data = {placed[i].data, placed[i].bytes, placed[i].owner};
     }
@@ -50,32 +53,43 @@ Status CompiledProgram::update_weights(const std::vector<WeightView>& weights) {
 }
 
 Result<std::shared_ptr<Program>> CompiledProgram::instantiate(const LoadOptions& options) {
+  ProgramParts& parts = impl_->parts;
   std::vector<WeightBytes> weights = impl_->weights();
-  KILN_RETURN_IF_ERROR(place_given_weights(impl_->build.plan, options.weights, weights));
+  KILN_RETURN_IF_ERROR(place_given_weights(parts.plan, options.weights, weights));
+  const std::unique_ptr<ConstantKeeper> keeper = impl_->cache.constants(parts);
   EngineOptions engine_options;
-  engine_options.threads = options.threads > 0 ? options.threads : impl_->build.options.threads;
+  engine_options.threads = options.threads > 0 ? options.threads : impl_->options.threads;
   engine_options.host = options.host;
+  engine_options.keeper = keeper.get();
   KILN_ASSIGN_OR_RETURN(auto engine,
-                        Engine::create(impl_->build.plan, std::move(weights), engine_options));
-  return Program::from_engine(std::move(engine), impl_->build.options.metadata, impl_->report);
+                        Engine::create(parts.plan, std::move(weights), engine_options));
+  if (keeper != nullptr) {
+    KILN_ASSIGN_OR_RETURN(Json report, parse_json(parts.report));
+    Json note = impl_->cache.report();
+    const Json of_constants = report_of(*keeper);
+    for (const JsonMember& member : of_constants.as_object()) note.set(member.key, member.value);
+    report.set("cache", std::move(note));
+    parts.report = report.dump();
+  }
+  return Program::from_engine(std::move(engine), impl_->options.metadata, parts.report);
 }
 
 std::vector<WeightBytes> CompiledProgram::Impl::weights() const {
   std::vector<WeightBytes> weights;
-  for (const Weight& weight : build.module->weights) {
+  for (const Weight& weight : parts.weights) {
     weights.push_back({weight.data.data, weight.data.bytes, weight.data.owner});
   }
   return weights;
 }
 
-EngineFile CompiledProgram::Impl::file(const SaveOptions& options) const {
+EngineFile CompiledProgram::Impl::file(const SaveOptions& save_options) const {
   EngineFile file;
-  file.metadata = build.options.metadata;
-  file.report = report;
-  file.graph = build.simplified_ir;
-  file.plans = {&build.plan};
-  for (const Weight& weight : build.module->weights) file.weights.push_back(&weight);
-  file.weight_policy = options.weights;
+  file.metadata = options.metadata;
+  file.report = parts.report;
+  file.graph = parts.simplified_ir;
+  file.plans = {&parts.plan};
+  for (const Weight& weight : parts.weights) file.weights.push_back(&weight);
+  file.weight_policy = save_options.weights;
   return file;
 }
 
@@ -89,32 +103,87 @@ Result<std::string> CompiledProgram::serialize(const SaveOptions& options) {
 
 namespace {
 
-Result<std::unique_ptr<CompiledProgram::Impl>> run(CaptureBuilder& capture,
-                                                   const BuildOptions& options,
-                                                   bool coverage_only) {
-  auto impl = std::make_unique<CompiledProgram::Impl>();
-  impl->build.options = options;
-  KILN_ASSIGN_OR_RETURN(impl->build.module, capture.finish());
-  impl->build.records = capture.records();
-  KILN_RETURN_IF_ERROR(verify(*impl->build.module));
-  KILN_RETURN_IF_ERROR(run_phases(impl->build, coverage_only));
-  impl->report = make_report(impl->build).dump();
-  return impl;
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+// The phases with the bytes of the weights out of their reach, so that no plan can depend on them.
+Status run_without_bytes(Build& build, bool coverage_only) {
+  struct Bytes {
+    const void* data;
+    std::shared_ptr<const void> owner;
+  };
+  for (Weight& weight : build.module->weights) {
+    auto bytes = std::make_shared<const Bytes>(Bytes{weight.data.data, weight.data.owner});
+    weight.data.data = nullptr;
+    weight.data.owner = std::move(bytes);
+  }
+  const Status status = run_phases(build, coverage_only);
+  for (Weight& weight : build.module->weights) {
+    const Bytes bytes = *static_cast<const Bytes*>(weight.data.owner.get());
+    weight.data.data = bytes.data;
+    weight.data.owner = bytes.owner;
+  }
+  return status;
 }
 
 }  // namespace
 
 Result<std::unique_ptr<CompiledProgram>> compile(CaptureBuilder& capture,
                                                  const BuildOptions& options) {
-  KILN_ASSIGN_OR_RETURN(auto impl, run(capture, options, false));
-  // Nodes are gone from here on: what runs is the plan.
-  impl->build.tactics.clear();
+  const auto begin = Clock::now();
+  auto impl = std::make_unique<CompiledProgram::Impl>();
+  impl->options = options;
+  Build build;
+  build.options = options;
+  KILN_ASSIGN_OR_RETURN(build.backend, make_backend(options));
+  impl->cache = ProgramCache::open(capture, options, *build.backend);
+  KILN_ASSIGN_OR_RETURN(build.module, capture.finish());
+  if (auto found = impl->cache.find(*build.module)) {
+    impl->parts = std::move(*found);
+    KILN_ASSIGN_OR_RETURN(Json report, parse_json(impl->parts.report));
+    Json seconds = Json::object();
+    seconds.set("cache", seconds_since(begin));
+    report.set("build_seconds", std::move(seconds));
+    report.set("cache", impl->cache.report());
+    impl->parts.report = report.dump();
+    return std::make_unique<CompiledProgram>(std::move(impl));
+  }
+  double cache_seconds = seconds_since(begin);
+  build.records = capture.records();
+  KILN_RETURN_IF_ERROR(verify(*build.module));
+  KILN_RETURN_IF_ERROR(run_without_bytes(build, false));
+  ProgramParts& parts = impl->parts;
+  Json report = make_report(build);
+  parts.plan = std::move(build.plan);
+  parts.weights = std::move(build.module->weights);
+  parts.simplified_ir = std::move(build.simplified_ir);
+  parts.lowered_ir = std::move(build.lowered_ir);
+  parts.report = report.dump();
+  const auto stored = Clock::now();
+  impl->cache.store(parts);
+  cache_seconds += seconds_since(stored);
+  report.set("cache", impl->cache.report());
+  if (impl->cache.usable()) {
+    Json seconds = *report.find("build_seconds");
+    seconds.set("cache", cache_seconds);
+    report.set("build_seconds", std::move(seconds));
+  }
+  parts.report = report.dump();
   return std::make_unique<CompiledProgram>(std::move(impl));
 }
 
 Result<std::string> explain(CaptureBuilder& capture, const BuildOptions& options) {
-  KILN_ASSIGN_OR_RETURN(auto impl, run(capture, options, true));
-  return impl->report;
+  Build build;
+  build.options = options;
+  KILN_ASSIGN_OR_RETURN(build.backend, make_backend(options));
+  KILN_ASSIGN_OR_RETURN(build.module, capture.finish());
+  build.records = capture.records();
+  KILN_RETURN_IF_ERROR(verify(*build.module));
+  KILN_RETURN_IF_ERROR(run_without_bytes(build, true));
+  return make_report(build).dump();
 }
 
 }  // namespace kiln

@@ -14,17 +14,6 @@ uint64_t aligned(uint64_t offset) {
   return (offset + kArchiveAlignment - 1) / kArchiveAlignment * kArchiveAlignment;
 }
 
-// Times differ from build to build; everything else in the report is the same.
-Result<std::string> timeless_report(const std::string& report) {
-  KILN_ASSIGN_OR_RETURN(const Json json, parse_json(report));
-  Json kept = Json::object();
-  if (!json.is_object()) return std::string("{}");
-  for (const JsonMember& member : json.as_object()) {
-    if (member.key != "build_seconds" && member.key != "passes") kept.set(member.key, member.value);
-  }
-  return kept.dump_pretty();
-}
-
 std::string plan_entry_name(const std::string& target) {
   std::string name = "plans/" + target + ".json";
   for (char& c : name) {
@@ -138,6 +127,18 @@ Status write_parts(const Parts& parts, const EngineFile& file, ByteSink& sink) {
 }
 
 }  // namespace
+
+// Times, and whether there was a cache; everything else in the report is the same.
+Result<std::string> timeless_report(const std::string& report) {
+  KILN_ASSIGN_OR_RETURN(const Json json, parse_json(report));
+  Json kept = Json::object();
+  if (!json.is_object()) return std::string("{}");
+  for (const JsonMember& member : json.as_object()) {
+    if (member.key == "build_seconds" || member.key == "passes" || member.key == "cache") continue;
+    kept.set(member.key, member.value);
+  }
+  return kept.dump_pretty();
+}
 
 Status write_engine_file(const std::string& path, const EngineFile& file) {
   KILN_ASSIGN_OR_RETURN(const Parts parts, make_parts(file));

@@ -22,6 +22,9 @@ struct EngineFile {
   WeightPolicy weight_policy = WeightPolicy::kEmbed;
 };
 
+// The report without what differs from one build of the same program to the next.
+Result<std::string> timeless_report(const std::string& report);
+
 // Equal contents give equal bytes. Atomic: temporary name, fsync, rename. K30xx.
 Status write_engine_file(const std::string& path, const EngineFile& file);
 // The same bytes into a sink.

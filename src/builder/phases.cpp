@@ -169,7 +169,6 @@ Status run_lowering_phases(Build& build) {
 }
 
 Status run_phases(Build& build, bool coverage_only) {
-  KILN_ASSIGN_OR_RETURN(build.backend, make_backend(build.options));
   BackendSupport* support = build.backend.get();
   BuildWishes wishes;
   wishes.min_block_size = build.options.min_block_size;

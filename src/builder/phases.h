@@ -46,7 +46,9 @@ struct Build {
 // Runs of native work between calls to PyTorch: in the plan once there is one, else in the graph.
 int count_segments(Build& build);
 
-// Runs phases 1 to 4 (coverage is known) or all eight.
+// Runs phases 1 to 4 (coverage is known) or all eight, for build.backend, which must be set. They
+// see the names and types of weights, never their bytes: plans are kept for other values (see
+// program_cache.h).
 Status run_phases(Build& build, bool coverage_only);
 
 // Phases 5 to 8 alone, on build.module as it is, for build.backend, which must be set. For tests of

@@ -1,7 +1,7 @@
 #include "runtime/constants.h"
 
 #include <algorithm>
-#include <cstring>
+#include <string_view>
 
 #include "base/parallel_for.h"
 #include "runtime/constant_pool.h"
@@ -31,6 +31,8 @@ Status check_weights(const EnginePlan& plan, const std::vector<WeightBytes>& wei
   return {};
 }
 
+size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
 // What one run of an init plan computes and keeps.
 class InitRun {
  public:
@@ -44,8 +46,12 @@ class InitRun {
   void find_reusable();
   std::vector<bool> wanted_steps() const;
   Status place_weights(const ShapePlan& shape);
-  Status allocate(const ShapePlan& shape, const std::vector<bool>& wanted);
+  Status size_results(const ShapePlan& shape, const std::vector<bool>& wanted);
+  bool restore(ConstantKeeper& keeper);
+  void keep(ConstantKeeper& keeper) const;
+  Status allocate();
   Status allocate_together(const std::vector<size_t>& slots);
+  void place(const std::vector<size_t>& slots, const std::shared_ptr<void>& block);
   void share(ConstantSet& set);
 
   const EnginePlan& plan_;
@@ -55,7 +61,7 @@ class InitRun {
   std::vector<ConstantData> kept_;  // per slot
   std::vector<void*> bases_;        // per slot
   std::vector<bool> reused_;        // per slot: taken over from the old constants
-  std::vector<size_t> fresh_;       // slots that got memory
+  std::vector<size_t> fresh_;       // slots that need memory
 };
 
 // Slots of constants that no changed weight reaches.
@@ -117,9 +123,9 @@ Status InitRun::place_weights(const ShapePlan& shape) {
   return {};
 }
 
-// Memory for every result that is kept and not taken over: plain ones by their size, packed ones by
+// Sizes of the results that are kept and not taken over: plain ones by their slot, packed ones by
 // what the packing step says.
-Status InitRun::allocate(const ShapePlan& shape, const std::vector<bool>& wanted) {
+Status InitRun::size_results(const ShapePlan& shape, const std::vector<bool>& wanted) {
   for (size_t i = 0; i < init_.slots.size(); ++i) {
     const Slot& slot = init_.slots[i];
     if (slot.kind != SlotKind::kOutput || slot.packed || reused_[i]) continue;
@@ -140,6 +146,33 @@ Status InitRun::allocate(const ShapePlan& shape, const std::vector<bool>& wanted
       fresh_.push_back(slot);
     }
   }
+  return {};
+}
+
+// Gives the results the bytes that were kept. False when there are none.
+bool InitRun::restore(ConstantKeeper& keeper) {
+  std::vector<size_t> sizes;
+  size_t total = 0;
+  for (size_t slot : fresh_) {
+    sizes.push_back(kept_[slot].bytes);
+    total += aligned(kept_[slot].bytes);
+  }
+  // One block for all: there are more huge pages in it. Costs nothing until it is written.
+  const std::shared_ptr<void> block = allocate_block(total);
+  if (block == nullptr || !keeper.restore(weights_, sizes, block.get())) return false;
+  place(fresh_, block);
+  return true;
+}
+
+void InitRun::keep(ConstantKeeper& keeper) const {
+  std::vector<std::string_view> constants;
+  for (size_t slot : fresh_) {
+    constants.emplace_back(static_cast<const char*>(kept_[slot].data), kept_[slot].bytes);
+  }
+  keeper.keep(constants);
+}
+
+Status InitRun::allocate() {
   // Small ones lie together: filling a fresh page costs several times what copying to it does, and
   // only large blocks get huge pages.
   constexpr size_t kTogether = size_t{32} << 20, kLarge = kTogether / 4;
@@ -163,20 +196,24 @@ Status InitRun::allocate(const ShapePlan& shape, const std::vector<bool>& wanted
 
 // One block for all of them.
 Status InitRun::allocate_together(const std::vector<size_t>& slots) {
-  auto aligned = [](size_t bytes) { return (bytes + 63) / 64 * 64; };
   size_t total = 0;
   for (size_t slot : slots) total += aligned(kept_[slot].bytes);
   const std::shared_ptr<void> block = allocate_block(total);
   if (block == nullptr) {
     return Status::error("K4501", "out of memory for constants of bytes " + std::to_string(total));
   }
+  place(slots, block);
+  return {};
+}
+
+// In a row, each filled up to a multiple of 64 bytes.
+void InitRun::place(const std::vector<size_t>& slots, const std::shared_ptr<void>& block) {
   size_t at = 0;
   for (size_t slot : slots) {
     kept_[slot].data = bases_[slot] = static_cast<char*>(block.get()) + at;
     kept_[slot].owner = {block, kept_[slot].data};
     at += aligned(kept_[slot].bytes);
   }
-  return {};
 }
 
 // Puts constants that the process has already in the place of fresh ones.
@@ -213,13 +250,15 @@ Result<std::shared_ptr<const ConstantSet>> InitRun::run(const EngineOptions& opt
   find_reusable();
   const std::vector<bool> wanted = wanted_steps();
   KILN_RETURN_IF_ERROR(place_weights(*shape));
-  KILN_RETURN_IF_ERROR(allocate(*shape, wanted));
-  const std::shared_ptr<void> block = allocate_block(staged_block_bytes(*shape, threads));
-  if (block == nullptr) return Status::error("K4501", "out of memory for the init plan");
-  {
+  KILN_RETURN_IF_ERROR(size_results(*shape, wanted));
+  if (options.keeper == nullptr || !restore(*options.keeper)) {
+    KILN_RETURN_IF_ERROR(allocate());
+    const std::shared_ptr<void> block = allocate_block(staged_block_bytes(*shape, threads));
+    if (block == nullptr) return Status::error("K4501", "out of memory for the init plan");
     ScopedNumThreads scope(threads);
     KILN_RETURN_IF_ERROR(
         run_plan_staged(*shape, init_, stages, wanted, bases_, block.get(), threads));
+    if (options.keeper != nullptr) keep(*options.keeper);
   }
   auto set = std::make_shared<ConstantSet>();
   share(*set);

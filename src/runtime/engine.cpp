@@ -52,6 +52,7 @@ Result<std::shared_ptr<Engine>> Engine::create(EnginePlan plan, std::vector<Weig
   }
   KILN_ASSIGN_OR_RETURN(engine->constants_,
                         compute_constants(engine->plan_, engine->options_, weights));
+  engine->options_.keeper = nullptr;
   engine->weights_ = std::move(weights);
   return engine;
 }

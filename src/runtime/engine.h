@@ -8,6 +8,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <kiln/program.h>
@@ -26,9 +27,21 @@ struct WeightBytes {
   std::shared_ptr<const void> owner;
 };
 
+// Keeps the computed constants of one program from one process to the next.
+class ConstantKeeper {
+ public:
+  virtual ~ConstantKeeper() = default;
+  // Puts at `to` what keep() got for these weights in some process: the constants in a row,
+  // each filled up to a multiple of 64 bytes. False: there is nothing, compute them. Never fails.
+  virtual bool restore(const std::vector<WeightBytes>& weights, const std::vector<size_t>& sizes,
+                       void* to) = 0;
+  virtual void keep(const std::vector<std::string_view>& constants) = 0;
+};
+
 struct EngineOptions {
   int threads = 0;  // 0: what parallel_for would use at each run
   Host* host = nullptr;
+  ConstantKeeper* keeper = nullptr;  // asked by Engine::create only
 };
 
 // The results of one run of the init plan.

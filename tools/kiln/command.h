@@ -14,7 +14,7 @@ struct Command {
   const char* summary;  // one line for the list of commands
   const char* help;     // the options, one per line
   std::vector<std::string> flags, valued;
-  // The exit code, or the error that main prints. K1001 to K1008 are wrong usage (exit code 2).
+  // The exit code, or the error that main prints. K1001 to K1009 are wrong usage (exit code 2).
   Result<int> (*run)(const Arguments& arguments);
 };
 
@@ -22,5 +22,6 @@ Command run_command();
 Command bench_command();
 Command inspect_command();
 Command doctor_command();
+Command cache_command();
 
 }  // namespace kiln::tool

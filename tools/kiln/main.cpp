@@ -18,7 +18,8 @@ namespace kiln::tool {
 namespace {
 
 std::vector<Command> commands() {
-  return {run_command(), bench_command(), inspect_command(), doctor_command()};
+  return {run_command(), bench_command(), inspect_command(), doctor_command(),
+          cache_command()};
 }
 
 void print_overview(std::FILE* stream) {
@@ -47,7 +48,7 @@ Status unknown_command(const std::string& name) {
 
 // Errors of the command line itself, as opposed to what it names.
 bool is_usage(const Status& status) {
-  return status.code() >= "K1001" && status.code() <= "K1008";
+  return status.code() >= "K1001" && status.code() <= "K1009";
 }
 
 int run_main(std::vector<std::string> words) {

@@ -391,14 +391,19 @@ NB_MODULE(_native, m) {
   m.def(
       "compile",
       [](CaptureBuilder& cap, int threads, bool strict, int min_block_size,
-         const std::string& target, const std::string& metadata, const std::string& name) {
-        const BuildOptions options =
+         const std::string& target, const std::string& metadata, const std::string& name,
+         bool cache) {
+        BuildOptions options =
             build_options(threads, strict, min_block_size, target, metadata, name);
+        if (cache) {
+          options.cache_dir = default_cache_dir();
+          options.cache_bytes = check(default_cache_bytes());
+        }
         return check(compute([&] { return compile(cap, options); }));
       },
       nb::arg("capture"), nb::arg("threads") = 0, nb::arg("strict") = false,
       nb::arg("min_block_size") = 1, nb::arg("target") = "", nb::arg("metadata") = "{}",
-      nb::arg("name") = "");
+      nb::arg("name") = "", nb::arg("cache") = false);
   m.def(
       "explain",
       [](CaptureBuilder& cap, bool strict, int min_block_size, const std::string& target) {

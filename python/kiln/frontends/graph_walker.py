@@ -72,12 +72,29 @@ def tensor_meta(tensor: torch.Tensor) -> Meta:
     return ("opaque", f"layout {str(tensor.layout).removeprefix('torch.')}")
   if tensor.is_conj() or tensor.is_neg():
     return ("opaque", "lazy conjugation or negation")
+  shape = tensor.shape
+  if all(type(size) is int for size in shape):  # the usual case, without sympy
+    dims, strides = list(shape), tensor.stride()
+    if all(type(stride) is int for stride in strides):
+      return (DTYPE_NAMES[tensor.dtype], dims,
+              None if _is_row_major(dims, strides) else list(strides))
   try:
-    dims = [dim_of(s) for s in tensor.shape]
+    dims = [dim_of(s) for s in shape]
     strides = None if _is_contiguous(tensor) else [dim_of(s) for s in tensor.stride()]
   except sizes.Inexpressible as error:
     return ("opaque", str(error))
   return (DTYPE_NAMES[tensor.dtype], dims, strides)
+
+
+def _is_row_major(dims: list[int], strides: tuple[int, ...]) -> bool:
+  if 0 in dims:
+    return True
+  expected = 1
+  for size, stride in zip(reversed(dims), reversed(strides)):
+    if size != 1 and stride != expected:
+      return False
+    expected *= size
+  return True
 
 
 def _is_contiguous(tensor: torch.Tensor) -> bool:

@@ -35,6 +35,7 @@ class OwnKernelsBackend : public Backend {
     }
   }
   std::string target() const override { return device_.target(); }
+  std::string surroundings() const override { return "own kernels"; }
   const std::vector<std::unique_ptr<KernelProvider>>& providers() override { return providers_; }
   const DeviceSpec& device() const override { return device_; }
   Status supports(Node& node) override {

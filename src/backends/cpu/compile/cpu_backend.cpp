@@ -1,11 +1,17 @@
 #include "backends/cpu/compile/cpu_backend.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <string>
+#include <string_view>
 #include <utility>
 
+#include "backends/cpu/runtime/dnnl_api.h"
+#include "base/build_id.h"
 #include "base/names.h"
 #include "base/options.h"
+#include "base/parallel_for.h"
 #include "ir/op_def.h"
 
 namespace kiln {
@@ -58,6 +64,28 @@ class CpuBackend : public Backend {
   }
 
   std::string target() const override { return device_.target(); }
+  std::string surroundings() const override {
+    const auto& [kind, isa, threads, l1_bytes, l2_bytes] = device_;
+    std::string text = isa + " threads " + std::to_string(threads) + " l1 " +
+                       std::to_string(l1_bytes) + " l2 " + std::to_string(l2_bytes);
+    // Tactics ask how many threads there are now, whatever the program will have.
+    text += " now " + std::to_string(num_threads());
+    const auto library = dnnl_library_info();
+    if (!library.ok()) return text + " no onednn: " + library.status().to_string();
+    text += " onednn " + library->version + " " + library->isa + " " +
+            file_identity(library->path);
+    // oneDNN takes settings from variables of its own, such as the precision of its arithmetic.
+    std::vector<std::string> settings;
+    for (char** variable = environ; variable != nullptr && *variable != nullptr; ++variable) {
+      const std::string_view setting = *variable;
+      if (setting.starts_with("ONEDNN_") || setting.starts_with("DNNL_")) {
+        settings.emplace_back(setting);
+      }
+    }
+    std::sort(settings.begin(), settings.end());
+    for (const std::string& setting : settings) text += " " + setting;
+    return text;
+  }
   const std::vector<std::unique_ptr<KernelProvider>>& providers() override { return providers_; }
   const DeviceSpec& device() const override { return device_; }
 
