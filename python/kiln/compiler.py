@@ -56,7 +56,7 @@ def _capture(model: Any, inputs: Any, kwargs: dict | None, dynamic_shapes: Any, 
   cap = _native.CaptureBuilder()
   cap.keep_in_torch(options.op_names(), options.module_paths(module))
   captured = walk_exported_program(exported, cap, parameters)
-  captured.notes += notes
+  captured.notes += [*notes, *options.notes]
   return cap, captured, captured_at - start, time.perf_counter() - captured_at
 
 
@@ -109,6 +109,7 @@ def lower_for_torch_compile(options: Options, build: Callable[[Any], CapturedPro
   cap = _native.CaptureBuilder()
   cap.keep_in_torch(options.op_names(), options.module_paths(None))
   captured = build(cap)
+  captured.notes += options.notes
   imported = time.perf_counter() - start
   compiled = _native.compile(cap, threads=options.threads, strict=options.strict,
                              min_block_size=options.min_block_size, target=options.target,

@@ -22,6 +22,7 @@ class Options:
   threads: threads of the program; 0: what torch.set_num_threads says at each call
   precision: "fp32"
   target: "cpu"
+  notes: lines for the report, from a caller that translated options of its own
   """
 
   strict: bool = False
@@ -31,6 +32,7 @@ class Options:
   threads: int = 0
   precision: str = "fp32"
   target: str = ""
+  notes: Sequence[str] = field(default_factory=tuple)
 
   def op_names(self) -> list[str]:
     return [_op_name(op) for op in self.torch_executed_ops]
@@ -75,6 +77,7 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
   "threads": (lambda v: type(v) is int and v >= 0, "an integer, 0 for the caller's setting"),
   "precision": (lambda v: v in ("fp32", torch.float32), '"fp32" (others are not built yet)'),
   "target": (lambda v: isinstance(v, str), "a string"),
+  "notes": (lambda v: isinstance(v, (list, tuple)), "a list of lines"),
 }
 
 
