@@ -22,7 +22,7 @@ from ._settings import TORCH_COMPILE, translate
 NAMES = ("torch_tensorrt", "tensorrt", "aot_torch_tensorrt_aten")
 
 #: What pass_through_build_failures=False does not hide: the user's own wishes and mistakes.
-_ALWAYS_RAISED = ("K10", "K1107", "K2001")
+_ALWAYS_RAISED = ("K10",)
 
 # The real package may have been installed over this one and left the entry points.
 _conflict.check()
@@ -32,13 +32,15 @@ def backend(module: GraphModule, examples: Sequence[Any], *,
             options: dict[str, Any] | None = None, **more: Any) -> Callable[..., Any]:
   """torch.compile(model, backend="torch_tensorrt", options={...}); options: the settings."""
   translated = translate({**(options or {}), **more}, TORCH_COMPILE)
-  translated.allow(t for t in examples if isinstance(t, torch.nn.Parameter))
+  translated.allow([t for t in examples if isinstance(t, torch.nn.Parameter)] or
+                   [t for t in examples if isinstance(t, torch.Tensor)])
   before = kiln.jit_reports()[-1:]
-  with translated.logging():
+  with translated.compiling():
     try:
       run = dynamo.backend(module, examples, options=translated.options)
     except FrontendError as error:
-      if translated.pass_through_build_failures or error.code.startswith(_ALWAYS_RAISED):
+      if translated.pass_through_build_failures or translated.options.get("strict") or \
+          error.code.startswith(_ALWAYS_RAISED):
         raise
       warnings.warn(f"torch_tensorrt: a graph was not built and runs in PyTorch: {error}\n"
                     '  hint: options={"pass_through_build_failures": True} makes this an error',

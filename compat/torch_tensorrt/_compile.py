@@ -17,7 +17,7 @@ from torch.utils._sympy.value_ranges import bound_sympy
 
 from . import _debugger
 from ._input import Input, as_arguments
-from ._refusal import note, refuse_kind, refuse_value, refused_value
+from ._refusal import known_words, note, refuse_kind, refuse_value, refused_value
 from ._settings import COMPILE, ENGINE, TORCH_COMPILE, Translated, translate
 
 _IRS = ("default", "dynamo", "torch_compile", "ts", "torchscript", "fx")
@@ -124,7 +124,7 @@ def _compile_module(door: str, module: Any, inputs: Any, kwarg_inputs: Any,
     options["torch_executed_modules"] = _module_entries(module, options["torch_executed_modules"])
   arguments = {"inputs": as_arguments([] if inputs is None else inputs),
                "kwargs": as_arguments(kwarg_inputs)}
-  with translated.logging():
+  with translated.compiling():
     if translated.dryrun:
       return _dryrun(translated.dryrun, module, module, options, **arguments)
     program = kiln.compile(module, **arguments, **options)
@@ -208,7 +208,7 @@ def _compile_exported(door: str, exported: Any, inputs: Any, kwarg_inputs: Any,
     _check_inputs(door, exported, inputs, kwarg_inputs)
   translated.allow([*exported.state_dict.values()] or
                    [v for v in _input_values(exported) if isinstance(v, torch.Tensor)])
-  with translated.logging():
+  with translated.compiling():
     if translated.dryrun:
       return _dryrun(translated.dryrun, exported, exported.module(), translated.options)
     program = kiln.compile(exported, **translated.options)
@@ -263,7 +263,8 @@ def trace(mod: torch.nn.Module, inputs: Any = None, *, arg_inputs: Any = None,
           strict: bool = False, **kwargs: Any) -> ExportedProgram:
   """torch.export.export of a module whose inputs may be torch_tensorrt.Input.
 
-  Strict capture is tried where non-strict capture fails. Settings are checked and not needed.
+  Strict capture is tried where non-strict capture fails. Settings are only checked: they belong to
+  compiling.
   Raises kiln.Error K1101, K1102.
   """
   translate(kwargs, COMPILE)
@@ -273,8 +274,9 @@ def trace(mod: torch.nn.Module, inputs: Any = None, *, arg_inputs: Any = None,
   if inputs is None and kwarg_inputs is None:
     raise FrontendError("K1101", "torch_tensorrt.dynamo.trace needs the inputs of the model", hint=(
       "torch_tensorrt.dynamo.trace(model, inputs=[torch_tensorrt.Input((1, 3, 224, 224))])"))
-  return capture_module(mod, args=as_arguments(list(inputs or ())),
-                        kwargs=as_arguments(kwarg_inputs), dynamic_shapes=dynamic_shapes).program
+  with known_words():
+    return capture_module(mod, args=as_arguments(list(inputs or ())),
+                          kwargs=as_arguments(kwarg_inputs), dynamic_shapes=dynamic_shapes).program
 
 
 def _file_bytes(program: Any, translated: Translated) -> bytes:

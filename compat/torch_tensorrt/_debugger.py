@@ -22,7 +22,8 @@ class Debugger:
   """`with torch_tensorrt.dynamo.Debugger(...):` around compiling.
 
   log_level: "debug", "info", "warning", "error", "internal_errors" or "graphs"
-  save_layer_info: writes the report of each program, as JSON, into logging_dir
+  save_layer_info: writes the report of each program, as JSON, into logging_dir, or into a new
+    folder, which `logging_dir` then names
   """
 
   def __init__(self, log_level: str = "debug", capture_fx_graph_before: Any = None,
@@ -40,8 +41,7 @@ class Debugger:
     if profile_format not in ("perfetto", "trex", "cudagraph"):
       refuse_kind("dynamo.Debugger(profile_format)", '"perfetto", "trex" or "cudagraph"',
                   profile_format)
-    self.logging_dir = os.fspath(logging_dir) if logging_dir is not None else os.path.join(
-      tempfile.gettempdir(), f"torch_tensorrt_debug_{os.getuid()}")
+    self.logging_dir = None if logging_dir is None else os.fspath(logging_dir)
     self.notes = []
     if profile_format != "perfetto":
       self.notes.append(_refusal.note("dynamo.Debugger(profile_format)", profile_format))
@@ -54,8 +54,10 @@ class Debugger:
     self._written = 0
 
   def __enter__(self) -> "Debugger":
-    if self._save_layer_info:
-      os.makedirs(self.logging_dir, mode=0o700, exist_ok=True)
+    if self._save_layer_info and self.logging_dir is None:
+      self.logging_dir = tempfile.mkdtemp(prefix="torch_tensorrt_debug_")
+    elif self._save_layer_info:
+      os.makedirs(self.logging_dir, exist_ok=True)
     self._exits.enter_context(self._level())
     _active.append(self)
     return self

@@ -54,11 +54,16 @@ def save(module: Any, file_path: str | os.PathLike = "", *,
              "dynamic_shapes": dynamic_shapes, "retrace": None if retrace else False,
              "use_legacy_exporter": use_legacy_exporter}
     _save_program(module, path, output_format, kwargs)
-    notes = [note(f"save({name})", "..." if "input" in name else value)
-             for name, value in given.items() if value is not None]
-    module.report.update(notes=[*module.report.notes, *notes])
+    add_notes(module, "save", given)
   else:
     refuse_value("save(module)", type(module).__name__)
+
+
+def add_notes(program: kiln.Program, function: str, given: dict[str, Any]) -> None:
+  """Notes in the report for what was given to `function` and has no effect."""
+  notes = [note(f"{function}({name})", "..." if "input" in name else value)
+           for name, value in given.items() if value is not None]
+  program.report.update(notes=[*program.report.notes, *notes])
 
 
 def _refuse_format(kind: str, value: Any) -> None:
@@ -140,6 +145,9 @@ def load(file_path: str | os.PathLike = "", extra_files: dict[str, Any] | None =
     return kiln.load(path)
   last = {name.rpartition("/")[2] for name in entries}
   if "archive_format" in last:
+    if any("/data/aotinductor/" in name for name in entries):
+      raise FrontendError("K3103", f"torch_tensorrt.load reads no packages of AOTInductor: {path}",
+                          hint="torch._inductor.aoti_load_package(path) does")
     return torch.export.load(path, extra_files=extra_files)
   if "constants.pkl" in last:
     return torch.jit.load(path, _extra_files=extra_files)

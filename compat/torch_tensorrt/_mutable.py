@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 
-from ._refusal import refuse_kind, refuse_name
+from ._refusal import note, refuse_kind, refuse_name, refuse_value
 from ._settings import TORCH_COMPILE, translate
 
+_NAME = "MutableTorchTensorRTModule"
 _OWN = ("pytorch_model", "_settings", "_compiled", "_ranges")
 
 
@@ -24,14 +25,21 @@ class MutableTorchTensorRTModule:
                prefer_deferred_runtime_asserts_over_guards: bool = False,
                weight_streaming_budget: int | None = None, **kwargs: Any):
     if not isinstance(pytorch_model, torch.nn.Module):
-      refuse_kind("MutableTorchTensorRTModule(pytorch_model)", "an nn.Module",
+      refuse_kind(f"{_NAME}(pytorch_model)", "an nn.Module",
                   type(pytorch_model).__name__)
     if immutable_weights:
-      refuse_kind("MutableTorchTensorRTModule(immutable_weights)", "False", immutable_weights)
+      refuse_value(f"{_NAME}(immutable_weights)", immutable_weights)
     if weight_streaming_budget is not None:
-      refuse_name("MutableTorchTensorRTModule.set_weight_streaming_ctx")
+      refuse_value(f"{_NAME}(weight_streaming_budget)", weight_streaming_budget)
     if device is not None:
       kwargs["device"] = device
+    notes = list(kwargs.get("notes", ()))
+    if strict is not True:
+      notes.append(note(f"{_NAME}(strict)", strict))
+    if prefer_deferred_runtime_asserts_over_guards:
+      notes.append(note(f"{_NAME}(prefer_deferred_runtime_asserts_over_guards)", True))
+    if notes:
+      kwargs["notes"] = notes
     translate(kwargs, TORCH_COMPILE)  # wrong settings are an error here, not at the first call
     own = self.__dict__
     own["pytorch_model"] = pytorch_model
@@ -51,20 +59,20 @@ class MutableTorchTensorRTModule:
                                        kwargs_dynamic_shape: dict[str, Any] | None = None) -> None:
     """Sizes that will vary: for each argument {dim: torch.export.Dim}, or None."""
     if not isinstance(args_dynamic_shape, (list, tuple)):
-      refuse_kind("MutableTorchTensorRTModule.set_expected_dynamic_shape_range",
+      refuse_kind(f"{_NAME}.set_expected_dynamic_shape_range",
                   "a tuple with one entry per argument", args_dynamic_shape)
     self.__dict__["_ranges"] = (tuple(args_dynamic_shape), dict(kwargs_dynamic_shape or {}))
 
   def set_weight_streaming_ctx(self, requested_budget: int | None = None) -> None:
-    refuse_name("MutableTorchTensorRTModule.set_weight_streaming_ctx")
+    refuse_name(f"{_NAME}.set_weight_streaming_ctx")
 
   @staticmethod
   def save(module: Any, path: str) -> None:
-    refuse_name("MutableTorchTensorRTModule.save")
+    refuse_name(f"{_NAME}.save")
 
   @staticmethod
   def load(path: str) -> None:
-    refuse_name("MutableTorchTensorRTModule.load")
+    refuse_name(f"{_NAME}.load")
 
   def __call__(self, *args: Any, **kwargs: Any) -> Any:
     if self._ranges is not None:

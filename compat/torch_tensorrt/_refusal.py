@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from typing import Any, Callable, NoReturn
+from typing import Any, Callable, Iterator, NoReturn
 
 from kiln.frontends.errors import FrontendError
 
@@ -35,6 +36,25 @@ def refuse_value(name: str, value: Any) -> NoReturn:
 
 def refuse_kind(name: str, expected: str, value: Any) -> NoReturn:
   raise FrontendError("K1002", f"{public_name(name)} takes {expected}: {value!r}")
+
+
+#: What Kiln's own hints say, in the words that the user knows.
+_HINTS = {
+  "K1102": 'torch.compile(model, backend="torch_tensorrt") captures around what export cannot',
+  "K2001": "require_full_compilation=False runs them in PyTorch, between native parts",
+}
+
+
+@contextlib.contextmanager
+def known_words() -> Iterator[None]:
+  """Errors of Kiln inside leave with hints that name Torch-TensorRT's options."""
+  try:
+    yield
+  except FrontendError as error:
+    if error.code not in _HINTS:
+      raise
+    raise FrontendError(error.code, error.message, location=error.location,
+                        hint=_HINTS[error.code]) from error
 
 
 def note(name: str, value: Any) -> str:

@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 import os
 from dataclasses import dataclass, field
-from typing import Any, Callable, Iterable
+from typing import Any, Callable, Iterable, Iterator
 
 import torch
 from kiln import options as kiln_options
@@ -20,7 +20,7 @@ from kiln.frontends.errors import FrontendError
 from . import _table, logging
 from ._device import Device
 from ._enums import EngineCapability, dtype
-from ._refusal import note, refuse_kind, refuse_value
+from ._refusal import known_words, note, refuse_kind, refuse_value
 
 #: Doors: ahead of time, torch.compile, conversion to the bytes of a file.
 COMPILE, TORCH_COMPILE, ENGINE = "compile", "torch.compile", "engine"
@@ -189,8 +189,11 @@ class Translated:
   def note(self, line: str) -> None:
     self.options["notes"] = [*self.options.get("notes", ()), line]
 
-  def logging(self) -> contextlib.AbstractContextManager:
-    return logging.debug() if self.debug else contextlib.nullcontext()
+  @contextlib.contextmanager
+  def compiling(self) -> Iterator[None]:
+    """Around the compiler: its log if asked for, its errors with the known words."""
+    with logging.debug() if self.debug else contextlib.nullcontext(), known_words():
+      yield
 
   def allow(self, tensors: Iterable[torch.Tensor]) -> None:
     """Checks that the precisions asked for are those of the model. K1041 where they are not."""

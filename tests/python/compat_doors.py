@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import types
+import zipfile
 from typing import Any, Callable
 
 import pytest
@@ -20,6 +21,10 @@ PENDING: dict[str, str] = {
   "save(output_format)=exported_program": "ops",
   "save(output_format)=aot_inductor": "ops",
   "dynamo.export": "ops",
+  "dynamo.export(arg_inputs)": "ops",
+  "dynamo.export(kwarg_inputs)": "ops",
+  "dynamo.export(dynamic_shapes)": "ops",
+  "dynamo.export(use_legacy_exporter)": "ops",
   "dynamo.refit_module_weights": "weights",
   "dynamo.refit_module_weights(new_weight_module)": "weights",
   "dynamo.refit_module_weights(verify_output)": "weights",
@@ -156,6 +161,13 @@ def _():
   same(traced.module()(X[:1]), net()(X[:1]))
 
 
+@works("dynamo.trace(settings)")
+def _():
+  traced = torch_tensorrt.dynamo.trace(net(), [X], optimization_level=3, min_block_size=2)
+  same(traced.module()(X))
+  assert error_of(lambda: torch_tensorrt.dynamo.trace(net(), [X], optimisation=3)).code == "K1001"
+
+
 @works("dynamo.trace(dynamic_shapes)")
 def _():
   traced = torch_tensorrt.dynamo.trace(net(), [X], dynamic_shapes=(
@@ -220,6 +232,18 @@ def _():
   assert list(mutable.state_dict()) == list(model.state_dict()) and mutable.conv is model.conv
 
 
+@works("MutableTorchTensorRTModule(settings)", "MutableTorchTensorRTModule(device)",
+       "MutableTorchTensorRTModule(immutable_weights)=False")
+def _():
+  torch._dynamo.reset()
+  mutable = torch_tensorrt.MutableTorchTensorRTModule(
+    net(), device=Device("cpu"), immutable_weights=False, torch_executed_ops={"aten::relu"})
+  same(mutable(X))
+  assert [row["op"] for row in kiln.jit_reports()[-1].fallbacks] == ["aten::relu"]
+  wrong = error_of(lambda: torch_tensorrt.MutableTorchTensorRTModule(net(), workspace=1))
+  assert wrong.code == "K1001"
+
+
 @works("MutableTorchTensorRTModule.set_expected_dynamic_shape_range")
 def _():
   torch._dynamo.reset()
@@ -242,10 +266,15 @@ def _(folder):
   same(torch_tensorrt.load(folder / "m.trt")(X))
   torch_tensorrt.save(exported(), folder / "m.pt2")
   same(torch_tensorrt.load(folder / "m.pt2").module()(X))
+  with zipfile.ZipFile(folder / "m.aoti", "w") as archive:
+    for name in ("m/archive_format", "m/data/aotinductor/model/wrapper.so"):
+      archive.writestr(name, "")
+  assert "aoti_load_package" in error_of(lambda: torch_tensorrt.load(folder / "m.aoti")).hint
   (folder / "m.txt").write_text("no model")
   assert error_of(lambda: torch_tensorrt.load(folder / "m.txt")).code == "K3103"
   assert error_of(lambda: torch_tensorrt.load(folder / "none")).code == "K3001"
-  assert sorted(p.name for p in folder.iterdir()) == ["m.pt2", "m.trt", "m.txt"]
+  assert sorted(p.name for p in folder.iterdir()) == ["m.aoti", "m.pt2", "m.trt",
+                                                         "m.txt"]
 
 
 @works("save(output_format)=exported_program")
@@ -372,7 +401,8 @@ def _():
 @works("CompilationSettings.require_full_compilation")
 def _():
   settings = {"require_full_compilation": True, "torch_executed_ops": ["aten::relu"]}
-  assert error_of(lambda: torch_tensorrt.dynamo.compile(exported(), **settings)).code == "K2001"
+  error = error_of(lambda: torch_tensorrt.dynamo.compile(exported(), **settings))
+  assert error.code == "K2001" and "require_full_compilation=False" in error.hint
   torch._dynamo.reset()
   with pytest.raises(Exception, match="K2001"):
     torch.compile(net(), backend="torch_tensorrt", options=settings)(X)
@@ -394,6 +424,10 @@ def _():
     with pytest.raises(Exception, match="K2412"):
       torch.compile(net(), backend="torch_tensorrt",
                     options={"pass_through_build_failures": True})(X)
+    torch._dynamo.reset()
+    with pytest.raises(Exception, match="K2412"):
+      torch.compile(net(), backend="torch_tensorrt",
+                    options={"require_full_compilation": True})(X)
   finally:
     _backend.dynamo = own
 

@@ -77,6 +77,22 @@ def _gpu_fallback(folder: pathlib.Path) -> list[str]:
   return own.report.notes
 
 
+def _mutable(**arguments: Any) -> Callable:
+  def check(folder: pathlib.Path) -> list[str]:
+    torch._dynamo.reset()
+    same(torch_tensorrt.MutableTorchTensorRTModule(net(), **arguments)(X))
+    return kiln.jit_reports()[-1].notes
+  return check
+
+
+def _export(**arguments: Any) -> Callable:
+  def check(folder: pathlib.Path) -> list[str]:
+    own = torch_tensorrt.dynamo.compile(exported())
+    same(torch_tensorrt.dynamo.export(own, **arguments).module()(X))
+    return own.report.notes
+  return check
+
+
 _runtime = torch_tensorrt.runtime
 ACCEPTED: dict[str, Callable] = {
   'compile(inputs)=with ir="torch_compile"': _inputs_of_torch_compile,
@@ -86,6 +102,13 @@ ACCEPTED: dict[str, Callable] = {
   "save(dynamic_shapes)": _saved(dynamic_shapes=({},)),
   "save(retrace)": _saved(retrace=False),
   "save(use_legacy_exporter)": _saved(use_legacy_exporter=True),
+  "dynamo.export(arg_inputs)": _export(arg_inputs=[X]),
+  "dynamo.export(kwarg_inputs)": _export(kwarg_inputs={"bias": X}),
+  "dynamo.export(dynamic_shapes)": _export(dynamic_shapes=({},)),
+  "dynamo.export(use_legacy_exporter)": _export(use_legacy_exporter=True),
+  "MutableTorchTensorRTModule(strict)": _mutable(strict=False),
+  "MutableTorchTensorRTModule(prefer_deferred_runtime_asserts_over_guards)": _mutable(
+    prefer_deferred_runtime_asserts_over_guards=True),
   "Device(allow_gpu_fallback)": _gpu_fallback,
   "runtime.enable_cudagraphs": _context(_runtime.enable_cudagraphs),
   "runtime.enable_pre_allocated_outputs": _context(_runtime.enable_pre_allocated_outputs),
@@ -125,6 +148,10 @@ def _convert(**arguments: Any) -> Callable:
   return lambda folder: convert(exported(), **arguments)
 
 
+def _make_mutable(**arguments: Any) -> Callable:
+  return lambda folder: torch_tensorrt.MutableTorchTensorRTModule(net(), **arguments)
+
+
 def _make(kind: Callable, *args: Any, **arguments: Any) -> Callable:
   return lambda folder: kind(*args, **arguments)
 
@@ -151,6 +178,10 @@ RAISES: dict[str, Callable] = {
   f"{_CONVERT}(kwarg_input_binding_names)": _convert(kwarg_input_binding_names={}),
   f"{_CONVERT}(output_binding_names)": _convert(output_binding_names=["y"]),
   "MutableTorchTensorRTModule.set_weight_streaming_ctx": _on_mutable("set_weight_streaming_ctx", 1),
+  "MutableTorchTensorRTModule(immutable_weights)=True": _make_mutable(immutable_weights=True),
+  "MutableTorchTensorRTModule(weight_streaming_budget)": _make_mutable(weight_streaming_budget=1),
+  "dynamo.export(cross_compile_module)=True": lambda folder: torch_tensorrt.dynamo.export(
+    program(), cross_compile_module=True),
   "MutableTorchTensorRTModule.save": _make(
     torch_tensorrt.MutableTorchTensorRTModule.save, None, "path"),
   "MutableTorchTensorRTModule.load": _make(torch_tensorrt.MutableTorchTensorRTModule.load, "path"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import collections
 import json
 import logging
+import pathlib
+import shutil
 from typing import Any
 
 import numpy as np
@@ -237,6 +239,11 @@ def _(folder):
   with torch_tensorrt.dynamo.Debugger("error", logging_dir=folder / "logs", save_layer_info=True):
     torch_tensorrt.dynamo.compile(exported())
     torch.compile(net(), backend="tensorrt")(X)
+  debugger = torch_tensorrt.dynamo.Debugger("error", save_layer_info=True)
+  with debugger:
+    torch_tensorrt.dynamo.compile(exported())
+  assert len(list(pathlib.Path(debugger.logging_dir).iterdir())) == 1
+  shutil.rmtree(debugger.logging_dir)
   names = sorted(path.name for path in (folder / "logs").iterdir())
   assert names == ["program_0_layer_information.json", "torch_compile_1_layer_information.json"]
   for name in names:

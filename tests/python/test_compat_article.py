@@ -1,4 +1,4 @@
-"""The snippets by which Torch-TensorRT is usually introduced, unchanged but for a model and inputs."""
+"""The snippets by which Torch-TensorRT is usually introduced, with a model and inputs filled in."""
 
 from __future__ import annotations
 

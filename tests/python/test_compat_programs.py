@@ -212,7 +212,8 @@ def test_hybrid_with_executed_ops():
   close(trt_gm(x), model(x))
   assert [row["op"] for row in trt_gm.report.fallbacks] == ["aten::max_pool2d"]
   with pytest.raises(kiln.Error, match="K2001"):
-    torch_tensorrt.compile(model, ir="dynamo", inputs=[x], require_full_compilation=True, **settings)
+    torch_tensorrt.compile(model, ir="dynamo", inputs=[x], **settings,
+                           require_full_compilation=True)
 
 
 def test_dryrun_says_what_would_happen(capsys):
@@ -258,6 +259,19 @@ def test_devices_of_a_gpu():
     with pytest.raises(kiln.Error) as error:
       make()
     assert error.value.code == "K1041" and 'Device("cpu")' in error.value.hint
+
+
+def test_contexts_of_the_runtime_around_both_kinds_of_modules():
+  model, x = resnet(), torch.randn(2, 3, 32, 32)
+  trt_gm = torch_tensorrt.compile(model, ir="dynamo", inputs=[x])
+  with torch_tensorrt.runtime.enable_cudagraphs(trt_gm) as cudagraphs_module:
+    close(cudagraphs_module(x), model(x))
+  assert any("runtime.enable_cudagraphs" in line for line in trt_gm.report.notes)
+  optimized = torch.compile(model, backend="torch_tensorrt")
+  with pytest.warns(UserWarning, match="runtime.enable_pre_allocated_outputs"):
+    context = torch_tensorrt.runtime.enable_pre_allocated_outputs(optimized)
+  with context as module:
+    close(module(x), model(x))
 
 
 def test_graph_breaks_leave_several_programs():

@@ -122,20 +122,17 @@ def test_no_public_name_without_a_row(module):
 
 #: Arguments that mean the same wherever they stand.
 _EVERYWHERE = {"module", "inputs", "arg_inputs", "kwarg_inputs", "enabled_precisions", "file_path",
-               "compiled_module", "exported_program", "gm", "args", "kwargs", "mod", "settings",
-               "ir"}
-_EXPORT = {"dynamic_shapes", "cross_compile_module", "use_legacy_exporter"}
+               "compiled_module", "exported_program", "gm", "args", "pytorch_model", "kwargs",
+               "mod", "settings", "ir"}
 
 
 @pytest.mark.parametrize("name", [
   "compile", "convert_method_to_trt_engine", "save", "load", "Input", "dynamo.compile",
   "dynamo.trace", "dynamo.convert_exported_program_to_serialized_trt_engine", "dynamo.export",
-  "dynamo.refit_module_weights", "dynamo.Debugger"])
+  "dynamo.refit_module_weights", "dynamo.Debugger", "MutableTorchTensorRTModule"])
 def test_no_parameter_without_a_row(name):
   names = {row.name for row in ROWS}
   parameters = set(inspect.signature(resolve(name)).parameters) - _EVERYWHERE
-  if name == "dynamo.export":
-    parameters -= _EXPORT
   assert {p for p in parameters if f"{name}({p})" not in names} == set()
 
 

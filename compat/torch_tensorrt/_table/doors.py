@@ -61,6 +61,7 @@ SECTIONS = (
     Row("dynamo.trace(strict)", RAISES, "torch.export.export(model, args, strict=True) makes the "
         "exported program for dynamo.compile", "True"),
     Row("dynamo.trace(dynamic_shapes)", WORKS, "as torch.export's"),
+    Row("dynamo.trace(settings)", WORKS, "checked here, and to be given to dynamo.compile"),
     Row("dynamo.compile", WORKS, "kiln.compile(exported_program)"),
     Row("dynamo.compile(exported_program)", WORKS, "an ExportedProgram; its ranges are the "
         "program's"),
@@ -85,6 +86,17 @@ SECTIONS = (
         "names as strings"),
     Row("MutableTorchTensorRTModule", WORKS, "the model compiled at its first call; notices new "
         "weights and changed attributes and follows them"),
+    Row("MutableTorchTensorRTModule(settings)", WORKS, "as torch.compile's options"),
+    Row("MutableTorchTensorRTModule(device)", WORKS, "as the setting"),
+    Row("MutableTorchTensorRTModule(immutable_weights)", WORKS, "always so", "False"),
+    Row("MutableTorchTensorRTModule(immutable_weights)", RAISES, "this class is for weights that "
+        "change; compile() has the setting", "True"),
+    Row("MutableTorchTensorRTModule(strict)", ACCEPTED, "the model is captured by torch.compile, "
+        "which has no such choice"),
+    Row("MutableTorchTensorRTModule(prefer_deferred_runtime_asserts_over_guards)", ACCEPTED,
+        "the model is captured by torch.compile, which has no such choice"),
+    Row("MutableTorchTensorRTModule(weight_streaming_budget)", RAISES, "weights lie once in the "
+        "memory of the processor that computes; there is nothing to stream"),
     Row("MutableTorchTensorRTModule.set_expected_dynamic_shape_range", WORKS, "ranges of the sizes "
         "of coming inputs, as torch.export.Dim; a size outside compiles again"),
     Row("MutableTorchTensorRTModule.compile", WORKS, "forgets what was built; the next call "
@@ -133,6 +145,12 @@ SECTIONS = (
     Row("load(format)", RAISES, _EXECUTORCH, "executorch"),
     Row("dynamo.export", WORKS, "the program as an ExportedProgram, for torch.export.save and "
         "AOTInductor"),
+    Row("dynamo.export(arg_inputs)", ACCEPTED, "a program knows its inputs"),
+    Row("dynamo.export(kwarg_inputs)", ACCEPTED, "a program knows its inputs"),
+    Row("dynamo.export(dynamic_shapes)", ACCEPTED, "a program knows the ranges of its sizes"),
+    Row("dynamo.export(use_legacy_exporter)", ACCEPTED, "nothing is traced: the program is written "
+        "as it is"),
+    Row("dynamo.export(cross_compile_module)", RAISES, _WINDOWS, "True"),
   )),
   Section("New weights", "", (
     Row("dynamo.refit_module_weights", WORKS, "program.update_weights: the weights are packed "

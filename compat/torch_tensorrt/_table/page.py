@@ -33,6 +33,10 @@ uninstalled one took files of the same names with it.
 - A compiled model is a `kiln.Program`. It is a `torch.nn.Module`, but has no submodules
   `_run_on_acc_0`: operators that stay in PyTorch run inside the program, and `program.report` lists
   them with the reason.
+- `torch.ops.tensorrt` and `torch.classes.tensorrt` are not there, and programs saved by
+  Torch-TensorRT hold engines of TensorRT, which cannot be read. Compile from the model again.
+- Torch-TensorRT's environment variables and command line tools have no counterparts of the same
+  name; `kiln` is the tool, and `KILN_LOGS` says what is logged.
 """
 
 

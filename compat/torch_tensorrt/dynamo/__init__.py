@@ -10,7 +10,7 @@ from torch.export import ExportedProgram
 from .. import _compile
 from .._compile import trace
 from .._debugger import Debugger
-from .._files import as_exported
+from .._files import add_notes, as_exported
 from .._refit import refit_module_weights
 from .._refusal import module_getattr, refuse_kind, refuse_value
 from .._settings import CompilationSettings
@@ -57,9 +57,12 @@ def export(gm: kiln.Program, *, arg_inputs: Any = None, kwarg_inputs: dict[str, 
            use_legacy_exporter: bool = False) -> ExportedProgram:
   """A compiled program as an ExportedProgram; it knows its inputs and their ranges."""
   if cross_compile_module:
-    refuse_value("dynamo.cross_compile_for_windows", cross_compile_module)
+    refuse_value("dynamo.export(cross_compile_module)", cross_compile_module)
   if not isinstance(gm, kiln.Program):
     refuse_kind("dynamo.export(gm)", "a compiled program", type(gm).__name__)
+  given = {"arg_inputs": arg_inputs, "kwarg_inputs": kwarg_inputs, "dynamic_shapes": dynamic_shapes,
+           "use_legacy_exporter": use_legacy_exporter or None}
+  add_notes(gm, "dynamo.export", given)
   return as_exported(gm)
 
 
