@@ -14,7 +14,9 @@ from torch import nn
 import kiln
 import torch_tensorrt
 from compat_model import WORKS, Net, X, error_of, exported, logged, net, program, same, works
+from kiln.options import parse_options
 from torch_tensorrt import Device, Input
+from torch_tensorrt._settings import COMPILE, translate
 
 #: row -> who brings what it stands on
 PENDING: dict[str, str] = {
@@ -452,11 +454,13 @@ def _(folder):
 @works("CompilationSettings.cache_built_engines=with reuse_cached_engines",
        "CompilationSettings.reuse_cached_engines=with cache_built_engines")
 def _():
-  compile = torch_tensorrt.dynamo.compile
-  off = compile(exported(), cache_built_engines=False, reuse_cached_engines=False)
-  on = compile(exported(), cache_built_engines=True, reuse_cached_engines=True)
-  same(off(X))
-  assert off.report.cache["program"] == "off" and on.report.cache["program"] != "off"
+  def cache(**given: bool) -> bool:
+    return parse_options(translate(given, COMPILE).options).cache
+
+  off = {"cache_built_engines": False, "reuse_cached_engines": False}
+  assert cache() and cache(cache_built_engines=True, reuse_cached_engines=True)
+  assert not cache(**off)
+  same(torch_tensorrt.dynamo.compile(exported(), **off)(X))
 
 
 @works("CompilationSettings.strip_engine_weights=True, converting to an engine")
