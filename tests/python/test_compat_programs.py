@@ -179,7 +179,7 @@ def test_save_keeps_the_old_file_when_it_fails(tmp_path):
   assert path.read_text() == "kept" and [p.name for p in tmp_path.iterdir()] == ["model.bin"]
 
 
-@waits_for("weights")
+@waits_for("weights (deepcopy)")
 def test_refit():
   """A compiled random model gets the weights of another one."""
   torch.manual_seed(1)

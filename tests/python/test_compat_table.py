@@ -23,9 +23,14 @@ PREFIX = "CompilationSettings."
 
 def of(status: str) -> list:
   # what another part of Kiln has yet to bring fails now and must be taken off the list then
-  return [pytest.param(row, id=row.id, marks=[pytest.mark.xfail(
-            reason=f"waits for {doors.PENDING[row.id]}", strict=True)]
-            if row.id in doors.PENDING else []) for row in ROWS if row.status == status]
+  found = []
+  for row in ROWS:
+    marks = [pytest.mark.long] if row.id in doors.LONG else []
+    if row.id in doors.PENDING:
+      marks.append(pytest.mark.xfail(reason=f"waits for {doors.PENDING[row.id]}", strict=True))
+    if row.status == status:
+      found.append(pytest.param(row, id=row.id, marks=marks))
+  return found
 
 
 def resolve(name: str):
