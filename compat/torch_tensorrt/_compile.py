@@ -17,7 +17,7 @@ from torch.utils._sympy.value_ranges import bound_sympy
 
 from . import _debugger
 from ._input import Input, as_arguments
-from ._refusal import known_words, note, refuse_kind, refuse_value, refused_value
+from ._refusal import known_words, note, refuse_kind, refuse_value
 from ._settings import COMPILE, ENGINE, TORCH_COMPILE, Translated, translate
 
 _IRS = ("default", "dynamo", "torch_compile", "ts", "torchscript", "fx")
@@ -73,17 +73,10 @@ def _check_ir(door: str, ir: Any, module: Any) -> None:
       ir in ("default", "dynamo"):
     refuse_value("compile(module)", type(module).__name__)
   if ir in ("ts", "torchscript", "fx"):
-    refuse_ir(ir)
+    refuse_value("compile(ir)", ir)
   if ir not in _IRS:
     raise FrontendError("K1005", f"torch_tensorrt.{door} does not know this ir: {ir!r}",
                         hint=f"known: {', '.join(_IRS)}")
-
-
-def refuse_ir(ir: str) -> None:
-  from . import _table
-
-  row = next(r for r in _table.rows() if r.name == "compile(ir)" and ir in r.values.split(", "))
-  raise refused_value(row, ir)
 
 
 def one_of(door: str, inputs: Any, arg_inputs: Any) -> Any:

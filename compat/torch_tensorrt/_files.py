@@ -13,7 +13,7 @@ import torch
 from kiln.frontends.errors import FrontendError
 from torch.export import ExportedProgram
 
-from ._refusal import note, refuse_kind, refuse_value, refused_value
+from ._refusal import note, refuse_kind, refuse_value
 
 _FORMATS = ("exported_program", "torchscript", "aot_inductor", "executorch", "kiln")
 
@@ -33,7 +33,7 @@ def save(module: Any, file_path: str | os.PathLike = "", *,
   if output_format not in _FORMATS:
     refuse_kind("save(output_format)", " or ".join(map(repr, _FORMATS)), output_format)
   if output_format == "executorch":
-    _refuse_format("executorch", output_format)
+    refuse_value("save(output_format)", output_format)
   unknown = [k for k in kwargs if k != "inductor_configs" or output_format != "aot_inductor"]
   if unknown:
     raise FrontendError("K1001", f"torch_tensorrt.save has no such argument: {', '.join(unknown)}",
@@ -66,13 +66,6 @@ def add_notes(program: kiln.Program, function: str, given: dict[str, Any]) -> No
   program.report.update(notes=[*program.report.notes, *notes])
 
 
-def _refuse_format(kind: str, value: Any) -> None:
-  from . import _table
-
-  row = next(r for r in _table.rows() if r.name == "save(output_format)" and r.values == kind)
-  raise refused_value(row, value)
-
-
 def _save_exported(exported: ExportedProgram, path: str, output_format: str, extra_files: Any,
                    pickle_protocol: int, kwargs: dict[str, Any]) -> None:
   if output_format == "aot_inductor":
@@ -87,7 +80,7 @@ def _save_exported(exported: ExportedProgram, path: str, output_format: str, ext
 def _save_program(program: kiln.Program, path: str, output_format: str,
                   kwargs: dict[str, Any]) -> None:
   if output_format == "torchscript":
-    _refuse_format("torchscript of a Program", output_format)
+    refuse_value("save(output_format)", output_format)
   if output_format == "aot_inductor":
     _package(as_exported(program), path, kwargs)
     return

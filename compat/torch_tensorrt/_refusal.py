@@ -25,13 +25,10 @@ def refuse_name(name: str) -> NoReturn:
   raise FrontendError("K1040", f"kiln has no counterpart of {public_name(name)}", hint=row.text)
 
 
-def refused_value(row: _table.Row, value: Any) -> FrontendError:
-  return FrontendError("K1041", f"kiln cannot do what is asked of {public_name(row.name)}: "
-                       f"{value!r}", hint=row.text)
-
-
 def refuse_value(name: str, value: Any) -> NoReturn:
-  raise refused_value(_table.find(name, _table.RAISES), value)
+  row = _table.find(name, _table.RAISES, value)
+  raise FrontendError("K1041", f"kiln cannot do what is asked of {public_name(name)}: {value!r}",
+                      hint=row.text)
 
 
 def refuse_kind(name: str, expected: str, value: Any) -> NoReturn:

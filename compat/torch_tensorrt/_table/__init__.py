@@ -54,12 +54,11 @@ def rows() -> Iterator[Row]:
 _found: dict[str, list[Row]] = {}
 
 
-def find(name: str, status: str | None = None) -> Row | None:
-  """The row of a name; `status` picks among several."""
+def find(name: str, status: str | None = None, value: object = "") -> Row | None:
+  """The row of a name; of several, the first with `status` that names `value`, or else the first."""
   if not _found:
     for row in rows():
       _found.setdefault(row.name, []).append(row)
-  for row in _found.get(name, ()):
-    if status is None or row.status == status:
-      return row
-  return None
+  candidates = [row for row in _found.get(name, ()) if status in (None, row.status)]
+  named = [row for row in candidates if str(value) in row.values.split(", ")]
+  return next(iter(named or candidates), None)
