@@ -16,7 +16,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "errors.md"
-SOURCES = ("src", "include", "torch", "python", "tools", "examples")
+SOURCES = ("src", "include", "torch", "python", "compat", "tools", "examples")
 SUFFIXES = {".cpp", ".h", ".py"}
 CODE = re.compile(r'"(K\d{4})"')
 # The example programs compare codes; they make none of their own.

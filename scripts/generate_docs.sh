@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Writes what the documentation takes from the code: docs/ops.md and the list of debug switches in
-# docs/debugging.md. Needs a build (kiln-opt).
+# Writes what the documentation takes from the code: docs/ops.md, docs/coming_from_torch_tensorrt.md
+# and the list of debug switches in docs/debugging.md. Needs a build (kiln-opt).
 #
 #     scripts/generate_docs.sh           write
 #     scripts/generate_docs.sh --check   say what is out of date, and fail
@@ -17,6 +17,7 @@ new=$(mktemp -d)
 trap 'rm -rf "$new"' EXIT
 
 "$kiln_opt" --list-ops >"$new/ops.md"
+python3 scripts/compat_page.py >"$new/coming_from_torch_tensorrt.md"
 
 # Between the markers stand the switches, as a table.
 "$kiln_opt" --list-switches |
@@ -30,7 +31,7 @@ awk -v file="$new/switches" '
   !skip' docs/debugging.md >"$new/debugging.md"
 
 status=0
-for page in ops.md debugging.md; do
+for page in ops.md debugging.md coming_from_torch_tensorrt.md; do
   if [[ ${1-} == --check ]]; then
     if ! diff -u "docs/$page" "$new/$page"; then
       echo "docs/$page is out of date: run scripts/generate_docs.sh" >&2

@@ -34,7 +34,7 @@ def _capture(model: Any, inputs: Any, kwargs: dict | None, dynamic_shapes: Any, 
   if ir not in _IRS:
     raise FrontendError("K1005", f"unknown ir: {ir!r}", hint=f"known: {', '.join(_IRS)}")
   start = time.perf_counter()
-  notes: list[str] = []
+  notes = list(options.notes)
   module: torch.nn.Module | None = None
   parameters: tuple[str, ...] = ()
   if isinstance(model, ExportedProgram):
@@ -49,7 +49,7 @@ def _capture(model: Any, inputs: Any, kwargs: dict | None, dynamic_shapes: Any, 
       captured_module = capture_module(model, args=inputs, kwargs=kwargs,
                                        dynamic_shapes=dynamic_shapes)
     exported, parameters = captured_module.program, captured_module.parameters
-    notes = captured_module.notes
+    notes += captured_module.notes
   else:
     raise FrontendError("K1101", "expected a torch.nn.Module or an ExportedProgram, got "
                         f"{type(model).__name__}")
@@ -117,6 +117,7 @@ def lower_for_torch_compile(options: Options, build: Callable[[Any], CapturedPro
   cap = _native.CaptureBuilder()
   cap.keep_in_torch(options.op_names(), options.module_paths(None))
   captured = build(cap)
+  captured.notes += options.notes
   imported = time.perf_counter() - start
   compiled = _native.compile(cap, threads=options.threads, strict=options.strict,
                              min_block_size=options.min_block_size, target=options.target,

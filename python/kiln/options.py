@@ -19,6 +19,7 @@ class Options:
   min_block_size: native runs of fewer ops go back to PyTorch
   torch_executed_ops: operators that stay in PyTorch: "aten::add", "aten.add.Tensor" or the op itself
   torch_executed_modules: modules (paths or classes) that stay in PyTorch, with all they contain
+  notes: lines for the report, from a caller that translated options of its own
   threads: threads of the program; 0: what torch.set_num_threads says at each call
   precision: "fp32"
   target: "cpu"
@@ -29,6 +30,7 @@ class Options:
   min_block_size: int = 1
   torch_executed_ops: Sequence[Any] = field(default_factory=tuple)
   torch_executed_modules: Sequence[Any] = field(default_factory=tuple)
+  notes: Sequence[str] = field(default_factory=tuple)
   threads: int = 0
   precision: str = "fp32"
   target: str = ""
@@ -74,6 +76,7 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
   "min_block_size": (lambda v: type(v) is int and v >= 1, "an integer of at least 1"),
   "torch_executed_ops": (lambda v: isinstance(v, (list, tuple, set, frozenset)), "a list"),
   "torch_executed_modules": (lambda v: isinstance(v, (list, tuple, set, frozenset)), "a list"),
+  "notes": (lambda v: isinstance(v, (list, tuple)), "a list of lines"),
   "threads": (lambda v: type(v) is int and v >= 0, "an integer, 0 for the caller's setting"),
   "precision": (lambda v: v in ("fp32", torch.float32), '"fp32" (others are not built yet)'),
   "target": (lambda v: isinstance(v, str), "a string"),

@@ -22,12 +22,14 @@ def test_samples_run(tmp_path):
   checks = (
     "assert y.shape == (8, 4)\n"
     "with torch.no_grad(): assert torch.allclose(y, model(x), atol=1e-5)\n"
+    "with torch.no_grad(): assert torch.allclose(y_trt, model(x), atol=1e-5)\n"
+    "with torch.no_grad(): assert torch.allclose(y_jit, model(x), atol=1e-5)\n"
     "assert small.shape == (1, 4) and large.shape == (64, 4)\n"
     "print('all samples ran')\n"
   )
   script = tmp_path / "samples.py"
   script.write_text("\n".join(python_blocks()) + checks)
-  environment = {**os.environ, "PYTHONPATH": str(ROOT / "python")}
+  environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'python'}:{ROOT / 'compat'}"}
   done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, env=environment, text=True,
                         capture_output=True, timeout=300)
   assert done.returncode == 0, done.stderr
