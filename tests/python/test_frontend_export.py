@@ -497,7 +497,7 @@ def test_host_numbers_from_sizes():
   assert_same(run(capture, program, x), model(x))
 
 
-def test_complex_results_are_opaque_and_complex_inputs_refused():
+def test_complex_results_are_opaque_and_complex_inputs_are_checked():
   class Model(nn.Module):
     def forward(self, x):
       return torch.fft.rfft(x).abs()
@@ -513,10 +513,13 @@ def test_complex_results_are_opaque_and_complex_inputs_refused():
     def forward(self, x):
       return x.abs()
 
-  captured = capture_module(Abs(), inputs=[torch.ones(2, dtype=torch.complex64)])
-  with pytest.raises(FrontendError) as error:
-    walk_exported_program(captured.program, RecordingCapture())
-  assert error.value.code == "K1104"
+  z = torch.randn(2, dtype=torch.complex64)
+  capture, program, _ = record(Abs(), inputs=[z])
+  assert capture.object_inputs == [("x", "dtype complex64")]
+  assert_same(run(capture, program, z), z.abs())
+  for wrong in (z.to(torch.complex128), torch.randn(3, dtype=torch.complex64), z[None], z.real):
+    with pytest.raises(StructureError, match="x must be torch.complex64 of shape"):
+      run(capture, program, wrong)
 
 
 def test_strict_capture_is_named_when_non_strict_fails(monkeypatch):

@@ -68,7 +68,7 @@ def test_only_size_expressions_are_evaluated(text):
 def test_bounds():
   assert bounds(ValueRanges(2, 8)) == (2, 8)
   assert bounds(ValueRanges(2, int_oo)) == (2, NO_BOUND)
-  assert bounds(ValueRanges(-int_oo, int_oo)) == (0, NO_BOUND)
+  assert bounds(ValueRanges(-int_oo, int_oo)) == (-NO_BOUND, NO_BOUND)
   assert bounds(None) == (0, NO_BOUND)
 
 

@@ -66,6 +66,10 @@ class Tee:
     self._program.inputs.append(CapturedInput(name, "tensor", dtype, dims))
     return self._cap.input(name, dtype, dims, strides)
 
+  def object_input(self, name: str, why: str) -> int:
+    self._program.inputs.append(CapturedInput(name, "tensor", why))
+    return self._cap.object_input(name, why)
+
   def scalar_input(self, name: str, kind: str, expr: str | None) -> int:
     self._program.inputs.append(CapturedInput(name, kind, expr=expr))
     return self._cap.scalar_input(name, kind, expr)

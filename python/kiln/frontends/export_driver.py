@@ -24,7 +24,7 @@ class CapturedModule:
 
   program: ExportedProgram
   parameters: tuple[str, ...]  # names of forward's positional parameters
-  mode: str  # "non-strict" or "strict"
+  mode: str  # "non-strict" or "strict"; "exported" for one that the user made
   notes: list[str] = field(default_factory=list)
 
 
@@ -59,6 +59,7 @@ def capture_module(model: torch.nn.Module, args: Sequence[Any] | None = None,
     model, call_args, call_kwargs, dynamic_shapes)
   call_args, call_kwargs = _enlarge_examples(
     model, call_args, call_kwargs, dynamic_shapes, notes)
+  call_args, call_kwargs = _separate_examples(call_args, call_kwargs)
   program, mode = _export(model, call_args, call_kwargs, dynamic_shapes, notes)
   if _trains(program):
     message = ("the model is in training mode, so dropout and batch norm are captured as training "
@@ -248,6 +249,22 @@ def _enlarge_examples(model: torch.nn.Module, args: tuple, kwargs: dict, dynamic
   return apply(enlarge) if wanted else (args, kwargs)
 
 
+def _separate_examples(args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+  """Copies a tensor that is given for several arguments.
+
+  torch.export takes one tensor for one value, so the program would ignore all but one of them.
+  """
+  seen: set[int] = set()
+
+  def separate(value: Any) -> Any:
+    if not isinstance(value, torch.Tensor) or id(value) not in seen:
+      seen.add(id(value))
+      return value
+    return value.detach().clone()
+
+  return pytree.tree_map(separate, (args, kwargs))
+
+
 def _dims_of(spec: Any, value: torch.Tensor) -> list[tuple[int, Any]]:
   entries = spec.items() if isinstance(spec, dict) else enumerate(spec)
   return [(d % value.ndim, dim) for d, dim in entries
@@ -263,6 +280,35 @@ def _minimum(dim: Any) -> int:
 def _maximum(dim: Any) -> int:
   high = getattr(dim, "max", None)
   return high if isinstance(high, int) else 2**62
+
+
+# ---- programs that the user exported ------------------------------------------------------------
+
+
+def prepare_program(program: ExportedProgram) -> CapturedModule:
+  """An ExportedProgram from elsewhere, in the form that the walk takes.
+
+  Raises FrontendError K1101 for one that was exported with one tensor for several arguments, of
+  which it would ignore all but one.
+  """
+  notes: list[str] = []
+  examples = pytree.tree_leaves(program.example_inputs or ())
+  tensors = [id(value) for value in examples if isinstance(value, torch.Tensor)]
+  if len(set(tensors)) < len(tensors):
+    raise FrontendError("K1101", "the program was exported with one tensor for several arguments",
+                        hint="export it with a tensor of its own for each")
+  if _has_autocast(program):
+    program = _write_out_autocast(program)
+    notes.append("autocast regions were written out as casts")
+  return CapturedModule(program, _exported_parameters(program), "exported", notes)
+
+
+def _exported_parameters(program: ExportedProgram) -> tuple[str, ...]:
+  """Names of the arguments that were given by position, where the program keeps them."""
+  calls = [entry.signature for entry in program.module_call_graph if entry.fqn == ""]
+  names = getattr(calls[0], "forward_arg_names", None) if calls else None
+  count = len(program.call_spec.in_spec.children()[0].children())
+  return tuple(names[:count]) if names else ()
 
 
 # ---- torch.export -------------------------------------------------------------------------------

@@ -133,11 +133,14 @@ def _lower(expr: sympy.Basic) -> sympy.Basic:
 
 
 def bounds(value_range: ValueRanges | None) -> tuple[int, int]:
-  """A closed range of non-negative integers; NO_BOUND is "no upper bound"."""
+  """A closed range of integers; NO_BOUND is "no upper bound", -NO_BOUND "no lower bound".
+
+  Sizes have a lower bound; a number that is an input may be negative.
+  """
   if value_range is None:
     return 0, NO_BOUND
   lower, upper = value_range.lower, value_range.upper
-  low = 0 if lower in (-int_oo, -sympy.oo) else max(int(lower), 0)
+  low = -NO_BOUND if lower in (-int_oo, -sympy.oo) or lower <= -NO_BOUND else int(lower)
   high = NO_BOUND if upper in (int_oo, sympy.oo) or upper >= NO_BOUND else int(upper)
   return low, high
 
