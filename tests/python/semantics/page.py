@@ -47,8 +47,15 @@ def page() -> str:
       heading = title
       text += f"\n## {title}\n\n| | {' | '.join(column for _, column in COLUMNS)} |\n"
       text += "|---|" + "---|" * len(COLUMNS) + "\n"
-    text += f"| {case.title} | {' | '.join(_cell(case, DOORS[name]) for name, _ in COLUMNS)} |\n"
+    text += f"| {case.title} | {' | '.join(_row(case))} |\n"
   return text
+
+
+def _row(case: Case) -> list[str]:
+  cells = [_cell(case, DOORS[name]) for name, _ in COLUMNS]
+  same = f"as *{COLUMNS[0][1]}*"
+  return cells[:1] + [same if cell == cells[0] and cell != AsEager().cell() else cell
+                      for cell in cells[1:]]
 
 
 def _cell(case: Case, door: Door) -> str:
