@@ -84,7 +84,7 @@ Status check_written_inputs(const EnginePlan& plan, const std::vector<at::Tensor
           !share_elements(inputs[written], inputs[i])) {
         continue;
       }
-      return Status::error("K4115",
+      return Status::error("K4125",
                            "an input that the program writes shares memory with another one: '" +
                                plan.inputs[written].name + "' with '" + plan.inputs[i].name + "'",
                            "give one of them as a copy");

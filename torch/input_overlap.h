@@ -15,7 +15,7 @@ namespace kiln {
 // pieces are taken to share when their ranges do.
 bool share_elements(const at::Tensor& a, const at::Tensor& b);
 
-// K4115 when an input that the plan writes shares memory with another one. Undefined tensors stand
+// K4125 when an input that the plan writes shares memory with another one. Undefined tensors stand
 // for inputs that are no tensors.
 Status check_written_inputs(const EnginePlan& plan, const std::vector<at::Tensor>& inputs);
 

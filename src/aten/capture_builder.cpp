@@ -275,6 +275,9 @@ class CaptureBuilder::Impl {
     std::string reason;
     const bool kept = kept_in_torch(target.name, target.overload, origin, reason);
     Status refusal = kept ? Status::error("K1310", reason) : Status();
+    if (refusal.ok() && !exposed.empty()) {
+      refusal = Status::error("K1301", "batch norm in training mode");
+    }
 
     const ImportRule* rule = ImportRules::global().find(target.full_name());
     // An in-place operator is its functional twin and a write.

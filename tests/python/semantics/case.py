@@ -55,7 +55,6 @@ class AsEager:
   """As eager, with something that the user should know."""
 
   note: str = ""
-  programs: int | None = None  # how many programs torch.compile makes of it
 
   def cell(self) -> str:
     return f"as eager; {self.note}" if self.note else "as eager"
