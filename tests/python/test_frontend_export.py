@@ -538,6 +538,22 @@ def test_strict_capture_is_named_when_non_strict_fails(monkeypatch):
   assert_same(run(capture, program, x), model(x).detach())
 
 
+def test_a_failed_capture_does_not_spoil_the_next():
+  class Model(nn.Module):
+    def __init__(self):
+      super().__init__()
+      self.register_buffer("steps", torch.zeros(()))
+
+    def forward(self, x):
+      self.steps = self.steps + 1
+      return x if x.sum() > 0 else -x
+
+  hooks = len(nn.modules.module._global_buffer_registration_hooks)
+  with pytest.raises(FrontendError, match="K1102"):
+    capture_module(Model(), inputs=[torch.ones(3)])
+  assert len(nn.modules.module._global_buffer_registration_hooks) == hooks
+
+
 def test_tensor_results_in_lists():
   class Model(nn.Module):
     def forward(self, x):

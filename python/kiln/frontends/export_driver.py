@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import warnings
 from dataclasses import dataclass, field
-from typing import Any, Sequence
+from typing import Any, Iterator, Sequence
 
 import torch
 from torch.export import Dim, ExportedProgram
@@ -320,7 +321,7 @@ def _export(model: torch.nn.Module, args: tuple, kwargs: dict, dynamic_shapes: A
   failures: list[tuple[str, Exception]] = []
   for mode, strict in (("non-strict", False), ("strict", True)):
     try:
-      with torch.no_grad(), warnings.catch_warnings():
+      with torch.no_grad(), warnings.catch_warnings(), buffer_hooks_as_before():
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"(torch|copyreg).*")
         program = torch.export.export(model, args, kwargs or None, dynamic_shapes=dynamic_shapes,
                                       strict=strict)
@@ -338,6 +339,18 @@ def _export(model: torch.nn.Module, args: tuple, kwargs: dict, dynamic_shapes: A
     "K1102", f"torch.export could not capture the model: {reasons}",
     hint='torch.compile(model, backend="kiln") captures around what export cannot',
   ) from failures[0][1]
+
+
+@contextlib.contextmanager
+def buffer_hooks_as_before() -> Iterator[None]:
+  """A capture that fails leaves a global hook behind (torch 2.11), which the next one trips over."""
+  hooks = getattr(torch.nn.modules.module, "_global_buffer_registration_hooks", {})
+  before = set(hooks)
+  try:
+    yield
+  finally:
+    for key in set(hooks) - before:
+      del hooks[key]
 
 
 def _write_out_autocast(program: ExportedProgram) -> ExportedProgram:

@@ -16,6 +16,8 @@ from torch import nn
 
 import kiln
 
+from kiln.frontends.export_driver import buffer_hooks_as_before
+
 from .case import CASES, Args, AsEager, Case, Outcome
 from .observe import SeenCall, case_arguments, describe_error, run
 
@@ -86,8 +88,9 @@ def compile_module(case: Case, model: nn.Module, example: Args) -> kiln.Program:
 
 
 def export(case: Case, model: nn.Module, example: Args) -> torch.export.ExportedProgram:
-  return torch.export.export(model, example.args, example.kwargs,
-                             dynamic_shapes=case.dynamic_shapes)
+  with buffer_hooks_as_before():
+    return torch.export.export(model, example.args, example.kwargs,
+                               dynamic_shapes=case.dynamic_shapes)
 
 
 class ExportDoor(Door):
