@@ -1,6 +1,7 @@
 #include "torch/torch_host.h"
 
 #include <ATen/ATen.h>
+#include <ATen/ScalarOps.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/jit_type.h>
 
@@ -57,8 +58,10 @@ class ArgumentConverter {
       type = type->castRaw<c10::OptionalType>()->getElementType();
     }
     if (const auto* operand = arg.get<CallArg::Operand>()) {
-      return operand_value((*operands)[static_cast<size_t>(operand->index)]);
+      c10::IValue value = operand_value((*operands)[static_cast<size_t>(operand->index)]);
+      return type->kind() == c10::TypeKind::TensorType ? as_tensor(std::move(value)) : value;
     }
+    if (type->kind() == c10::TypeKind::TensorType) return as_tensor(convert_number(arg));
     if (const auto* list = arg.get<CallArg::List>()) return convert_list(*list, type);
     if (const auto* flag = arg.get<bool>()) {
       return type->kind() == c10::TypeKind::IntType ? c10::IValue(static_cast<int64_t>(*flag))
@@ -94,6 +97,23 @@ class ArgumentConverter {
   }
 
  private:
+  // A number where the schema wants a tensor: it promotes as a Python number does.
+  static c10::IValue as_tensor(c10::IValue value) {
+    if (!value.isScalar()) return value;
+    at::Tensor tensor = c10::scalar_to_tensor(value.toScalar());
+    tensor.unsafeGetTensorImpl()->set_wrapped_number(true);
+    return tensor;
+  }
+
+  c10::IValue convert_number(const CallArg& arg) {
+    if (const auto* flag = arg.get<bool>()) return *flag;
+    if (const auto* number = arg.get<double>()) return *number;
+    if (const auto* expr = arg.get<DimExpr>()) {
+      return expr->is_constant() ? expr->value() : (*dims)[next_dim++];
+    }
+    return c10::IValue();
+  }
+
   static c10::MemoryFormat to_torch(MemoryFormat format) {
     switch (format) {
       case MemoryFormat::kContiguous: return c10::MemoryFormat::Contiguous;

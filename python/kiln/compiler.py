@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 from . import _native
 from .frontends.captured import CapturedProgram
 from .frontends.errors import FrontendError
-from .frontends.export_driver import capture_module
+from .frontends.export_driver import capture_module, prepare_program
 from .frontends.export_frontend import walk_exported_program
 from .options import Options, parse_options
 from .program import Program, describe_program
@@ -34,13 +34,11 @@ def _capture(model: Any, inputs: Any, kwargs: dict | None, dynamic_shapes: Any, 
   if ir not in _IRS:
     raise FrontendError("K1005", f"unknown ir: {ir!r}", hint=f"known: {', '.join(_IRS)}")
   start = time.perf_counter()
-  notes = list(options.notes)
   module: torch.nn.Module | None = None
-  parameters: tuple[str, ...] = ()
   if isinstance(model, ExportedProgram):
     if inputs is not None or kwargs is not None or dynamic_shapes is not None:
       raise FrontendError("K1101", "an ExportedProgram has its inputs: give none")
-    exported = model
+    captured_module = prepare_program(model)
   elif isinstance(model, torch.nn.Module):
     module = model
     if kwargs is None:
@@ -48,18 +46,17 @@ def _capture(model: Any, inputs: Any, kwargs: dict | None, dynamic_shapes: Any, 
     else:
       captured_module = capture_module(model, args=inputs, kwargs=kwargs,
                                        dynamic_shapes=dynamic_shapes)
-    exported, parameters = captured_module.program, captured_module.parameters
-    notes += captured_module.notes
   else:
     raise FrontendError("K1101", "expected a torch.nn.Module or an ExportedProgram, got "
                         f"{type(model).__name__}")
   captured_at = time.perf_counter()
   cap = _native.CaptureBuilder()
   cap.keep_in_torch(options.op_names(), options.module_paths(module))
-  captured = walk_exported_program(exported, cap, parameters)
-  captured.notes += notes
+  captured = walk_exported_program(captured_module.program, cap, captured_module.parameters)
+  captured.notes += list(options.notes) + captured_module.notes
   captured.state_names = name_state(
-    captured, exported.state_dict, module.state_dict() if module is not None else {})
+    captured, captured_module.program.state_dict,
+    module.state_dict() if module is not None else {})
   return cap, captured, captured_at - start, time.perf_counter() - captured_at
 
 

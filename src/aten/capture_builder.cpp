@@ -8,6 +8,7 @@
 
 #include "aten/capture_hash.h"
 #include "aten/functionalizer.h"
+#include "aten/hidden_writes.h"
 #include "aten/import_rule.h"
 #include "aten/memory_sharing.h"
 #include "aten/schema_defaults.h"
@@ -34,8 +35,8 @@ class CaptureBuilder::Impl {
   Impl() : module_(std::make_unique<Module>()), functional_(*module_) {}
 
   struct HandleInfo {
-    int tensor = -1;         // in functional_, or
-    Value* value = nullptr;  // a value that is no tensor
+    int tensor = -1;         // in functional_: a tensor, also one that only the host can hold; or
+    Value* value = nullptr;  // a number
     int input = -1;          // position when it is a program input as it came
     Shape strides;           // as captured, for a tensor that is not contiguous
   };
@@ -101,9 +102,15 @@ class CaptureBuilder::Impl {
     return static_cast<Handle>(handles_.size()) - 1;
   }
 
+  // Tensors that only the host can hold share memory like others, so writes to them are followed or
+  // refused alike.
+  static bool has_memory(const Value* value) {
+    return !std::holds_alternative<ScalarType>(value->type.value);
+  }
+
   Handle add_value(Value* value) {
     HandleInfo info;
-    if (value->type.is_tensor()) {
+    if (has_memory(value)) {
       info.tensor = functional_.add(value);
     } else {
       info.value = value;
@@ -265,9 +272,14 @@ class CaptureBuilder::Impl {
     }
     KILN_RETURN_IF_ERROR(check_memory_access(target, used));
     CallRecord record{target.full_name(), capture_origin, true, false, "", ""};
+    KILN_ASSIGN_OR_RETURN(const std::string exposed, expose_hidden_writes(target, captured));
+    if (!exposed.empty()) schema = exposed;
     std::string reason;
     const bool kept = kept_in_torch(target.name, target.overload, origin, reason);
     Status refusal = kept ? Status::error("K1310", reason) : Status();
+    if (refusal.ok() && !exposed.empty()) {
+      refusal = Status::error("K1301", "batch norm in training mode");
+    }
 
     const ImportRule* rule = ImportRules::global().find(target.full_name());
     // An in-place operator is its functional twin and a write.
@@ -330,7 +342,11 @@ class CaptureBuilder::Impl {
     record.code = refusal.code();
     record.reason = refusal.message();
     records_.push_back(std::move(record));
-    return keep_call(std::move(target), values, used, captured, origin, schema, rule, in_place);
+    KILN_ASSIGN_OR_RETURN(
+        std::vector<Handle> handles,
+        keep_call(std::move(target), values, used, captured, origin, schema, rule, in_place));
+    if (!exposed.empty()) handles.resize(results.size());
+    return handles;
   }
 
   // Of an operator that may share: does this call?
@@ -465,7 +481,7 @@ class CaptureBuilder::Impl {
       const int base =
           source < 0 ? -1 : handles_[static_cast<size_t>(used[static_cast<size_t>(source)])].tensor;
       const bool is_written = std::find(written.begin(), written.end(), source) != written.end();
-      if (base < 0 || is_written || !value->type.is_tensor()) {
+      if (base < 0 || is_written || !has_memory(value)) {
         handles.push_back(add_value(value));
       } else {
         handles.push_back(add_handle({functional_.add_view(base, value), nullptr, -1, {}}));
@@ -490,6 +506,29 @@ class CaptureBuilder::Impl {
     return handles;
   }
 
+  // What a captured program states of an input or buffer that it writes. Where it returns the
+  // written value too, it is the input or buffer itself that comes back, as in torch.
+  Status write_at_end(int tensor, Handle handle) {
+    KILN_ASSIGN_OR_RETURN(Value * contents, read(handle));
+    if (tensor < 0 || !contents->type.is_tensor()) {
+      return Status::error("K1304", "an input is written that exists only in pytorch");
+    }
+    if (contents != functional_.read(tensor)) {
+      KILN_RETURN_IF_ERROR(functional_.write(tensor, contents, {}));
+    }
+    HandleInfo& info = handles_[static_cast<size_t>(handle)];
+    const int storage = functional_.storage(info.tensor);
+    bool computed = functional_.is_whole(info.tensor);
+    for (int input : input_tensors_) {
+      computed = computed && (input < 0 || functional_.storage(input) != storage);
+    }
+    for (const WeightTensor& weight : weight_tensors_) {
+      computed = computed && functional_.storage(weight.tensor) != storage;
+    }
+    if (computed) info.tensor = functional_.add_alias(tensor);
+    return {};
+  }
+
   static bool is_random(const Call& call) {
     static const char* const kRandom[] = {"rand",    "bernoulli",   "multinomial", "normal",
                                           "uniform", "exponential", "dropout",     "rrelu",
@@ -509,13 +548,25 @@ class CaptureBuilder::Impl {
       if (tensor < 0) continue;
       const int storage = functional_.storage(tensor);
       if (!functional_.written(storage)) continue;
+      if (!functional_.base(storage)->type.is_tensor()) {
+        return Status::error(
+            "K1304", "an input is written that exists only in pytorch: " + module_->inputs[i].name);
+      }
       module_->main.add_output(functional_.base(storage));
       module_->outputs.push_back({OutputSpec::Kind::kWriteInput, static_cast<int>(i),
                                   module_->inputs[i].name, module_->inputs[i].order});
     }
-    for (auto& [name, tensor, constant] : weight_tensors_) {
+    for (auto& [name, tensor, constant, memory] : weight_tensors_) {
       const int storage = functional_.storage(tensor);
       if (!functional_.written(storage)) continue;
+      for (const WeightTensor& other : weight_tensors_) {
+        if (other.constant == constant || !memory.overlaps(other.memory)) continue;
+        return Status::error(
+            "K1130",
+            "a buffer that is written shares memory with another one: " + name + " with " +
+                other.name,
+            "write it through one buffer, and take the other as a view in forward");
+      }
       Value* base = functional_.base(storage);
       Value* input = module_->main.add_input(constant->type, name);
       module_->inputs.push_back({name, InputSpec::Kind::kState, {}});
@@ -532,6 +583,7 @@ class CaptureBuilder::Impl {
     std::string name;
     int tensor;
     Value* constant;
+    MemorySpan memory;  // the user's, not the copy that the program may hold
   };
 
   CaptureHash hash_;
@@ -574,11 +626,7 @@ Result<CaptureBuilder::Handle> CaptureBuilder::input(std::string_view name,
   Impl::HandleInfo info;
   info.input = position;
   info.strides = std::move(strides);
-  if (value->type.is_tensor()) {
-    info.tensor = impl_->functional_.add(value);
-  } else {
-    info.value = value;
-  }
+  info.tensor = impl_->functional_.add(value);
   impl_->input_tensors_.push_back(info.tensor);
   return impl_->add_handle(info);
 }
@@ -588,8 +636,12 @@ Result<CaptureBuilder::Handle> CaptureBuilder::scalar_input(std::string_view nam
                                                             std::string_view expr) {
   impl_->hash_.scalar_input(name, meta, expr);
   KILN_ASSIGN_OR_RETURN(Type type, impl_->type_of(meta));
+  std::optional<DimExpr> number;
+  if (!expr.empty()) {
+    KILN_ASSIGN_OR_RETURN(number, DimExpr::parse(expr));
+  }
   Value* value = impl_->module_->main.add_input(std::move(type), std::string(name));
-  impl_->module_->inputs.push_back({std::string(name), InputSpec::Kind::kUser, {}});
+  impl_->module_->inputs.push_back({std::string(name), InputSpec::Kind::kUser, {}, number});
   impl_->input_tensors_.push_back(-1);
   return impl_->add_handle({-1, value, static_cast<int>(impl_->module_->inputs.size()) - 1, {}});
 }
@@ -621,7 +673,7 @@ Result<CaptureBuilder::Handle> CaptureBuilder::weight(std::string_view name,
   Value* init_value = impl_->module_->add_weight(std::move(entry));
   Value* constant = impl_->module_->constant_for(init_value);
   const int tensor = impl_->functional_.add(constant);
-  impl_->weight_tensors_.push_back({std::string(name), tensor, constant});
+  impl_->weight_tensors_.push_back({std::string(name), tensor, constant, span_of(weight)});
   Shape strides;
   for (int64_t stride : weight.strides) strides.emplace_back(stride);
   if (is_contiguous(weight)) strides.clear();
@@ -656,9 +708,7 @@ Status CaptureBuilder::mutates_input(std::string_view target, Handle value) {
   for (size_t i = 0; i < impl_->module_->inputs.size(); ++i) {
     if (impl_->module_->inputs[i].name != target) continue;
     const int tensor = impl_->input_tensors_[i];
-    KILN_ASSIGN_OR_RETURN(Value * contents, impl_->read(value));
-    if (contents == impl_->functional_.read(tensor)) return {};
-    return impl_->functional_.write(tensor, contents, {});
+    return impl_->write_at_end(tensor, value);
   }
   return Status::error("K1127", "mutation of an unknown input: " + std::string(target));
 }
@@ -667,9 +717,7 @@ Status CaptureBuilder::mutates_buffer(std::string_view target, Handle value) {
   impl_->hash_.mutates_buffer(target, value);
   for (auto& weight : impl_->weight_tensors_) {
     if (weight.name != target) continue;
-    KILN_ASSIGN_OR_RETURN(Value * contents, impl_->read(value));
-    if (contents == impl_->functional_.read(weight.tensor)) return {};
-    return impl_->functional_.write(weight.tensor, contents, {});
+    return impl_->write_at_end(weight.tensor, value);
   }
   return Status::error("K1127", "mutation of an unknown buffer: " + std::string(target));
 }

@@ -16,6 +16,20 @@ bool is_contiguous(const CaptureWeight& weight) {
   return true;
 }
 
+MemorySpan span_of(const CaptureWeight& weight) {
+  const auto element = static_cast<int64_t>(dtype_bytes(weight.dtype));
+  int64_t low = 0, high = element, contiguous = element;
+  for (size_t i = weight.shape.size(); i-- > 0;) {
+    if (weight.shape[i] == 0) return {};
+    const int64_t stride = weight.strides.empty() ? contiguous : weight.strides[i] * element;
+    const int64_t reach = (weight.shape[i] - 1) * stride;
+    (reach < 0 ? low : high) += reach;
+    contiguous *= weight.shape[i];
+  }
+  const auto base = reinterpret_cast<uintptr_t>(weight.data);
+  return {base + static_cast<uintptr_t>(low), base + static_cast<uintptr_t>(high)};
+}
+
 WeightData borrow_or_copy(const CaptureWeight& weight, size_t bytes) {
   const size_t rank = weight.shape.size();
   if (is_contiguous(weight) || bytes == 0) return {weight.data, bytes, weight.owner};

@@ -3,11 +3,20 @@
 
 #include <kiln/capture.h>
 
+#include <cstdint>
+
 #include "ir/module.h"
 
 namespace kiln {
 
 bool is_contiguous(const CaptureWeight& weight);
+
+// Bytes [low, high) between the first and the last element.
+struct MemorySpan {
+  uintptr_t low = 0, high = 0;
+  bool overlaps(const MemorySpan& other) const { return low < other.high && other.low < high; }
+};
+MemorySpan span_of(const CaptureWeight& weight);
 
 // `bytes` is the size of the contiguous tensor. Rank is at most 16.
 WeightData borrow_or_copy(const CaptureWeight& weight, size_t bytes);

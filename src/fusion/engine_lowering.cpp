@@ -401,6 +401,7 @@ Result<EnginePlan> EngineLowering::finish(
       signature.dims = input->shape();
     } else {
       signature.is_object = true;
+      signature.number = module.inputs[i].number;
     }
     plan.inputs.push_back(std::move(signature));
   }

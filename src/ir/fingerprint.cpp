@@ -80,6 +80,7 @@ std::string fingerprint(Module& module) {
   for (const InputSpec& spec : module.inputs) {
     hasher.add_int(static_cast<int64_t>(spec.kind));
     add_order(hasher, spec.order);
+    if (spec.number) hasher.add_text(spec.number->to_string());
   }
   for (const OutputSpec& spec : module.outputs) {
     hasher.add_int(static_cast<int64_t>(spec.kind)).add_int(spec.target);

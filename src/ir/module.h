@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,8 @@ struct InputSpec {
   // Memory order seen at capture, outermost first; empty: contiguous. Inputs with any strides are
   // taken at run time; this one costs no copy.
   std::vector<int> order;
+  // Of an integer that is no tensor: its value in terms of size symbols, which it may determine.
+  std::optional<DimExpr> number = std::nullopt;
 };
 
 // What an output is: design section 4, "explicit at the border".

@@ -175,9 +175,11 @@ class ModuleParser {
             spec.kind = InputSpec::Kind::kState;
           else if (cursor_.accept_word("order"))
             KILN_RETURN_IF_ERROR(order(&spec.order));
+          else if (cursor_.accept_word("number"))
+            KILN_RETURN_IF_ERROR(number(&spec.number));
           else if (!cursor_.accept_word("name") || !cursor_.accept("=") ||
                    !cursor_.quoted(&spec.name)) {
-            return fail("state, order=[...] or name=\"...\" expected");
+            return fail("state, order=[...], number=\"...\" or name=\"...\" expected");
           }
           if (!cursor_.accept(",") && cursor_.peek() != '}') return fail("',' expected");
         }
@@ -194,6 +196,13 @@ class ModuleParser {
       module.main.add_output(value);
       KILN_RETURN_IF_ERROR(output_spec(module));
     }
+    return {};
+  }
+
+  Status number(std::optional<DimExpr>* out) {
+    std::string text;
+    if (!cursor_.accept("=") || !cursor_.quoted(&text)) return fail("=\"EXPRESSION\" expected");
+    KILN_ASSIGN_OR_RETURN(*out, DimExpr::parse(text));
     return {};
   }
 

@@ -148,6 +148,7 @@ std::string input_properties(Module& module, size_t i, const std::string& printe
   std::vector<std::string> properties;
   if (spec.kind == InputSpec::Kind::kState) properties.push_back("state");
   if (!spec.order.empty()) properties.push_back("order=" + order_text(spec.order));
+  if (spec.number) properties.push_back("number=" + quote_text(spec.number->to_string()));
   if (spec.name != printed_name) properties.push_back("name=" + quote_text(spec.name));
   return properties_text(properties);
 }

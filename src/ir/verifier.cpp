@@ -212,6 +212,10 @@ Status check_signature(Module& module) {
     if (!is_order(module.inputs[i].order, inputs[i]->type)) {
       return signature("order of an input does not fit its rank: " + module.inputs[i].name);
     }
+    const auto* scalar = std::get_if<ScalarType>(&inputs[i]->type.value);
+    if (module.inputs[i].number && (scalar == nullptr || *scalar != ScalarType::kI64)) {
+      return signature("input with the value of a size is no integer: " + module.inputs[i].name);
+    }
   }
   std::set<int> written;
   for (size_t i = 0; i < outputs.size(); ++i) {

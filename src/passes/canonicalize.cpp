@@ -171,10 +171,9 @@ bool decide_where(Rewriter& r) {
 // Bool only: and, or with a constant; multiplication and addition mean the same.
 bool decide_logic(Rewriter& r) {
   Node& node = r.node();
-  if (node.num_operands() != 2 || node.operand(0)->dtype() != DType::kBool) return false;
   const bool is_and = node.is("logical_and") || node.is("bitwise_and") || node.is("mul");
   const bool is_or = node.is("logical_or") || node.is("bitwise_or") || node.is("add");
-  if (!is_and && !is_or) return false;
+  if ((!is_and && !is_or) || node.operand(0)->dtype() != DType::kBool) return false;
   for (int i : {1, 0}) {
     const std::optional<Splat> constant = splat_of(r.module(), node.operand(i));
     if (!constant) continue;

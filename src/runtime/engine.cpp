@@ -100,8 +100,12 @@ Status Engine::check_inputs(const std::vector<TensorView>& inputs, SymbolValues&
   std::vector<std::vector<int64_t>> dims(inputs.size());
   for (size_t i = 0; i < inputs.size(); ++i) {
     const TensorSignature& signature = plan_.inputs[i];
-    if (signature.is_object) continue;
     const TensorView& input = inputs[i];
+    if (signature.number && input.rank != 1) {
+      return Status::error("K4111", "input is no integer: '" + signature.name + "'");
+    }
+    if (signature.number) dims[i].assign(input.shape, input.shape + 1);
+    if (signature.is_object) continue;
     if (input.dtype != signature.dtype) {
       return Status::error("K4102", "wrong dtype: input '" + signature.name + "' is " +
                                         std::string(dtype_name(input.dtype)) + ", expected " +

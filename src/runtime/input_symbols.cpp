@@ -32,7 +32,13 @@ std::string range_text(const DimRange& range) {
          (range.max == DimRange::kNoBound ? "inf" : std::to_string(range.max)) + "]";
 }
 
+// What the caller's sizes of an input must equal: its dims, or its value if it is a number.
+Shape sizes_of(const TensorSignature& input) {
+  return input.number ? Shape{*input.number} : input.dims;
+}
+
 std::string place(const TensorSignature& input, size_t dim) {
+  if (input.number) return "input '" + input.name + "'";
   return "input '" + input.name + "' dim " + std::to_string(dim);
 }
 
@@ -42,14 +48,15 @@ Status solve_symbols(const std::vector<TensorSignature>& inputs, const SymbolRan
                      const std::vector<std::vector<int64_t>>& dims, SymbolValues& symbols) {
   for (size_t i = 0; i < inputs.size(); ++i) {
     for (size_t d = 0; d < dims[i].size(); ++d) {
-      if (dims[i][d] >= 0) continue;
+      if (dims[i][d] >= 0 || inputs[i].number) continue;
       return Status::error("K4105", "size is negative: " + place(inputs[i], d) + " is " +
                                         std::to_string(dims[i][d]));
     }
   }
   for (size_t i = 0; i < inputs.size(); ++i) {
-    for (size_t d = 0; d < inputs[i].dims.size(); ++d) {
-      const DimExpr& dim = inputs[i].dims[d];
+    const Shape sizes = sizes_of(inputs[i]);
+    for (size_t d = 0; d < sizes.size(); ++d) {
+      const DimExpr& dim = sizes[d];
       if (dim.is_constant()) continue;
       const auto linear = as_linear(dim);
       if (!linear || symbols.contains(linear->symbol)) continue;
@@ -70,13 +77,14 @@ Status solve_symbols(const std::vector<TensorSignature>& inputs, const SymbolRan
     }
   }
   for (size_t i = 0; i < inputs.size(); ++i) {
-    for (size_t d = 0; d < inputs[i].dims.size(); ++d) {
-      KILN_ASSIGN_OR_RETURN(const int64_t expected, inputs[i].dims[d].evaluate(symbols));
+    const Shape sizes = sizes_of(inputs[i]);
+    for (size_t d = 0; d < sizes.size(); ++d) {
+      KILN_ASSIGN_OR_RETURN(const int64_t expected, sizes[d].evaluate(symbols));
       if (expected == dims[i][d]) continue;
       std::string text = "size does not fit: " + place(inputs[i], d) + " is " +
                          std::to_string(dims[i][d]) + ", expected " + std::to_string(expected);
-      if (inputs[i].dims[d].is_constant()) return Status::error("K4105", std::move(text));
-      text += " (" + inputs[i].dims[d].to_string() + ", fixed by another input or dim)";
+      if (sizes[d].is_constant()) return Status::error("K4105", std::move(text));
+      text += " (" + sizes[d].to_string() + ", fixed by another input or dim)";
       return Status::error("K4106", std::move(text));
     }
   }
@@ -86,7 +94,7 @@ Status solve_symbols(const std::vector<TensorSignature>& inputs, const SymbolRan
 Status check_solvable(const std::vector<TensorSignature>& inputs, const SymbolRanges& ranges) {
   std::set<std::string> found;
   for (const TensorSignature& input : inputs) {
-    for (const DimExpr& dim : input.dims) {
+    for (const DimExpr& dim : sizes_of(input)) {
       if (const auto linear = as_linear(dim)) found.insert(linear->symbol);
     }
   }
@@ -96,7 +104,7 @@ Status check_solvable(const std::vector<TensorSignature>& inputs, const SymbolRa
     }
   }
   for (const TensorSignature& input : inputs) {
-    for (const DimExpr& dim : input.dims) {
+    for (const DimExpr& dim : sizes_of(input)) {
       std::set<std::string> used;
       dim.collect_symbols(used);
       for (const std::string& symbol : used) {

@@ -6,10 +6,10 @@
 
 namespace kiln {
 
-// `dims` holds the extents of each tensor input, by position. Solves dims that are linear in one
-// symbol; then checks every dim and range. K4105: names the input, the dim, the value and the
-// range or size that was expected; K4106: the same for a size that contradicts
-// an earlier one.
+// `dims` holds the extents of each tensor input, by position, and the values of numbers. Solves
+// dims that are linear in one symbol; then checks every dim and range. K4105: names the input, the
+// dim, the value and the range or size that was expected; K4106: the same for a size that
+// contradicts an earlier one.
 Status solve_symbols(const std::vector<TensorSignature>& inputs, const SymbolRanges& ranges,
                      const std::vector<std::vector<int64_t>>& dims, SymbolValues& symbols);
 

@@ -6,6 +6,7 @@
 // from the order of the steps, so a damaged file cannot make two live buffers overlap.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -64,7 +65,9 @@ struct TensorSignature {
   DType dtype = DType::kF32;
   Shape dims;
   std::vector<int> order;  // memory order outermost first; empty: contiguous
-  bool is_object = false;  // output that only PyTorch understands (slot kind kObject)
+  bool is_object = false;  // only PyTorch understands it (slot kind kObject)
+  // Of an object input that is an integer: its value. A view of rank 1 brings it, as its extent.
+  std::optional<DimExpr> number = std::nullopt;
 };
 
 struct PlanOutput {

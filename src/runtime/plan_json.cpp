@@ -157,6 +157,7 @@ Json signature_json(const TensorSignature& signature) {
   entry.set("name", signature.name);
   if (signature.is_object) {
     entry.set("object", true);
+    if (signature.number) entry.set("number", signature.number->to_string());
     return entry;
   }
   entry.set("dtype", Json(dtype_name(signature.dtype)));
@@ -170,6 +171,10 @@ Result<TensorSignature> signature_from(const Json& json) {
   KILN_ASSIGN_OR_RETURN(signature.name, json.string_at("name"));
   if (json.find("object") != nullptr) {
     KILN_ASSIGN_OR_RETURN(signature.is_object, json.bool_at("object"));
+    if (signature.is_object && json.find("number") != nullptr) {
+      KILN_ASSIGN_OR_RETURN(const std::string number, json.string_at("number"));
+      KILN_ASSIGN_OR_RETURN(signature.number, DimExpr::parse(number));
+    }
     if (signature.is_object) return signature;
   }
   KILN_ASSIGN_OR_RETURN(signature.dtype, dtype_from(json, "dtype"));

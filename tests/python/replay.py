@@ -39,7 +39,7 @@ class Replay:
     weights = iter(capture.weights)
     names: dict[tuple[str, str], Any] = {}
     for handle, maker in capture.made_by.items():
-      if maker[0] in ("input", "scalar_input"):
+      if maker[0] in ("input", "object_input", "scalar_input"):
         env[handle] = next(runtime)
         names["input", maker[1]] = env[handle]
       elif maker[0] == "weight":

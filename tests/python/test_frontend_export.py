@@ -497,7 +497,7 @@ def test_host_numbers_from_sizes():
   assert_same(run(capture, program, x), model(x))
 
 
-def test_complex_results_are_opaque_and_complex_inputs_refused():
+def test_complex_results_are_opaque_and_complex_inputs_are_checked():
   class Model(nn.Module):
     def forward(self, x):
       return torch.fft.rfft(x).abs()
@@ -513,10 +513,13 @@ def test_complex_results_are_opaque_and_complex_inputs_refused():
     def forward(self, x):
       return x.abs()
 
-  captured = capture_module(Abs(), inputs=[torch.ones(2, dtype=torch.complex64)])
-  with pytest.raises(FrontendError) as error:
-    walk_exported_program(captured.program, RecordingCapture())
-  assert error.value.code == "K1104"
+  z = torch.randn(2, dtype=torch.complex64)
+  capture, program, _ = record(Abs(), inputs=[z])
+  assert capture.object_inputs == [("x", "dtype complex64")]
+  assert_same(run(capture, program, z), z.abs())
+  for wrong in (z.to(torch.complex128), torch.randn(3, dtype=torch.complex64), z[None], z.real):
+    with pytest.raises(StructureError, match="x must be torch.complex64 of shape"):
+      run(capture, program, wrong)
 
 
 def test_strict_capture_is_named_when_non_strict_fails(monkeypatch):
@@ -533,6 +536,22 @@ def test_strict_capture_is_named_when_non_strict_fails(monkeypatch):
   assert captured.mode == "strict"
   assert "non-strict capture failed" in captured.notes[0]
   assert_same(run(capture, program, x), model(x).detach())
+
+
+def test_a_failed_capture_does_not_spoil_the_next():
+  class Model(nn.Module):
+    def __init__(self):
+      super().__init__()
+      self.register_buffer("steps", torch.zeros(()))
+
+    def forward(self, x):
+      self.steps = self.steps + 1
+      return x if x.sum() > 0 else -x
+
+  hooks = len(nn.modules.module._global_buffer_registration_hooks)
+  with pytest.raises(FrontendError, match="K1102"):
+    capture_module(Model(), inputs=[torch.ones(3)])
+  assert len(nn.modules.module._global_buffer_registration_hooks) == hooks
 
 
 def test_tensor_results_in_lists():

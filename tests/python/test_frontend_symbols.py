@@ -8,7 +8,7 @@ import pytest
 import sympy
 from kiln.frontends.origins import clean_module_path, location_of_trace, shorten_file
 from kiln.frontends.symbols import (NO_BOUND, Inexpressible, always_true, bounds, compile_expr,
-                                    print_expr)
+                                    linear_in_one_symbol, print_expr)
 from torch.utils._sympy import functions as f
 from torch.utils._sympy.numbers import int_oo
 from torch.utils._sympy.value_ranges import ValueRanges
@@ -68,8 +68,15 @@ def test_only_size_expressions_are_evaluated(text):
 def test_bounds():
   assert bounds(ValueRanges(2, 8)) == (2, 8)
   assert bounds(ValueRanges(2, int_oo)) == (2, NO_BOUND)
-  assert bounds(ValueRanges(-int_oo, int_oo)) == (0, NO_BOUND)
+  assert bounds(ValueRanges(-int_oo, int_oo)) == (-NO_BOUND, NO_BOUND)
   assert bounds(None) == (0, NO_BOUND)
+
+
+@pytest.mark.parametrize("text, expected", [
+  ("s0", ("s0", 1, 0)), ("8*s0", ("s0", 8, 0)), ("2*s0 - 3", ("s0", 2, -3)), ("s0*s0", None),
+  ("s0 + s1", None), ("floordiv(s0, 2)", None), ("7", None), ("-s0 + 9", None)])
+def test_sizes_that_determine_a_symbol(text, expected):
+  assert linear_in_one_symbol(text) == expected
 
 
 def test_always_true():

@@ -172,6 +172,12 @@ void bind_capture(nb::module_& m) {
             return check(cap.input(name, meta));
           },
           nb::arg(), nb::arg(), nb::arg(), nb::arg().none())
+      .def("object_input",
+           [](CaptureBuilder& cap, const std::string& name, const std::string& why) {
+             CaptureMeta meta;
+             meta.opaque = why;
+             return check(cap.input(name, meta));
+           })
       .def(
           "scalar_input",
           [](CaptureBuilder& cap, const std::string& name, const std::string& kind,

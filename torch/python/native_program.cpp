@@ -13,6 +13,7 @@
 #include "runtime/engine.h"
 #include "runtime/execution.h"
 #include "torch/dtype_conversion.h"
+#include "torch/input_overlap.h"
 #include "torch/torch_host.h"
 
 namespace kiln {
@@ -25,6 +26,7 @@ struct CallInputs {
   std::vector<at::Tensor> tensors;
   std::vector<TensorView> views;
   std::vector<std::shared_ptr<HostObject>> objects;  // of object inputs
+  std::vector<int64_t> numbers;                      // of those that determine sizes
 };
 
 // Numbers and tensors are what object inputs can be.
@@ -34,7 +36,12 @@ bool number_from(PyObject* object, c10::IValue& value) {
   } else if (PyBool_Check(object)) {
     value = object == Py_True;
   } else if (PyLong_Check(object)) {
-    value = static_cast<int64_t>(PyLong_AsLongLong(object));
+    const long long integer = PyLong_AsLongLong(object);
+    if (integer == -1 && PyErr_Occurred() != nullptr) {
+      PyErr_Clear();
+      return false;
+    }
+    value = static_cast<int64_t>(integer);
   } else if (PyFloat_Check(object)) {
     value = PyFloat_AS_DOUBLE(object);
   } else {
@@ -53,11 +60,18 @@ bool read_inputs(PyObject* sequence, const EnginePlan& plan, CallInputs& inputs)
     const bool is_object = index < plan.inputs.size() && plan.inputs[index].is_object;
     if (is_object) {
       inputs.objects.resize(static_cast<size_t>(count));
+      inputs.numbers.resize(static_cast<size_t>(count));
+      const bool sized = plan.inputs[index].number.has_value();
       c10::IValue value;
-      if (!number_from(items[i], value)) {
-        set_python_error(Status::error("K4111", "input is no number: input " + std::to_string(i) +
-                                                    " is " + Py_TYPE(items[i])->tp_name));
+      if (!number_from(items[i], value) || (sized && !value.isInt())) {
+        set_python_error(Status::error(
+            "K4111", std::string("input is no ") + (sized ? "64-bit integer" : "number") +
+                         ": input " + std::to_string(i) + " is " + Py_TYPE(items[i])->tp_name));
         return false;
+      }
+      if (sized) {
+        inputs.numbers[index] = value.toInt();
+        inputs.views[index] = {nullptr, DType::kI64, Device(), 1, &inputs.numbers[index], nullptr};
       }
       inputs.objects[index] = wrap_in_object(value);
       continue;
@@ -221,6 +235,7 @@ PyObject* NativeProgram::run(PyObject* inputs) {
   auto body = [&]() -> Status {
     ExecutionContext::Impl& impl = *context->impl();
     KILN_RETURN_IF_ERROR(impl.prepare(call.views));
+    KILN_RETURN_IF_ERROR(check_written_inputs(plan, call.tensors));
     allocate_outputs(impl, tensors, views);
     for (size_t i = 0; i < call.objects.size(); ++i) {
       if (call.objects[i]) impl.set_input_object(static_cast<int>(i), std::move(call.objects[i]));

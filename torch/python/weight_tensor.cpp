@@ -13,8 +13,8 @@ Result<at::Tensor> weight_tensor(PyObject* object, const std::string& name) {
   at::Tensor tensor = THPVariable_Unpack(object);
   const auto dtype = from_scalar_type(tensor.scalar_type());
   if (!dtype || !tensor.is_cpu() || tensor.layout() != c10::kStrided) {
-    return Status::error("K1111", "weight must be a strided tensor on the cpu of a known dtype: " +
-                                      name);
+    return Status::error("K1111",
+                         "weight must be a strided tensor on the cpu of a known dtype: " + name);
   }
   return tensor.resolve_conj().resolve_neg();
 }

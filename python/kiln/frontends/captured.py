@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from .symbols import linear_in_one_symbol
+
 
 #: Dtypes by the names that Kiln gives them.
 DTYPES = {
@@ -27,6 +29,20 @@ class CapturedInput:
   expr: str | None = None  # of a number that is a size
 
 
+@dataclass(frozen=True)
+class Source:
+  """A size symbol as (a size of an argument, or a number if `dim` is None, minus bias) / scale."""
+
+  input: int
+  dim: int | None
+  scale: int = 1
+  bias: int = 0
+
+  def read(self, values: list[Any]) -> int:
+    value = values[self.input]
+    return (int(value if self.dim is None else value.shape[self.dim]) - self.bias) // self.scale
+
+
 @dataclass
 class CapturedProgram:
   """The result of a walk. Descriptions are those of tree.py; indices count runtime values."""
@@ -41,22 +57,25 @@ class CapturedProgram:
   state_names: dict[str, str | None] = field(default_factory=dict)
   parameters: tuple[str, ...] = ()  # names of forward's positional parameters, where known
   notes: list[str] = field(default_factory=list)
+  _sources: dict[str, Source] | None = field(default=None, init=False, repr=False, compare=False)
 
-  def symbol_sources(self) -> dict[str, tuple[int, int | None]]:
-    """Where to read each symbol: (input, dim), or (input, None) for a number."""
-    sources: dict[str, tuple[int, int | None]] = {}
+  def symbol_sources(self) -> dict[str, Source]:
+    """Where to read each symbol that some size or number determines."""
+    sources: dict[str, Source] = {}
     for index, item in enumerate(self.inputs):
-      if item.expr in self.symbols:
-        sources.setdefault(item.expr, (index, None))
-      for dim, size in enumerate(item.dims or []):
-        if isinstance(size, str) and size in self.symbols:
-          sources.setdefault(size, (index, dim))
+      sizes = [(None, item.expr), *enumerate(item.dims or [])]
+      for dim, size in sizes:
+        linear = linear_in_one_symbol(size) if isinstance(size, str) else None
+        if linear is not None and linear[0] in self.symbols:
+          name, scale, bias = linear
+          sources.setdefault(name, Source(index, dim, scale, bias))
     return sources
 
   def symbol_values(self, values: list[Any]) -> dict[str, int]:
     """The sizes of one call from its runtime arguments."""
-    return {name: int(values[i] if d is None else values[i].shape[d])
-            for name, (i, d) in self.symbol_sources().items()}
+    if self._sources is None:
+      self._sources = self.symbol_sources()
+    return {name: source.read(values) for name, source in self._sources.items()}
 
 
 class Tee:
@@ -75,6 +94,10 @@ class Tee:
   def input(self, name: str, dtype: str, dims: list, strides: list | None) -> int:
     self._program.inputs.append(CapturedInput(name, "tensor", dtype, dims))
     return self._cap.input(name, dtype, dims, strides)
+
+  def object_input(self, name: str, why: str) -> int:
+    self._program.inputs.append(CapturedInput(name, "tensor", why))
+    return self._cap.object_input(name, why)
 
   def scalar_input(self, name: str, kind: str, expr: str | None) -> int:
     self._program.inputs.append(CapturedInput(name, kind, expr=expr))

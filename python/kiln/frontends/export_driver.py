@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import warnings
 from dataclasses import dataclass, field
-from typing import Any, Sequence
+from typing import Any, Iterator, Sequence
 
 import torch
 from torch.export import Dim, ExportedProgram
@@ -24,7 +25,7 @@ class CapturedModule:
 
   program: ExportedProgram
   parameters: tuple[str, ...]  # names of forward's positional parameters
-  mode: str  # "non-strict" or "strict"
+  mode: str  # "non-strict" or "strict"; "exported" for one that the user made
   notes: list[str] = field(default_factory=list)
 
 
@@ -59,6 +60,7 @@ def capture_module(model: torch.nn.Module, args: Sequence[Any] | None = None,
     model, call_args, call_kwargs, dynamic_shapes)
   call_args, call_kwargs = _enlarge_examples(
     model, call_args, call_kwargs, dynamic_shapes, notes)
+  call_args, call_kwargs = _separate_examples(call_args, call_kwargs)
   program, mode = _export(model, call_args, call_kwargs, dynamic_shapes, notes)
   if _trains(program):
     message = ("the model is in training mode, so dropout and batch norm are captured as training "
@@ -248,6 +250,22 @@ def _enlarge_examples(model: torch.nn.Module, args: tuple, kwargs: dict, dynamic
   return apply(enlarge) if wanted else (args, kwargs)
 
 
+def _separate_examples(args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+  """Copies a tensor that is given for several arguments.
+
+  torch.export takes one tensor for one value, so the program would ignore all but one of them.
+  """
+  seen: set[int] = set()
+
+  def separate(value: Any) -> Any:
+    if not isinstance(value, torch.Tensor) or id(value) not in seen:
+      seen.add(id(value))
+      return value
+    return value.detach().clone()
+
+  return pytree.tree_map(separate, (args, kwargs))
+
+
 def _dims_of(spec: Any, value: torch.Tensor) -> list[tuple[int, Any]]:
   entries = spec.items() if isinstance(spec, dict) else enumerate(spec)
   return [(d % value.ndim, dim) for d, dim in entries
@@ -265,6 +283,35 @@ def _maximum(dim: Any) -> int:
   return high if isinstance(high, int) else 2**62
 
 
+# ---- programs that the user exported ------------------------------------------------------------
+
+
+def prepare_program(program: ExportedProgram) -> CapturedModule:
+  """An ExportedProgram from elsewhere, in the form that the walk takes.
+
+  Raises FrontendError K1101 for one that was exported with one tensor for several arguments, of
+  which it would ignore all but one.
+  """
+  notes: list[str] = []
+  examples = pytree.tree_leaves(program.example_inputs or ())
+  tensors = [id(value) for value in examples if isinstance(value, torch.Tensor)]
+  if len(set(tensors)) < len(tensors):
+    raise FrontendError("K1101", "the program was exported with one tensor for several arguments",
+                        hint="export it with a tensor of its own for each")
+  if _has_autocast(program):
+    program = _write_out_autocast(program)
+    notes.append("autocast regions were written out as casts")
+  return CapturedModule(program, _exported_parameters(program), "exported", notes)
+
+
+def _exported_parameters(program: ExportedProgram) -> tuple[str, ...]:
+  """Names of the arguments that were given by position, where the program keeps them."""
+  calls = [entry.signature for entry in program.module_call_graph if entry.fqn == ""]
+  names = getattr(calls[0], "forward_arg_names", None) if calls else None
+  count = len(program.call_spec.in_spec.children()[0].children())
+  return tuple(names[:count]) if names else ()
+
+
 # ---- torch.export -------------------------------------------------------------------------------
 
 
@@ -274,7 +321,7 @@ def _export(model: torch.nn.Module, args: tuple, kwargs: dict, dynamic_shapes: A
   failures: list[tuple[str, Exception]] = []
   for mode, strict in (("non-strict", False), ("strict", True)):
     try:
-      with torch.no_grad(), warnings.catch_warnings():
+      with torch.no_grad(), warnings.catch_warnings(), buffer_hooks_as_before():
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"(torch|copyreg).*")
         program = torch.export.export(model, args, kwargs or None, dynamic_shapes=dynamic_shapes,
                                       strict=strict)
@@ -292,6 +339,18 @@ def _export(model: torch.nn.Module, args: tuple, kwargs: dict, dynamic_shapes: A
     "K1102", f"torch.export could not capture the model: {reasons}",
     hint='torch.compile(model, backend="kiln") captures around what export cannot',
   ) from failures[0][1]
+
+
+@contextlib.contextmanager
+def buffer_hooks_as_before() -> Iterator[None]:
+  """A capture that fails leaves a global hook behind (torch 2.11), which the next one trips over."""
+  hooks = getattr(torch.nn.modules.module, "_global_buffer_registration_hooks", {})
+  before = set(hooks)
+  try:
+    yield
+  finally:
+    for key in set(hooks) - before:
+      del hooks[key]
 
 
 def _write_out_autocast(program: ExportedProgram) -> ExportedProgram:

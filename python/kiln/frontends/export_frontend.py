@@ -17,7 +17,7 @@ from torch.fx import Node
 from . import guards, tree
 from .captured import CapturedProgram, Tee
 from .errors import FrontendError
-from .graph_walker import GraphWalker, Lazy
+from .graph_walker import GraphWalker, Lazy, dtype_name, tensor_meta
 from .protocol import Capture
 from .symbols import Inexpressible
 
@@ -58,8 +58,7 @@ def _declare_inputs(program: ExportedProgram, walker: GraphWalker,
       continue
     value = node.meta.get("val", getattr(spec.arg, "value", None))
     if isinstance(value, (torch.Tensor, torch.SymInt, torch.SymFloat, torch.SymBool)):
-      kind = "tensor" if isinstance(value, torch.Tensor) else "scalar"
-      leaves.append({"kind": kind, "index": len(captured.inputs)})
+      leaves.append(input_leaf(value, len(captured.inputs)))
       env[node] = walker.add_input(spec.arg.name, value)
     elif value is None or isinstance(value, (bool, int, float, str)):
       leaves.append({"kind": "const", "value": value})
@@ -79,6 +78,17 @@ def _declare_inputs(program: ExportedProgram, walker: GraphWalker,
       raise FrontendError("K1104", "an input of a kind that is not supported: "
                           f"{spec.kind.name.lower()} {spec.target or spec.arg.name}")
   return env, leaves
+
+
+def input_leaf(value: Any, index: int) -> dict:
+  """The description of a runtime argument. What native code does not check is described closer."""
+  if not isinstance(value, torch.Tensor):
+    return {"kind": "scalar", "index": index}
+  meta = tensor_meta(value)
+  if meta[0] != "opaque":
+    return {"kind": "tensor", "index": index}
+  fixed = [int(s) if isinstance(s, int) else None for s in value.shape]
+  return {"kind": "tensor", "index": index, "dtype": dtype_name(value.dtype), "shape": fixed}
 
 
 def _declare_guards(program: ExportedProgram, walker: GraphWalker,

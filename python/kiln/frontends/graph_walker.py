@@ -151,8 +151,7 @@ class GraphWalker:
     if isinstance(value, torch.Tensor):
       meta = tensor_meta(value)
       if meta[0] == "opaque":
-        raise FrontendError(
-          "K1104", f"an input has a type that is not supported: {name}, {meta[1]}")
+        return ("v", self.cap.object_input(name, meta[1]))
       return ("v", self.cap.input(name, *meta))
     kind = scalar_kind(value)
     if kind is None:
@@ -171,7 +170,9 @@ class GraphWalker:
       raise FrontendError("K1104", "a weight is a tensor subclass, which is not supported: "
                           f"{name}, {type(tensor).__name__}",
                           hint="flatten it first: exported_program.run_decompositions()")
-    if tensor.dtype not in DTYPE_NAMES or tensor.layout is not torch.strided:
+    complex_parts = tensor.dtype.is_complex and tensor.layout is torch.strided
+    if not complex_parts and (tensor.dtype not in DTYPE_NAMES
+                              or tensor.layout is not torch.strided):
       raise FrontendError("K1104", "a weight has a type that is not supported: "
                           f"{name}, {dtype_name(tensor.dtype)}, {tensor.layout}")
     key: tuple | None = None
@@ -180,10 +181,21 @@ class GraphWalker:
              str(tensor.device))
       if key in self.weights:
         return ("v", self.weights[key])
-    handle = self.cap.weight(name, tensor.detach(), kind)
+    if complex_parts:
+      handle = self._add_complex_weight(name, tensor.detach(), kind)
+    else:
+      handle = self.cap.weight(name, tensor.detach(), kind)
     if key is not None:
       self.weights[key] = handle
     return ("v", handle)
+
+  def _add_complex_weight(self, name: str, tensor: torch.Tensor, kind: str) -> int:
+    """A complex weight is held as pairs of real numbers and joined by PyTorch at each run."""
+    pairs = torch.view_as_real(tensor.resolve_conj()).contiguous()
+    handle = self.cap.weight(name, pairs, kind)
+    (joined,) = self.cap.call("aten::view_as_complex", "", [("v", handle)], [tensor_meta(tensor)],
+                              ("", ""), str(aten.view_as_complex.default._schema))
+    return joined
 
   def assert_relation(self, relation: str, sides: list, message: str) -> None:
     """Hands over a check of two sizes: `_operator::eq` and the like, then aten::_assert_scalar."""

@@ -69,7 +69,10 @@ _RELATIONS_BY_NAME = dict(_RELATIONS.values())
 
 
 def _sources(program: ExportedProgram, parameters: Sequence[str]) -> dict[str, torch.Tensor]:
-  """"L['x']" -> fake tensor, for all arguments, nested ones by their key path."""
+  """"L['x']" -> fake tensor, for all arguments, nested ones by their key path.
+
+  Strict export names them by position: "L['flat_args'][0]".
+  """
   nodes = [n for n, spec in zip((n for n in program.graph.nodes if n.op == "placeholder"),
                                 program.graph_signature.input_specs)
            if spec.kind is InputKind.USER_INPUT]
@@ -87,6 +90,7 @@ def _sources(program: ExportedProgram, parameters: Sequence[str]) -> dict[str, t
     else:
       name = nodes[index].name
     sources[f"L['{name}']{pytree.keystr(rest)}"] = value
+    sources[f"L['flat_args'][{index}]"] = value
   return sources
 
 

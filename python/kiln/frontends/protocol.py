@@ -35,6 +35,9 @@ class Capture(Protocol):
   def input(self, name: str, dtype: str, dims: list, strides: list | None) -> Handle:
     """The next tensor argument of the program."""
 
+  def object_input(self, name: str, why: str) -> Handle:
+    """The next argument, a tensor that native code cannot hold, see "opaque" above."""
+
   def scalar_input(self, name: str, kind: str, expr: str | None) -> Handle:
     """The next argument that is a number ("i64", "f64", "bool"); the value of `expr` if given."""
 
@@ -73,6 +76,7 @@ class RecordingCapture:
 
   symbols: dict[str, tuple[int, int]] = field(default_factory=dict)
   inputs: list[tuple[str, str, list, list | None]] = field(default_factory=list)
+  object_inputs: list[tuple[str, str]] = field(default_factory=list)
   scalar_inputs: list[tuple[str, str, str | None]] = field(default_factory=list)
   weights: list[tuple[str, torch.Tensor, str]] = field(default_factory=list)
   calls: list[RecordedCall] = field(default_factory=list)
@@ -105,6 +109,10 @@ class RecordingCapture:
   def input(self, name, dtype, dims, strides):
     self.inputs.append((name, dtype, dims, strides))
     return self._new(("input", name))
+
+  def object_input(self, name, why):
+    self.object_inputs.append((name, why))
+    return self._new(("object_input", name))
 
   def scalar_input(self, name, kind, expr):
     self.scalar_inputs.append((name, kind, expr))

@@ -7,6 +7,7 @@ and `max(a, b)` as atoms: "2*s0*s1 + floordiv(s0, 8) - 3". No parentheses elsewh
 from __future__ import annotations
 
 import ast
+import re
 from typing import Any, Callable, Mapping
 
 import sympy
@@ -133,11 +134,14 @@ def _lower(expr: sympy.Basic) -> sympy.Basic:
 
 
 def bounds(value_range: ValueRanges | None) -> tuple[int, int]:
-  """A closed range of non-negative integers; NO_BOUND is "no upper bound"."""
+  """A closed range of integers; NO_BOUND is "no upper bound", -NO_BOUND "no lower bound".
+
+  Sizes have a lower bound; a number that is an input may be negative.
+  """
   if value_range is None:
     return 0, NO_BOUND
   lower, upper = value_range.lower, value_range.upper
-  low = 0 if lower in (-int_oo, -sympy.oo) else max(int(lower), 0)
+  low = -NO_BOUND if lower in (-int_oo, -sympy.oo) or lower <= -NO_BOUND else int(lower)
   high = NO_BOUND if upper in (int_oo, sympy.oo) or upper >= NO_BOUND else int(upper)
   return low, high
 
@@ -156,6 +160,17 @@ def always_true(condition: Any, ranges: Mapping[sympy.Symbol, ValueRanges]) -> b
   except (TypeError, KeyError, NotImplementedError, AssertionError):
     return False
   return bound.lower == sympy.true
+
+
+def linear_in_one_symbol(text: str) -> tuple[str, int, int] | None:
+  """(s, a, b) of the text of a*s + b with a > 0, else None."""
+  names = sorted(set(re.findall(r"[A-Za-z_]\w*", text)))
+  if len(names) != 1 or names[0] in _FUNCTIONS:
+    return None
+  evaluate = compile_expr(text)
+  bias, one, two = (evaluate({names[0]: n}) for n in (0, 1, 2))
+  scale = one - bias
+  return (names[0], scale, bias) if scale > 0 and two - one == scale else None
 
 
 _FUNCTIONS: dict[str, Callable[..., int]] = {

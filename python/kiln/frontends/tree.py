@@ -1,7 +1,8 @@
 """Nested inputs and outputs: flattening, rebuilding, and a JSON description that a file can keep.
 
 A description is a tree of JSON objects:
-  {"kind": "tensor" | "scalar", "index": k}         the k-th runtime input or output
+  {"kind": "tensor" | "scalar", "index": k}         the k-th runtime input or output; an input that
+      only PyTorch can hold has "dtype" and "shape" (None for a size that varies) as well
   {"kind": "const", "value": ...}                   fixed at capture; checked on input
   {"kind": "expr", "text": "2*s0"}                  an integer that follows from the sizes
   {"kind": "list" | "tuple", "items": [...]}
@@ -279,6 +280,21 @@ def _unflatten(node: dict, notes: list[str]) -> Rebuild:
 Flatten = Callable[[Any, list], None]
 
 
+def _checked(put: Flatten, description: dict, what: str) -> Flatten:
+  """Checks what native code does not: dtype and shape of a tensor that only PyTorch can hold."""
+  dtype, shape = f"torch.{description['dtype']}", description["shape"]
+
+  def check_and_put(value, out):
+    put(value, out)
+    fits = str(value.dtype) == dtype and len(shape) == value.dim() and all(
+      wanted in (None, size) for wanted, size in zip(shape, value.shape))
+    if not fits:
+      raise StructureError(f"{what} must be {dtype} of shape {shape}, "
+                           f"got {value.dtype} of shape {list(value.shape)}")
+
+  return check_and_put
+
+
 def make_flatten(description: dict, what: str = "input") -> Flatten:
   """A function (nested value, list) that puts the runtime leaves into the list by index.
 
@@ -294,7 +310,7 @@ def make_flatten(description: dict, what: str = "input") -> Flatten:
         raise StructureError(f"{what} must be a {kind}, got {type(value).__name__}")
       out[index] = value
 
-    return put
+    return _checked(put, description, what) if "dtype" in description else put
   if kind == "const":
     constant = _const_value(description["value"])
 

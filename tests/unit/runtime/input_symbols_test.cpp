@@ -50,6 +50,24 @@ TEST(InputSymbols, RangeErrorNamesInputDimValueAndRange) {
   EXPECT_TRUE(solve_symbols(inputs, ranges, {{8, 32}}, symbols).ok());
 }
 
+TEST(InputSymbols, NumbersDetermineSymbolsAndMayBeNegative) {
+  TensorSignature number = signature("n", {});
+  number.is_object = true;
+  number.number = expr("s0");
+  const std::vector<TensorSignature> inputs = {number, signature("x", {"s0 + 8"})};
+  const SymbolRanges ranges = {{"s0", {-8, 8}}};
+  EXPECT_TRUE(check_solvable(inputs, ranges).ok());
+  SymbolValues symbols;
+  ASSERT_TRUE(solve_symbols(inputs, ranges, {{-3}, {5}}, symbols).ok());
+  EXPECT_EQ(symbols, (SymbolValues{{"s0", -3}}));
+  symbols.clear();
+  EXPECT_EQ(solve_symbols(inputs, ranges, {{-3}, {6}}, symbols).code(), "K4106");
+  symbols.clear();
+  const Status status = solve_symbols(inputs, ranges, {{9}, {17}}, symbols);
+  EXPECT_EQ(status.code(), "K4105");
+  EXPECT_THAT(status.message(), testing::AllOf(HasSubstr("input 'n' is 9"), HasSubstr("[-8, 8]")));
+}
+
 TEST(InputSymbols, SizeThatNoIntegerGives) {
   SymbolValues symbols;
   const Status status =

@@ -1,0 +1,138 @@
+// Writes that schemas hide, that the host performs, or that a captured program states at its end.
+#include "unit/aten/capture_harness.h"
+
+namespace kiln::test {
+namespace {
+
+const char* const kToSparse = "t::pairs(Tensor(a) self) -> Tensor(a)";
+const char* const kWrite = "t::write_(Tensor(a!) self) -> Tensor(a!)";
+
+TEST(WrittenMemory, BatchNormInTrainingWritesItsStatistics) {
+  Program p;
+  Handle x = p.input("x", meta({"8", "2"}));
+  Handle mean = p.weight("mean", counting({2}), "buffer");
+  Handle variance = p.weight("variance", counting({2}), "buffer");
+  auto arguments = [&](bool training) {
+    return std::vector<CaptureArg>{v(x),           none(),    none(),     v(mean),    v(variance),
+                                   flag(training), real(0.1), real(1e-5), flag(false)};
+  };
+  Handle y = p.call("aten::batch_norm", arguments(true), meta({"8", "2"}));
+  EXPECT_EQ(p.last_record().op, "aten::batch_norm");
+  EXPECT_FALSE(p.last_record().native);
+  p.output(y);
+  Module& module = p.finish();
+  ASSERT_EQ(module.outputs.size(), 3u);
+  for (size_t i : {1u, 2u}) {
+    EXPECT_EQ(module.outputs[i].kind, OutputSpec::Kind::kWriteInput);
+    EXPECT_EQ(module.inputs[i].kind, InputSpec::Kind::kState);
+  }
+  EXPECT_EQ(module.main.nodes().front()->get_string("effect"), "write");
+}
+
+TEST(WrittenMemory, BatchNormInEvalWritesNothing) {
+  Program p;
+  Handle x = p.input("x", meta({"8", "2"}));
+  Handle mean = p.weight("mean", counting({2}), "buffer");
+  Handle variance = p.weight("variance", counting({2}), "buffer");
+  p.output(p.call(
+      "aten::batch_norm",
+      {v(x), none(), none(), v(mean), v(variance), flag(false), real(0.1), real(1e-5), flag(false)},
+      meta({"8", "2"})));
+  EXPECT_TRUE(p.last_record().native);
+  EXPECT_EQ(p.finish().outputs.size(), 1u);
+}
+
+TEST(WrittenMemory, InstanceNormThatUpdatesStatisticsIsRefused) {
+  Program p;
+  Handle x = p.input("x", meta({"2", "2", "4"}));
+  Handle mean = p.weight("mean", counting({2}), "buffer");
+  auto refused = p.builder.call(
+      "aten::instance_norm", "",
+      {v(x), none(), none(), v(mean), none(), flag(true), real(0.1), real(1e-5), flag(false)},
+      {meta({"2", "2", "4"})}, {"", ""}, "");
+  EXPECT_EQ(refused.status().code(), "K1304");
+}
+
+TEST(WrittenMemory, ViewsThatOnlyTheHostHoldsCannotBeWritten) {
+  Program p;
+  Handle x = p.input("x", meta({"2"}));
+  Handle pairs = p.call("t::pairs", {v(x)}, opaque("complex"), kToSparse);
+  for (Handle handle : {pairs, x}) {
+    const CaptureMeta result = handle == x ? meta({"2"}) : opaque("complex");
+    auto refused = p.builder.call("t::write_", "", {v(handle)}, {result}, {"", ""}, kWrite);
+    EXPECT_EQ(refused.status().code(), "K1304");
+  }
+}
+
+TEST(WrittenMemory, WhatOnlyTheHostHoldsCanBeWrittenWhereItIsAlone) {
+  Program p;
+  Handle x = p.input("x", meta({"2"}));
+  Handle made = p.call("t::make", {v(x)}, opaque("complex"), "t::make(Tensor self) -> Tensor");
+  p.call("t::write_", {v(made)}, opaque("complex"), kWrite);
+  p.output(p.call("t::real", {v(made)}, meta({"2"}), "t::real(Tensor self) -> Tensor"));
+  Module& module = p.finish();
+  ASSERT_EQ(module.main.nodes().size(), 3u);
+  // The last call reads what the write gave: the second result, after the returned tensor.
+  EXPECT_EQ(module.main.outputs()[0]->producer()->operand(0)->producer(),
+            std::next(module.main.nodes().begin())->get());
+}
+
+TEST(WrittenMemory, AnInputOfTheHostThatIsWrittenIsRefused) {
+  Program p;
+  Handle z = p.input("z", opaque("complex"));
+  p.call("t::write_", {v(z)}, opaque("complex"), kWrite);
+  p.output(p.call("t::real", {v(z)}, meta({"2"}), "t::real(Tensor self) -> Tensor"));
+  EXPECT_EQ(p.builder.finish().status().code(), "K1304");
+}
+
+TEST(WrittenMemory, AWrittenBufferOverTheMemoryOfAnotherIsRefused) {
+  auto memory = std::make_shared<HostTensor>(counting({4}));
+  for (int64_t offset : {0, 2}) {
+    Program p;
+    auto buffer = [&](const std::string& name, int64_t start) {
+      CaptureWeight weight;
+      weight.shape = {2};
+      weight.data = memory->bytes() + start * 4;
+      weight.owner = memory;
+      return *p.builder.weight(name, weight, "buffer");
+    };
+    Handle part = buffer("part", 0), other = buffer("other", offset == 0 ? 1 : 2);
+    Handle x = p.input("x", meta({"2"}));
+    p.call("aten::add_.Tensor", {v(part), v(x), num(1)}, meta({"2"}));
+    p.output(p.call("aten::add.Tensor", {v(other), v(x), num(1)}, meta({"2"})));
+    EXPECT_EQ(p.builder.finish().status().code(), offset == 0 ? "K1130" : "");
+  }
+}
+
+// x' = x + 1 is written into x and returned: it is x that comes back.
+TEST(WrittenMemory, AWrittenInputThatIsReturnedIsTheInput) {
+  Program p;
+  Handle x = p.input("x", meta({"2"}));
+  Handle y = p.input("y", meta({"2"}));
+  Handle next = p.call("aten::add.Tensor", {v(x), num(1), num(1)}, meta({"2"}));
+  ASSERT_TRUE(p.builder.mutates_input("x", next).ok());
+  ASSERT_TRUE(p.builder.mutates_input("y", x).ok());  // another input's value: y comes back as y
+  p.output(next);
+  p.output(x);
+  Module& module = p.finish();
+  EXPECT_EQ(module.outputs[0].kind, OutputSpec::Kind::kViewOfInput);
+  EXPECT_EQ(module.outputs[0].target, 0);
+  EXPECT_EQ(module.outputs[1].target, 0);
+  (void)y;
+}
+
+TEST(WrittenMemory, NumbersKeepTheirExpression) {
+  Program p;
+  p.symbol("s0", -4, 4);
+  CaptureMeta number;
+  number.scalar = 'i';
+  ASSERT_TRUE(p.builder.scalar_input("n", number, "s0").ok());
+  Handle x = p.input("x", meta({"2"}));
+  p.output(p.call("aten::mul.Tensor", {v(x), expr("s0")}, meta({"2"})));
+  Module& module = p.finish();
+  EXPECT_EQ(module.inputs[0].number, DimExpr::symbol("s0"));
+  EXPECT_EQ(print(**parse_module(print(module))), print(module));
+}
+
+}  // namespace
+}  // namespace kiln::test
