@@ -649,7 +649,14 @@ Result<CaptureBuilder::Handle> CaptureBuilder::scalar_input(std::string_view nam
 Result<CaptureBuilder::Handle> CaptureBuilder::weight(std::string_view name,
                                                       const CaptureWeight& weight,
                                                       std::string_view kind) {
-  impl_->hash_.weight(name, weight, kind);
+  const MemorySpan memory = span_of(weight);
+  std::vector<int32_t> sharing;  // earlier weights with which it has memory in common
+  for (size_t i = 0; i < impl_->weight_tensors_.size(); ++i) {
+    if (memory.overlaps(impl_->weight_tensors_[i].memory)) {
+      sharing.push_back(static_cast<int32_t>(i));
+    }
+  }
+  impl_->hash_.weight(name, weight, kind, sharing);
   if (!weight.strides.empty() && weight.strides.size() != weight.shape.size()) {
     return Status::error("K1129", "capture gives another number of strides than dims");
   }
@@ -673,7 +680,7 @@ Result<CaptureBuilder::Handle> CaptureBuilder::weight(std::string_view name,
   Value* init_value = impl_->module_->add_weight(std::move(entry));
   Value* constant = impl_->module_->constant_for(init_value);
   const int tensor = impl_->functional_.add(constant);
-  impl_->weight_tensors_.push_back({std::string(name), tensor, constant, span_of(weight)});
+  impl_->weight_tensors_.push_back({std::string(name), tensor, constant, memory});
   Shape strides;
   for (int64_t stride : weight.strides) strides.emplace_back(stride);
   if (is_contiguous(weight)) strides.clear();

@@ -81,13 +81,15 @@ void CaptureHash::scalar_input(std::string_view name, const CaptureMeta& meta,
 }
 
 void CaptureHash::weight(std::string_view name, const CaptureWeight& weight,
-                         std::string_view kind) {
+                         std::string_view kind, const std::vector<int32_t>& sharing) {
   const auto& [dtype, shape, strides, data, owner] = weight;
   hasher_.add_int(kWeight).add_text(name).add_text(kind).add_int(number(dtype));
   for (const auto* extents : {&shape, &strides}) {
     hasher_.add_int(static_cast<int64_t>(extents->size()));
     for (int64_t extent : *extents) hasher_.add_int(extent);
   }
+  hasher_.add_int(static_cast<int64_t>(sharing.size()));
+  for (int32_t other : sharing) hasher_.add_int(other);
 }
 
 void CaptureHash::call(std::string_view name, std::string_view overload,

@@ -17,7 +17,9 @@ class CaptureHash {
   void symbol(std::string_view name, int64_t min, int64_t max);
   void input(std::string_view name, const CaptureMeta& meta);
   void scalar_input(std::string_view name, const CaptureMeta& meta, std::string_view expr);
-  void weight(std::string_view name, const CaptureWeight& weight, std::string_view kind);
+  // `sharing`: the weights before it (by number) whose memory overlaps.
+  void weight(std::string_view name, const CaptureWeight& weight, std::string_view kind,
+              const std::vector<int32_t>& sharing);
   void call(std::string_view name, std::string_view overload, const std::vector<CaptureArg>& args,
             const std::vector<CaptureMeta>& results, const CaptureOrigin& origin,
             std::string_view schema);
