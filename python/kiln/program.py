@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -54,6 +55,11 @@ class Program(torch.nn.Module):
 
   The program borrows the model's parameters and does not follow later changes to them. Wrong
   arguments raise kiln.Error with a stable code.
+
+  Buffers that the model changes (KV caches, counters) are buffers of the program, under the model's
+  names: `named_buffers()`, `state_dict()` and `load_state_dict()` show and set them. Of a compiled
+  module they are the module's own tensors; a program from a file has its own, which start with the
+  values in the file. Calls of such a program from several threads run one after the other.
   """
 
   def __init__(self, native: "_native.NativeProgram", captured: CapturedProgram, report: Report,
@@ -69,21 +75,34 @@ class Program(torch.nn.Module):
     count = len(captured.inputs)
     self._bind = make_binder(captured.input_tree, count, captured.parameters)
     self._rebuild = make_unflatten(captured.output_tree, captured.notes)
-    self._state = self._find_state(native.inputs()[count:])
+    self._state = self._register_state()
     self._needs_sizes = '"expr"' in json.dumps(captured.output_tree)
     self._plain = self._plain_arity()
     self._single = captured.output_tree == {"kind": "tensor", "index": 0}
 
-  def _find_state(self, infos: list[dict]) -> list[torch.Tensor]:
-    """Buffers that the program changes: the module's own, passed with every call."""
-    state = []
-    for info in infos:
+  def _register_state(self) -> list[tuple[dict, str]]:
+    """Buffers that the program changes: registered, and passed with every call.
+
+    Where each one is found: `.to()` and its like put other tensors there.
+    """
+    places = []
+    initial: list[torch.Tensor] | None = None
+    for index, info in enumerate(self._native.states()):
       tensor = self._captured.weights.get(info["name"])
       if tensor is None:
-        shape = [low for _, low, _ in info["dims"]]
-        tensor = torch.zeros(shape, dtype=_DTYPES[info["dtype"]])
-      state.append(tensor)
-    return state
+        initial = self._native.initial_state() if initial is None else initial
+        tensor = initial[index]
+      *path, name = info["name"].split(".")
+      owner: torch.nn.Module = self
+      for part in path:
+        owner = owner._modules.setdefault(part, torch.nn.Module())
+      # Not register_buffer(), which refuses names that are attributes, as "report" is here.
+      owner._buffers[name] = tensor
+      places.append((owner._buffers, name))
+    return places
+
+  def _state_values(self) -> list[torch.Tensor]:
+    return [buffers[name] for buffers, name in self._state]
 
   def _plain_arity(self) -> int:
     """Number of positional tensors when the arguments are nothing else; else -1."""
@@ -93,11 +112,11 @@ class Program(torch.nn.Module):
 
   def forward(self, *args: Any, **kwargs: Any) -> Any:
     if not kwargs and len(args) == self._plain:
-      values = args if not self._state else [*args, *self._state]
+      values = args if not self._state else [*args, *self._state_values()]
     else:
       values = self._bind(args, kwargs)
       if self._state:
-        values = [*values, *self._state]
+        values = [*values, *self._state_values()]
     if torch.is_grad_enabled():
       self._check_grad(values)
     outputs = self._run(values)
@@ -143,7 +162,7 @@ class Program(torch.nn.Module):
 
   def profile(self, *args: Any, repeats: int = 20, **kwargs: Any) -> list[dict]:
     """Median seconds of each step: rows {kind, label, origin, implementation, seconds}."""
-    values = [*self._bind(args, kwargs), *self._state]
+    values = [*self._bind(args, kwargs), *self._state_values()]
     return json.loads(self._native.profile(values, repeats))
 
   @property
@@ -155,15 +174,15 @@ class Program(torch.nn.Module):
     return repr(self.report)
 
   def __deepcopy__(self, memo: dict) -> "Program":
-    # Programs do not change, so a copy is the program itself.
-    return self
-
-
-_DTYPES = {
-  "f32": torch.float32, "f64": torch.float64, "f16": torch.float16, "bf16": torch.bfloat16,
-  "i8": torch.int8, "u8": torch.uint8, "i16": torch.int16, "i32": torch.int32, "i64": torch.int64,
-  "bool": torch.bool,
-}
+    # Only the state of a program changes: a copy has its own.
+    if not self._state:
+      return self
+    twin = Program(self._native, self._captured, self.report, self._compiled, self._path,
+                   self._strict)
+    for (buffers, name), tensor in zip(twin._state, self._state_values()):
+      buffers[name] = copy.deepcopy(tensor, memo)
+    memo[id(self)] = twin
+    return twin
 
 
 def _copy_file(source: str, target: str) -> None:

@@ -4,6 +4,7 @@
 
 #include "fusion/engine_lowering.h"
 #include "ir/op_def.h"
+#include "ops/effects.h"
 
 namespace kiln {
 namespace {
@@ -108,8 +109,21 @@ std::optional<PlanView> view_through(Node& node, const PlanView& source) {
 BufferReuse::BufferReuse(Module& module, const Plan& plan, Places& places,
                          const std::map<Value*, int>& output_roots)
     : module_(module), plan_(plan), places_(places), output_roots_(output_roots) {
-  int position = 0;
-  for (Node* node : module.main.snapshot()) position_[node] = position++;
+  std::set<Value*> wanted;
+  for (size_t i = 0; i < module.outputs.size(); ++i) {
+    if (module.outputs[i].is_computed()) wanted.insert(module.main.outputs()[i]);
+  }
+  const std::vector<Node*> nodes = module.main.snapshot();
+  for (size_t i = nodes.size(); i-- > 0;) {
+    Node* node = nodes[i];
+    bool needed = has_effect(*node);
+    for (int r = 0; r < node->num_results(); ++r) {
+      needed = needed || wanted.contains(node->result(r));
+    }
+    if (!needed) continue;
+    position_[node] = static_cast<int>(i);
+    wanted.insert(node->operands().begin(), node->operands().end());
+  }
   for (size_t i = 0; i < module.outputs.size(); ++i) {
     const OutputSpec& spec = module.outputs[i];
     if (spec.kind != OutputSpec::Kind::kWriteInput) continue;
@@ -189,10 +203,7 @@ std::optional<PlanView> BufferReuse::place_inside(const std::vector<Link>& links
 
 bool BufferReuse::read_after(Value* value, int at, const std::set<std::pair<Node*, int>>& ignored) {
   for (size_t i = 0; i < module_.outputs.size(); ++i) {
-    const OutputSpec::Kind kind = module_.outputs[i].kind;
-    // Views are taken by the caller when all is done.
-    const bool reads = kind == OutputSpec::Kind::kResult || kind == OutputSpec::Kind::kWriteInput;
-    if (reads && module_.main.outputs()[i] == value) return true;
+    if (module_.outputs[i].is_computed() && module_.main.outputs()[i] == value) return true;
   }
   for (const Use& use : value->uses()) {
     // A view that moves no elements reads when its result is read.
@@ -204,7 +215,7 @@ bool BufferReuse::read_after(Value* value, int at, const std::set<std::pair<Node
       }
     }
     auto found = position_.find(use.node);
-    if (found == position_.end()) return true;
+    if (found == position_.end()) continue;
     if (found->second > at && !ignored.contains({use.node, use.operand})) return true;
   }
   return false;

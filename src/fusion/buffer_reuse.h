@@ -38,6 +38,8 @@ class BufferReuse {
   // when it needs memory of its own. Concats that it is to lie in get their places too, from
   // `fresh` where they need memory of their own.
   std::optional<PlanView> find(Value* value, const std::function<PlanView(Value*)>& fresh);
+  // False for nodes that only outputs depend on that are taken as views of something else.
+  bool is_needed(Node& node) const { return position_.contains(&node); }
 
  private:
   // A concat that takes `operand` in, perhaps through reshapes and permutes (inner ones first).
@@ -70,7 +72,7 @@ class BufferReuse {
   Module& module_;
   const Plan& plan_;
   Places& places_;
-  std::map<Node*, int> position_;
+  std::map<Node*, int> position_;  // of the nodes that are needed
   const std::map<Value*, int>& output_roots_;
   // Value -> the input that it is written into in the end, through these views (inner ones first).
   std::map<Value*, std::pair<int, std::vector<Node*>>> written_into_;

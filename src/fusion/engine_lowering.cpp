@@ -309,6 +309,7 @@ PlanView EngineLowering::materialize(const PlanView& view, const std::vector<int
 
 Result<bool> EngineLowering::lower_structural(Node& node) {
   const std::string_view op = node.op_name();
+  if (impl_->side == &impl_->main && !impl_->reuse->is_needed(node)) return true;
   if (op == "aten.call") {
     StepDesc step{"host.call", {}, {}, Json::object(), node.origin.to_string(), ""};
     const Call& call = std::get<Call>(node.attr("call"));
@@ -382,6 +383,12 @@ Result<EnginePlan> EngineLowering::finish(
     TensorSignature signature;
     signature.name = module.inputs[i].name;
     signature.order = module.inputs[i].order;
+    signature.is_state = module.inputs[i].kind == InputSpec::Kind::kState;
+    for (size_t w = 0; signature.is_state && w < module.weights.size(); ++w) {
+      if (module.weights[w].name == module.inputs[i].initial) {
+        signature.initial = static_cast<int>(w);
+      }
+    }
     if (input->type.is_tensor()) {
       signature.dtype = input->dtype();
       signature.dims = input->shape();
@@ -403,10 +410,15 @@ Result<EnginePlan> EngineLowering::finish(
     PlanOutput output;
     output.kind = static_cast<PlanOutput::Kind>(spec.kind);
     output.target = spec.target;
+    output.view = spec.view;
     output.signature.name = spec.name;
     output.signature.order = spec.order;
     if (!value->type.is_tensor()) {
       output.signature.is_object = true;
+      if (!spec.is_computed()) {
+        plan.outputs.push_back(std::move(output));
+        continue;
+      }
       impl_->main.plan.slots[static_cast<size_t>(view(value).slot)].index = static_cast<int>(i);
       plan.outputs.push_back(std::move(output));
       continue;
@@ -414,7 +426,7 @@ Result<EnginePlan> EngineLowering::finish(
     output.signature.dtype = value->dtype();
     output.signature.dims = value->shape();
     plan.outputs.push_back(output);
-    if (spec.kind == OutputSpec::Kind::kViewOfInput) continue;
+    if (!spec.is_computed()) continue;
     const PlanView source = view(value);
     if (spec.kind == OutputSpec::Kind::kWriteInput) {
       PlanView target = view(module.main.inputs()[static_cast<size_t>(spec.target)]);

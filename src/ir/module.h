@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/view_chain.h"
 #include "ir/graph.h"
 
 namespace kiln {
@@ -34,6 +35,8 @@ struct InputSpec {
   // Memory order seen at capture, outermost first; empty: contiguous. Inputs with any strides are
   // taken at run time; this one costs no copy.
   std::vector<int> order;
+  // kState: name of the weight with the initial contents; empty: zeros.
+  std::string initial = {};
 };
 
 // What an output is: design section 4, "explicit at the border".
@@ -41,12 +44,17 @@ struct OutputSpec {
   enum class Kind : uint8_t {
     kResult,      // a fresh tensor
     kWriteInput,  // its value is written into input `target`
-    kViewOfInput  // an alias of input `target` (returned as is)
+    kViewOfInput,  // an alias of input `target`, seen through `view` (when all is written)
+    kViewOfOutput  // an alias of output `target`, which is a kResult, seen through `view`
   } kind = Kind::kResult;
   int target = -1;
   std::string name;
   std::vector<int>
       order;  // memory order of the fresh tensor, as seen at capture; empty: contiguous
+  ViewChain view = {};
+
+  // Does running the program compute it? Views are taken of what there is then.
+  bool is_computed() const { return kind == Kind::kResult || kind == Kind::kWriteInput; }
   bool operator==(const OutputSpec&) const = default;
 };
 
@@ -66,8 +74,8 @@ class Module {
   Value* constant_for(Value* init_value);
   // Inverse: the init value behind a constant of main.
   Value* init_value(Value* constant);
-  // Drops constants without uses, then dead init nodes and unused weights. True when there were
-  // any.
+  // Drops constants without uses, then dead init nodes and weights that neither the init graph
+  // nor the state uses. True when there were any.
   bool prune();
   std::unique_ptr<Module> clone();
 };

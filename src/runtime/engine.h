@@ -47,6 +47,8 @@ class Engine {
   const EnginePlan& plan() const { return plan_; }
   const EngineOptions& options() const { return options_; }
   std::shared_ptr<const ConstantSet> constants() const;
+  // As they are now, by EnginePlan::weights.
+  std::vector<WeightBytes> weights() const;
   // Reruns the init plan on new weights (same dtypes and dims); running contexts keep the old ones
   // until their run ends. On error the old constants stay.
   Status update_weights(std::vector<WeightBytes> weights);
@@ -57,6 +59,7 @@ class Engine {
     int threads = 1;
     std::vector<TensorSpec> outputs;  // by position; strides as in the signature
     std::vector<TensorSpec> inputs;   // expected strides
+    std::vector<std::vector<ConcreteViewOp>> views;  // by output; of those that are views
     std::unique_ptr<ShapePlan> shape;
   };
   // The binding for these inputs, made on first use; the cache holds kMaxBindings, least recently

@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "core/dim.h"
 #include "core/dtype.h"
+#include "core/view_chain.h"
 
 namespace kiln {
 
@@ -65,12 +66,24 @@ struct TensorSignature {
   Shape dims;
   std::vector<int> order;  // memory order outermost first; empty: contiguous
   bool is_object = false;  // output that only PyTorch understands (slot kind kObject)
+  // An input that holds what the program keeps from run to run (a buffer that it changes); these
+  // come after the caller's own inputs. `initial` is the weight with its first contents, -1: zeros.
+  bool is_state = false;
+  int initial = -1;
 };
 
 struct PlanOutput {
   TensorSignature signature;
-  enum class Kind : uint8_t { kResult, kWriteInput, kViewOfInput } kind = Kind::kResult;
-  int target = -1;  // input index for the last two
+  // kWriteInput: what the steps leave in the memory of input `target`. The views are taken of the
+  // memory of input `target`, or of result `target`, after the run.
+  enum class Kind : uint8_t {
+    kResult,
+    kWriteInput,
+    kViewOfInput,
+    kViewOfOutput
+  } kind = Kind::kResult;
+  int target = -1;
+  ViewChain view = {};  // of the two kinds of views
 };
 
 struct WeightSignature {
