@@ -130,9 +130,9 @@ class ExecutionContext {
   // Outputs are written where the views say; any strides. An output that is a view is copied there,
   // or left out where the view has no data; written inputs have none.
   Status run(const std::vector<TensorView>& inputs, const std::vector<TensorView>& outputs);
-  // Outputs are allocated by the caller's function and returned as views over its memory; those that
-  // are views of inputs, state or other outputs are returned as such. K4115 when the strides of an
-  // input cannot express the view. Shapes and strides live until the next run.
+  // Outputs are allocated by the caller's function and returned as views over its memory; those
+  // that are views of inputs, state or other outputs are returned as such. K4115 when the strides
+  // of an input cannot express the view. Shapes and strides live until the next run.
   Result<std::vector<TensorView>> run(const std::vector<TensorView>& inputs,
                                       const OutputAllocator& allocate);
 

@@ -57,6 +57,8 @@ def _capture(model: Any, inputs: Any, kwargs: dict | None, dynamic_shapes: Any, 
   cap.keep_in_torch(options.op_names(), options.module_paths(module))
   captured = walk_exported_program(exported, cap, parameters)
   captured.notes += notes
+  if module is not None:
+    captured.adopt_buffers(module)
   return cap, captured, captured_at - start, time.perf_counter() - captured_at
 
 

@@ -80,7 +80,9 @@ bool Functionalizer::view_of_storage(int index, ViewChain* chain) const {
       case ViewOp::Kind::kReshape:
       case ViewOp::Kind::kExpand: view.args = std::get<std::vector<DimExpr>>(attr("shape")); break;
       case ViewOp::Kind::kPermute:
-        for (int64_t dim : std::get<std::vector<int64_t>>(attr("order"))) view.args.emplace_back(dim);
+        for (int64_t dim : std::get<std::vector<int64_t>>(attr("order"))) {
+          view.args.emplace_back(dim);
+        }
         break;
       case ViewOp::Kind::kSlice:
         view.args = {std::get<int64_t>(attr("axis")), std::get<DimExpr>(attr("start")),

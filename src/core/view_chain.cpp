@@ -30,8 +30,8 @@ bool reshape_strides(const StridedWindow& from, const std::vector<int64_t>& dims
   for (auto i = static_cast<int64_t>(from.dims.size()) - 1; i >= 0; --i) {
     const auto d = static_cast<size_t>(i);
     chunk *= from.dims[d];
-    const bool ends = i == 0 || (from.dims[d - 1] != 1 &&
-                                 from.strides[d - 1] != chunk * chunk_stride);
+    const bool ends =
+        i == 0 || (from.dims[d - 1] != 1 && from.strides[d - 1] != chunk * chunk_stride);
     if (!ends) continue;
     while (view >= 0 && (covered < chunk || dims[static_cast<size_t>(view)] == 1)) {
       (*strides)[static_cast<size_t>(view)] = covered * chunk_stride;
@@ -166,7 +166,7 @@ Result<std::vector<ConcreteViewOp>> evaluate(const ViewChain& chain, const Symbo
   return ops;
 }
 
-Status apply(const std::vector<ConcreteViewOp>& ops, StridedWindow* window) {
+Status apply_views(const std::vector<ConcreteViewOp>& ops, StridedWindow* window) {
   for (const ConcreteViewOp& op : ops) {
     const std::vector<int64_t>& args = op.args;
     StridedWindow next{{}, {}, window->offset};
@@ -174,7 +174,9 @@ Status apply(const std::vector<ConcreteViewOp>& ops, StridedWindow* window) {
       case ViewOp::Kind::kReshape: {
         int64_t before = 1, after = 1;
         bool fits = true;
-        for (int64_t dim : window->dims) fits = fits && !__builtin_mul_overflow(before, dim, &before);
+        for (int64_t dim : window->dims) {
+          fits = fits && !__builtin_mul_overflow(before, dim, &before);
+        }
         for (int64_t dim : args) {
           fits = fits && dim >= 0 && !__builtin_mul_overflow(after, dim, &after);
         }

@@ -49,6 +49,6 @@ struct StridedWindow {
 };
 // Applies the operations to a window of a buffer; what comes out lies inside what was there. K4103
 // when sizes do not fit; K4115 when strides cannot express a reshape.
-Status apply(const std::vector<ConcreteViewOp>& ops, StridedWindow* window);
+Status apply_views(const std::vector<ConcreteViewOp>& ops, StridedWindow* window);
 
 }  // namespace kiln

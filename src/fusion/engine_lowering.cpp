@@ -274,7 +274,11 @@ PlanView EngineLowering::allocate_update(Node& node) {
   const PlanView source = view(node.operand(0));
   const PlanView result = allocate(node.result());
   if (!same_place(source, result)) {
-    emit({"copy", {source}, {result}, Json::object(), node.origin.to_string(),
+    emit({"copy",
+          {source},
+          {result},
+          Json::object(),
+          node.origin.to_string(),
           std::string(node.op_name())});
   }
   return result;

@@ -42,8 +42,8 @@ struct InputSpec {
 // What an output is: design section 4, "explicit at the border".
 struct OutputSpec {
   enum class Kind : uint8_t {
-    kResult,      // a fresh tensor
-    kWriteInput,  // its value is written into input `target`
+    kResult,       // a fresh tensor
+    kWriteInput,   // its value is written into input `target`
     kViewOfInput,  // an alias of input `target`, seen through `view` (when all is written)
     kViewOfOutput  // an alias of output `target`, which is a kResult, seen through `view`
   } kind = Kind::kResult;

@@ -240,7 +240,9 @@ class ModuleParser {
           }
         } else if (!cursor_.accept_word("name") || !cursor_.accept("=") ||
                    !cursor_.quoted(&spec.name)) {
-          return fail("writes=%x, view_of=%x, view_of=#0, view=[...], order=[...] or name=\"...\" expected");
+          return fail(
+              "writes=%x, view_of=%x, view_of=#0, view=[...], order=[...] or "
+              "name=\"...\" expected");
         }
         if (!cursor_.accept(",") && cursor_.peek() != '}') return fail("',' expected");
       }

@@ -247,15 +247,16 @@ Status ExecutionContext::Impl::place_inputs(const std::vector<TensorView>& input
       separate = true;
       // What the other one reads after the write, or writes itself, is not what the program says.
       if (share_memory(inputs[i], inputs[j])) {
-        return Status::error("K4118", "a written input shares memory with another one: '" +
-                                          plan.inputs[i].name + "' and '" + plan.inputs[j].name +
-                                          "'",
+        return Status::error("K4118",
+                             "a written input shares memory with another one: '" +
+                                 plan.inputs[i].name + "' and '" + plan.inputs[j].name + "'",
                              "pass a copy of one of them");
       }
     }
     if (const int dim = input_written_[i] ? repeated_dim(inputs[i]) : -1; dim >= 0) {
-      return Status::error("K4118", "elements of a written input share memory: '" +
-                                        plan.inputs[i].name + "' dim " + std::to_string(dim),
+      return Status::error("K4118",
+                           "elements of a written input share memory: '" + plan.inputs[i].name +
+                               "' dim " + std::to_string(dim),
                            "pass a copy, as with .clone()");
     }
     KILN_ASSIGN_OR_RETURN(buffers_.bases[static_cast<size_t>(input_slot_[i])],
@@ -348,7 +349,7 @@ Status ExecutionContext::Impl::place_views(const std::vector<TensorView>& inputs
     result.window.strides.resize(static_cast<size_t>(base.rank));
     result.window.offset = 0;
     contiguous_strides(base, result.window.strides.data());
-    Status applied = apply(current_->views[i], &result.window);
+    Status applied = apply_views(current_->views[i], &result.window);
     if (applied.ok() && result.window.dims != current_->outputs[i].shape) {
       applied = Status::error("K4103", "view does not have the shape of the output");
     }
@@ -366,12 +367,14 @@ Status ExecutionContext::Impl::place_views(const std::vector<TensorView>& inputs
     const TensorView& given = outputs[i];
     if (given.dtype != base.dtype || given.rank != result.view.rank ||
         !std::equal(result.window.dims.begin(), result.window.dims.end(), given.shape)) {
-      return Status::error("K4109", "memory given for an output has another dtype, shape or device: "
-                                    "output " + std::to_string(i));
+      return Status::error("K4109",
+                           "memory given for an output has another dtype, shape or device: "
+                           "output " +
+                               std::to_string(i));
     }
     if (span_of(given).overlaps(span_of(result.view)) && given.data != result.view.data) {
-      return Status::error("K4113", "memory given for a view overlaps what it views: output " +
-                                        std::to_string(i));
+      return Status::error(
+          "K4113", "memory given for a view overlaps what it views: output " + std::to_string(i));
     }
   }
   return {};
@@ -407,8 +410,8 @@ Status ExecutionContext::Impl::add_state(std::vector<TensorView>& inputs,
   for (size_t i = own; i < plan.inputs.size(); ++i) {
     const int index = state.find(plan.inputs[i].name);
     if (index < 0) {
-      return Status::error("K4116", "state has no tensor of this name: '" + plan.inputs[i].name +
-                                        "'",
+      return Status::error("K4116",
+                           "state has no tensor of this name: '" + plan.inputs[i].name + "'",
                            "it was made by another program");
     }
     inputs.push_back(state.tensors[static_cast<size_t>(index)].view);

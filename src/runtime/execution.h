@@ -71,7 +71,7 @@ class ExecutionContext::Impl {
   std::shared_ptr<Engine> engine_;
   std::shared_ptr<State> state_;
   std::vector<TensorView> all_inputs_;
-  std::vector<OutputView> views_;  // by output
+  std::vector<OutputView> views_;                             // by output
   std::vector<std::shared_ptr<const Engine::Binding>> seen_;  // most recently used first
   std::shared_ptr<const Engine::Binding> current_;
   std::shared_ptr<const Engine::Binding> active_;  // what the buffers are set up for
@@ -84,11 +84,11 @@ class ExecutionContext::Impl {
     size_t bytes = 0;
     bool used = false;
   };
-  std::vector<Staging> staging_;  // inputs, then outputs
-  std::vector<MemorySpan> spans_;  // inputs, then outputs, of the current run
-  std::vector<bool> input_written_;  // some output is written into this input
+  std::vector<Staging> staging_;               // inputs, then outputs
+  std::vector<MemorySpan> spans_;              // inputs, then outputs, of the current run
+  std::vector<bool> input_written_;            // some output is written into this input
   std::vector<int> input_slot_, output_slot_;  // slot of each position, -1 when unused
-  bool poison_ = false;  // debug switch poison_arena
+  bool poison_ = false;                        // debug switch poison_arena
   bool profiling_ = false;
   std::vector<double> step_seconds_;
 };

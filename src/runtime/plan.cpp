@@ -218,8 +218,7 @@ Status verify_view(const EnginePlan& plan, const PlanOutput& output, const std::
     return output.view.empty() ? Status() : bad(name + " is no view");
   }
   const auto target = static_cast<size_t>(output.target);
-  const TensorSignature& from =
-      of_input ? plan.inputs[target] : plan.outputs[target].signature;
+  const TensorSignature& from = of_input ? plan.inputs[target] : plan.outputs[target].signature;
   if (!of_input && plan.outputs[target].kind != PlanOutput::Kind::kResult) {
     return bad(name + " is a view of no result");
   }
@@ -246,8 +245,8 @@ Status verify(const EnginePlan& plan) {
   for (size_t i = 0; i < plan.outputs.size(); ++i) {
     const PlanOutput& output = plan.outputs[i];
     KILN_RETURN_IF_ERROR(verify_signature(output.signature, "output " + std::to_string(i)));
-    const size_t targets = output.kind == PlanOutput::Kind::kViewOfOutput ? plan.outputs.size()
-                                                                          : plan.inputs.size();
+    const size_t targets =
+        output.kind == PlanOutput::Kind::kViewOfOutput ? plan.outputs.size() : plan.inputs.size();
     if (output.kind != PlanOutput::Kind::kResult &&
         (output.target < 0 || static_cast<size_t>(output.target) >= targets)) {
       return bad("output refers to no input: " + std::to_string(i));

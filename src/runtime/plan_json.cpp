@@ -6,8 +6,7 @@ namespace kiln {
 namespace {
 
 constexpr const char* kSlotKinds[] = {"input", "output", "constant", "temp", "host", "object"};
-constexpr const char* kOutputKinds[] = {"result", "write_input", "view_of_input",
-                                        "view_of_output"};
+constexpr const char* kOutputKinds[] = {"result", "write_input", "view_of_input", "view_of_output"};
 
 Json expr_json(const DimExpr& expr) {
   return expr.is_constant() ? Json(static_cast<long>(expr.value())) : Json(expr.to_string());

@@ -122,8 +122,8 @@ Status State::Impl::check(const std::string& name, const TensorView& other, int*
   if (other.dtype != tensor.view.dtype || other.rank != tensor.view.rank ||
       !std::equal(tensor.dims.begin(), tensor.dims.end(), other.shape) ||
       other.device.kind != DeviceKind::kCpu || (other.data == nullptr && tensor.bytes != 0)) {
-    return Status::error("K4117", "tensor has another dtype, shape or device than the state: '" +
-                                      name + "'");
+    return Status::error(
+        "K4117", "tensor has another dtype, shape or device than the state: '" + name + "'");
   }
   return {};
 }

@@ -199,7 +199,7 @@ def test_written_input_comes_back_as_itself():
   lambda x: x.t()[0].fill_(7).sum(),
   lambda x: x.view(-1)[3:5].zero_().sum(),
   lambda x: x[1, 2:4].add_(x[0, 0:2]).sum(),
-  lambda x: x.add_(x.t()).sum(),
+  lambda x: x.add_(x.t().clone()).sum(),
   lambda x: x.copy_(x.flip(0)).sum(),
   lambda x: x.masked_fill_(x > 0, 0).sum(),
   lambda x: x.add_(1).mul_(2)[::2].sub_(3).sum(),

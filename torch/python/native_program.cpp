@@ -286,9 +286,9 @@ PyObject* NativeProgram::initial_state() {
       std::vector<int64_t> shape;
       for (const DimInfo& dim : info.dims) shape.push_back(dim.min);
       tensors.push_back(at::empty(shape, to_scalar_type(info.dtype)));
-      KILN_RETURN_IF_ERROR(state->get(
-          info.name, {tensors.back().mutable_data_ptr(), info.dtype, Device(),
-                      static_cast<int>(shape.size()), tensors.back().sizes().data()}));
+      KILN_RETURN_IF_ERROR(
+          state->get(info.name, {tensors.back().mutable_data_ptr(), info.dtype, Device(),
+                                 static_cast<int>(shape.size()), tensors.back().sizes().data()}));
     }
     return {};
   };

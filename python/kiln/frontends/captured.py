@@ -32,6 +32,14 @@ class CapturedProgram:
   parameters: tuple[str, ...] = ()  # names of forward's positional parameters, where known
   notes: list[str] = field(default_factory=list)
 
+  def adopt_buffers(self, module: torch.nn.Module) -> None:
+    """Names the module's own tensor objects where export gave others over the same memory."""
+    for name, tensor in module.named_buffers(remove_duplicate=False):
+      known = self.weights.get(name)
+      if known is not None and known.data_ptr() == tensor.data_ptr() and (
+          known.shape == tensor.shape and known.stride() == tensor.stride()):
+        self.weights[name] = tensor
+
   def symbol_sources(self) -> dict[str, tuple[int, int | None]]:
     """Where to read each symbol: (input, dim), or (input, None) for a number."""
     sources: dict[str, tuple[int, int | None]] = {}
