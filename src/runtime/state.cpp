@@ -96,9 +96,11 @@ Status State::Impl::reset() {
       std::memset(tensor.memory.get(), 0, tensor.bytes);
       continue;
     }
-    // Engine::create() has compared sizes and seen that there is data.
-    std::memcpy(tensor.memory.get(), weights[static_cast<size_t>(input.initial)].data,
-                tensor.bytes);
+    const WeightBytes& weight = weights[static_cast<size_t>(input.initial)];
+    if (weight.data == nullptr || weight.bytes != tensor.bytes) {
+      return Status::error("K3106", "state has no initial value of its size: '" + input.name + "'");
+    }
+    std::memcpy(tensor.memory.get(), weight.data, tensor.bytes);
   }
   return {};
 }
