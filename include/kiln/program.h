@@ -15,6 +15,7 @@ class Engine;  // a program's plan and constants
 class Host;
 class ExecutionContext;
 class Program;
+class State;
 
 // A weight of a program, under the user's name.
 struct WeightInfo {
@@ -55,6 +56,11 @@ struct TensorInfo {
   DType dtype = DType::kF32;
   std::vector<DimInfo> dims;
   std::vector<int> order;  // memory order outermost first; empty: contiguous
+  // Of outputs: a fresh tensor; what the run leaves in input `target` (the caller's tensor, or a
+  // tensor of the state: inputs() and then state_infos() are counted); or a view of the memory of
+  // input or output `target`.
+  enum class Role { kResult, kWritesInput, kViewOfInput, kViewOfOutput } role = Role::kResult;
+  int target = -1;
 };
 
 // Gives memory for an output when run() needs it: `data` for `bytes` bytes, 64-byte aligned, alive
@@ -73,7 +79,7 @@ class Program {
                                                std::shared_ptr<const void> owner,
                                                LoadOptions options = {});
 
-  const std::vector<TensorInfo>& inputs() const;
+  const std::vector<TensorInfo>& inputs() const;  // the caller's; the state is not among them
   const std::vector<TensorInfo>& outputs() const;
   // The weights that it reads, each once, in a fixed order.
   const std::vector<WeightInfo>& weights() const;
@@ -82,12 +88,20 @@ class Program {
   // it must not change afterwards. Runs in other threads end with the old values; the next ones see
   // all the new ones. On error (K3113..K3116, K4501) nothing has changed.
   Status update_weights(const std::vector<WeightView>& weights);
+  // The buffers that the program changes (KV caches, counters), under the model's names.
+  const std::vector<TensorInfo>& state_infos() const;
   // JSON texts stored beside the plan: the input/output trees, options, the build report.
   const std::string& metadata() const;
   const std::string& report_json() const;
 
-  // One per thread that runs at the same time; they share weights and bound shapes.
+  // One per thread that runs at the same time; they share weights and bound shapes. Each has a
+  // state of its own, made at its first run, where none is given.
   std::unique_ptr<ExecutionContext> create_context();
+  // Contexts of one state, of this program or of another one with tensors of the same names and
+  // types (a prefill and a decode program), run one after the other.
+  std::unique_ptr<ExecutionContext> create_context(std::shared_ptr<State> state);
+  // A state with the initial values (of the weights as they are now). K4501.
+  Result<std::shared_ptr<State>> create_state();
   std::shared_ptr<Engine> engine() const { return engine_; }
 
   // For compilers: a program around an engine that was just built.
@@ -103,7 +117,38 @@ class Program {
   std::unique_ptr<Info> info_;
 };
 
+// What a program keeps from run to run. Any number of threads may use one state: runs and the
+// methods here exclude each other.
+class State {
+ public:
+  ~State();
+  const std::vector<TensorInfo>& infos() const;
+  // Copies a tensor out or in; `to` and `from` have its dtype and shape, any strides. K4116 for an
+  // unknown name, K4117 for another dtype, shape or device.
+  Status get(const std::string& name, const TensorView& to) const;
+  Status set(const std::string& name, const TensorView& from);
+  // The memory itself, contiguous, as long as the state lives. Whoever uses it sees to it that no
+  // run of this state goes on meanwhile.
+  Result<TensorView> view(const std::string& name);
+  // Back to the initial values.
+  Status reset();
+
+  class Impl;
+  explicit State(std::unique_ptr<Impl> impl);
+  Impl* impl() { return impl_.get(); }
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
 // Scratch memory and position of one run at a time. Not for concurrent use.
+//
+// `inputs` below are those of Program::inputs(). Given with one view more for each of
+// state_infos(), these are used in place of the context's state.
+//
+// A written input is written where it lies; when a run fails, it may hold some of the new elements,
+// as after an eager call that raised. K4118 when elements of a written input share memory with each
+// other or with another input.
 class ExecutionContext {
  public:
   ~ExecutionContext();
@@ -111,9 +156,12 @@ class ExecutionContext {
   // Shapes of the outputs for these inputs. K4101..K4105: wrong number, dtype, rank or size of an
   // input, naming the input, the dim, the value and the range.
   Result<std::vector<TensorSpec>> infer_shapes(const std::vector<TensorView>& inputs);
-  // Outputs are written where the views say; any strides.
+  // Outputs are written where the views say; any strides. An output that is a view is copied there,
+  // or left out where the view has no data; written inputs have none.
   Status run(const std::vector<TensorView>& inputs, const std::vector<TensorView>& outputs);
-  // Outputs are allocated by the caller's function and returned as views over its memory.
+  // Outputs are allocated by the caller's function and returned as views over its memory; those
+  // that are views of inputs, state or other outputs are returned as such. K4115 when the strides
+  // of an input cannot express the view. Shapes and strides live until the next run.
   Result<std::vector<TensorView>> run(const std::vector<TensorView>& inputs,
                                       const OutputAllocator& allocate);
 

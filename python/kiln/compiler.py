@@ -57,6 +57,8 @@ def _capture(model: Any, inputs: Any, kwargs: dict | None, dynamic_shapes: Any, 
   captured.state_names = name_state(
     captured, captured_module.program.state_dict,
     module.state_dict() if module is not None else {})
+  if module is not None:
+    captured.adopt_buffers(module)
   return cap, captured, captured_at - start, time.perf_counter() - captured_at
 
 

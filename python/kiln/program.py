@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -62,6 +63,11 @@ class Program(torch.nn.Module):
   inference mode), and so do tensors that replace a parameter (`model.to(...)`,
   `load_state_dict(assign=True)`); after those, call `update_weights(model.state_dict())`.
 
+  Buffers that the model changes (KV caches, counters) are buffers of the program, under the model's
+  names: `named_buffers()`, `state_dict()` and `load_state_dict()` show and set them. Of a compiled
+  module they are the module's own tensors; a program from a file has its own, which start with the
+  values in the file. Calls of such a program from several threads run one after the other.
+
   Wrong arguments raise kiln.Error with a stable code.
   """
 
@@ -78,26 +84,38 @@ class Program(torch.nn.Module):
     count = len(captured.inputs)
     self._bind = make_binder(captured.input_tree, count, captured.parameters)
     self._rebuild = make_unflatten(captured.output_tree, captured.notes)
-    state = native.inputs()[count:]
-    self._state = self._find_state(state)
-    self._state_names = [info["name"] for info in state]
+    self._state = self._register_state()
+    self._state_names = [info["name"] for info in native.states()]
     self._weights = {name: captured.weights[name] for name, _, _ in native.weights()
-                     if name in captured.weights}
+                     if name in captured.weights and name not in self._state_names}
     self._updated = False
     self._needs_sizes = '"expr"' in json.dumps(captured.output_tree)
     self._plain = self._plain_arity()
     self._single = captured.output_tree == {"kind": "tensor", "index": 0}
 
-  def _find_state(self, infos: list[dict]) -> list[torch.Tensor]:
-    """Buffers that the program changes: the module's own, passed with every call."""
-    state = []
-    for info in infos:
+  def _register_state(self) -> list[tuple[dict, str]]:
+    """Buffers that the program changes: registered, and passed with every call.
+
+    Where each one is found: `.to()` and its like put other tensors there.
+    """
+    places = []
+    initial: list[torch.Tensor] | None = None
+    for index, info in enumerate(self._native.states()):
       tensor = self._captured.weights.get(info["name"])
       if tensor is None:
-        shape = [low for _, low, _ in info["dims"]]
-        tensor = torch.zeros(shape, dtype=DTYPES[info["dtype"]])
-      state.append(tensor)
-    return state
+        initial = self._native.initial_state() if initial is None else initial
+        tensor = initial[index]
+      *path, name = info["name"].split(".")
+      owner: torch.nn.Module = self
+      for part in path:
+        owner = owner._modules.setdefault(part, torch.nn.Module())
+      # Not register_buffer(), which refuses names that are attributes, as "report" is here.
+      owner._buffers[name] = tensor
+      places.append((owner._buffers, name))
+    return places
+
+  def _state_values(self) -> list[torch.Tensor]:
+    return [buffers[name] for buffers, name in self._state]
 
   def _plain_arity(self) -> int:
     """Number of positional tensors when the arguments are nothing else; else -1."""
@@ -107,11 +125,11 @@ class Program(torch.nn.Module):
 
   def forward(self, *args: Any, **kwargs: Any) -> Any:
     if not kwargs and len(args) == self._plain:
-      values = args if not self._state else [*args, *self._state]
+      values = args if not self._state else [*args, *self._state_values()]
     else:
       values = self._bind(args, kwargs)
       if self._state:
-        values = [*values, *self._state]
+        values = [*values, *self._state_values()]
     if torch.is_grad_enabled():
       self._check_grad(values)
     outputs = self._run(values)
@@ -150,7 +168,7 @@ class Program(torch.nn.Module):
     error nothing has changed: kiln.Error K3113 unknown names, K3114 another shape, K3115 a constant
     that was compiled in and has another value now, K1111 something that is no dense tensor.
     """
-    state = dict(zip(self._state_names, self._state))
+    state = dict(zip(self._state_names, self._state_values()))
     weights, changes = sort_update(state_dict, self._captured.state_names, self._native.weights(),
                                    state)
     self._native.update_weights(weights)
@@ -190,7 +208,7 @@ class Program(torch.nn.Module):
 
   def profile(self, *args: Any, repeats: int = 20, **kwargs: Any) -> list[dict]:
     """Median seconds of each step: rows {kind, label, origin, implementation, seconds}."""
-    values = [*self._bind(args, kwargs), *self._state]
+    values = [*self._bind(args, kwargs), *self._state_values()]
     return json.loads(self._native.profile(values, repeats))
 
   @property
@@ -202,8 +220,15 @@ class Program(torch.nn.Module):
     return repr(self.report)
 
   def __deepcopy__(self, memo: dict) -> "Program":
-    # The plan does not change and constants are shared, so a copy is the program itself.
-    return self
+    # Only the state of a program changes: a copy has its own.
+    if not self._state:
+      return self
+    twin = Program(self._native, self._captured, self.report, self._compiled, self._path,
+                   self._strict)
+    for (buffers, name), tensor in zip(twin._state, self._state_values()):
+      buffers[name] = copy.deepcopy(tensor, memo)
+    memo[id(self)] = twin
+    return twin
 
 
 def _copy_file(source: str, target: str) -> None:

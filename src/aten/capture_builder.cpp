@@ -540,6 +540,46 @@ class CaptureBuilder::Impl {
     return false;
   }
 
+  // What an output shares memory with in eager, it shares here: the caller's tensor or a buffer of
+  // the state, written or not, or an output that is all of the same fresh tensor.
+  void find_alias(size_t position, OutputSpec* spec) {
+    const HandleInfo& info = handles_[static_cast<size_t>(outputs_[position].handle)];
+    if (info.tensor < 0) {
+      if (info.input < 0) return;
+      spec->kind = OutputSpec::Kind::kViewOfInput;
+      spec->target = info.input;
+      return;
+    }
+    const int storage = functional_.storage(info.tensor);
+    auto alias = [&](OutputSpec::Kind kind, size_t target) {
+      ViewChain view;
+      if (!functional_.view_of_storage(info.tensor, &view)) return;
+      spec->kind = kind;
+      spec->target = static_cast<int>(target);
+      spec->view = std::move(view);
+    };
+    for (size_t i = 0; i < input_tensors_.size(); ++i) {
+      if (input_tensors_[i] < 0 || functional_.storage(input_tensors_[i]) != storage) continue;
+      return alias(OutputSpec::Kind::kViewOfInput, i);
+    }
+    size_t state = input_tensors_.size();  // as finish_mutations() will number it
+    for (const WeightTensor& weight : weight_tensors_) {
+      const int of_weight = functional_.storage(weight.tensor);
+      if (!functional_.written(of_weight)) continue;
+      if (of_weight == storage) return alias(OutputSpec::Kind::kViewOfInput, state);
+      ++state;
+    }
+    for (size_t i = 0; i < outputs_.size(); ++i) {
+      const int other = handles_[static_cast<size_t>(outputs_[i].handle)].tensor;
+      if (other < 0 || functional_.storage(other) != storage || !functional_.is_whole(other)) {
+        continue;
+      }
+      // The first that is all of the tensor is the result itself.
+      if (i != position) alias(OutputSpec::Kind::kViewOfOutput, i);
+      return;
+    }
+  }
+
   // A written buffer is an input of the program: the caller passes it and sees it change.
   Status finish_mutations() {
     std::vector<std::pair<int, std::string>> targets;  // storage -> input or buffer
@@ -569,7 +609,7 @@ class CaptureBuilder::Impl {
       }
       Value* base = functional_.base(storage);
       Value* input = module_->main.add_input(constant->type, name);
-      module_->inputs.push_back({name, InputSpec::Kind::kState, {}});
+      module_->inputs.push_back({name, InputSpec::Kind::kState, {}, name});
       module_->main.replace_all_uses(constant, input);
       if (base == constant) base = input;
       module_->main.add_output(base);
@@ -748,20 +788,7 @@ Result<std::unique_ptr<Module>> CaptureBuilder::finish() {
     KILN_ASSIGN_OR_RETURN(Value * value, impl_->read(output.handle));
     OutputSpec spec;
     spec.name = output.name;
-    const Impl::HandleInfo& info = impl_->handles_[static_cast<size_t>(output.handle)];
-    // An input that comes back as it is, written or not, is the caller's own tensor.
-    for (size_t i = 0; i < impl_->input_tensors_.size(); ++i) {
-      const int input = impl_->input_tensors_[i];
-      if (info.tensor < 0 || input < 0 || !impl_->functional_.is_whole(info.tensor) ||
-          impl_->functional_.storage(input) != impl_->functional_.storage(info.tensor))
-        continue;
-      spec.kind = OutputSpec::Kind::kViewOfInput;
-      spec.target = static_cast<int>(i);
-    }
-    if (info.tensor < 0 && info.input >= 0) {
-      spec.kind = OutputSpec::Kind::kViewOfInput;
-      spec.target = info.input;
-    }
+    impl_->find_alias(module.outputs.size(), &spec);
     if (auto order = impl_->orders_.find(output.handle); order != impl_->orders_.end()) {
       spec.order = order->second;
     }

@@ -69,6 +69,31 @@ int Functionalizer::add_view(int source, Value* value) {
   return static_cast<int>(tensors_.size()) - 1;
 }
 
+bool Functionalizer::view_of_storage(int index, ViewChain* chain) const {
+  for (const ViewStep& step : tensors_[static_cast<size_t>(index)].chain) {
+    ViewOp view;
+    if (!view_op_from_name(step.op->name, &view.kind)) return false;
+    const auto attr = [&](std::string_view name) -> const Attr& {
+      return field(*step.op, step.attrs, name);
+    };
+    switch (view.kind) {
+      case ViewOp::Kind::kReshape:
+      case ViewOp::Kind::kExpand: view.args = std::get<std::vector<DimExpr>>(attr("shape")); break;
+      case ViewOp::Kind::kPermute:
+        for (int64_t dim : std::get<std::vector<int64_t>>(attr("order"))) {
+          view.args.emplace_back(dim);
+        }
+        break;
+      case ViewOp::Kind::kSlice:
+        view.args = {std::get<int64_t>(attr("axis")), std::get<DimExpr>(attr("start")),
+                     std::get<DimExpr>(attr("end")), std::get<DimExpr>(attr("step"))};
+        break;
+    }
+    chain->push_back(std::move(view));
+  }
+  return true;
+}
+
 Value* Functionalizer::apply(const std::vector<ViewStep>& chain, size_t count, Value* base,
                              const Origin& origin) {
   Value* value = base;

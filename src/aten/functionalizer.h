@@ -41,6 +41,8 @@ class Functionalizer {
   int storage(int tensor) const { return tensors_[static_cast<size_t>(tensor)].storage; }
   bool written(int storage) const { return storages_[static_cast<size_t>(storage)].version != 0; }
   Value* base(int storage) { return storages_[static_cast<size_t>(storage)].base; }
+  // What `tensor` is of its storage; false where a view is none of ViewChain's.
+  bool view_of_storage(int tensor, ViewChain* chain) const;
   bool is_whole(int tensor) const { return tensors_[static_cast<size_t>(tensor)].chain.empty(); }
 
  private:

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "base/check.h"
+#include "fusion/buffer_reuse.h"
 #include "ir/op_def.h"
 
 namespace kiln {
@@ -21,21 +22,6 @@ bool is_identity(const std::vector<int>& order) {
 
 bool same_order(const std::vector<int>& a, const std::vector<int>& b) {
   return a == b || (is_identity(a) && is_identity(b));
-}
-
-// The one subview of a concat's result that operand `index` fills.
-PlanView concat_part(Node& concat, const PlanView& whole, int index) {
-  const auto axis = static_cast<size_t>(concat.get_int("axis"));
-  PlanView part = whole;
-  for (int i = 0; i < index; ++i) {
-    part.offset += concat.operand(i)->shape()[axis] * whole.strides[axis];
-  }
-  part.dims[axis] = concat.operand(index)->shape()[axis];
-  return part;
-}
-
-bool same_place(const PlanView& a, const PlanView& b) {
-  return a.slot == b.slot && a.dims == b.dims && a.strides == b.strides && a.offset == b.offset;
 }
 
 }  // namespace
@@ -137,6 +123,22 @@ struct EngineLowering::Impl {
     return {slot, dims, dense_strides(dims, order), 0};
   }
 
+  // Memory for a result of main that no other buffer gives: the output's that it is, or a new one.
+  PlanView fresh_place(Value* value) {
+    const TensorType& type = value->tensor();
+    Slot slot{SlotKind::kTemp, type.dtype, num_elements(type.shape)};
+    auto root = output_root.find(value);
+    if (root != output_root.end() && !output_slot.contains(root->second)) {
+      slot.kind = SlotKind::kOutput;
+      slot.index = root->second;
+    }
+    const int index = add_slot(std::move(slot));
+    if (main.plan.slots[static_cast<size_t>(index)].kind == SlotKind::kOutput) {
+      output_slot[root->second] = index;
+    }
+    return dense_view(index, type.shape, type.layout.order);
+  }
+
   // Roots of outputs: the value whose buffer can be the output itself, because only reshapes of
   // dense tensors lie between them.
   void find_output_roots() {
@@ -166,6 +168,7 @@ struct EngineLowering::Impl {
   std::string target;
   Side main, init;
   Side* side = &main;
+  std::unique_ptr<BufferReuse> reuse;  // of main
   std::map<Value*, int> output_root;
   std::map<int, int> output_slot;  // output position -> slot in main
   std::vector<Request> requests;
@@ -189,6 +192,8 @@ EngineLowering::EngineLowering(Module& module, std::string target)
     impl_->main.views[input] = impl_->dense_view(slot, type.shape, module.inputs[i].order);
   }
   impl_->find_output_roots();
+  impl_->reuse = std::make_unique<BufferReuse>(module, impl_->main.plan, impl_->main.views,
+                                               impl_->output_root);
 }
 
 EngineLowering::~EngineLowering() = default;
@@ -248,33 +253,35 @@ PlanView EngineLowering::allocate(Value* value) {
   const std::vector<int>& order = type.layout.order;
   PlanView view;
   if (impl_->side == &impl_->main) {
-    auto root = impl_->output_root.find(value);
-    if (root != impl_->output_root.end() && !impl_->output_slot.contains(root->second)) {
-      const int slot =
-          impl_->add_slot({SlotKind::kOutput, type.dtype, num_elements(type.shape), root->second});
-      impl_->output_slot[root->second] = slot;
-      view = impl_->dense_view(slot, type.shape, order);
-      views[value] = view;
-      return view;
-    }
-  } else if (impl_->init_results.contains(value)) {
+    const auto fresh = [this](Value* wanted) { return impl_->fresh_place(wanted); };
+    auto place = value->producer() != nullptr ? impl_->reuse->find(value, fresh) : std::nullopt;
+    view = place ? *place : fresh(value);
+    views[value] = view;
+    return view;
+  }
+  if (impl_->init_results.contains(value)) {
     const int slot = impl_->add_slot({SlotKind::kOutput, type.dtype, num_elements(type.shape)});
     view = impl_->dense_view(slot, type.shape, order);
     views[value] = view;
     return view;
   }
-  // A value whose only use is a concat is computed in place inside the concat's result.
-  if (value->has_one_use() && !value->uses().empty()) {
-    const Use use = value->uses()[0];
-    if (use.node->is("concat") && same_order(use.node->result()->tensor().layout.order, order)) {
-      view = concat_part(*use.node, allocate(use.node->result()), use.operand);
-      views[value] = view;
-      return view;
-    }
-  }
   view = allocate_temp(type.dtype, type.shape, order);
   views[value] = view;
   return view;
+}
+
+PlanView EngineLowering::allocate_update(Node& node) {
+  const PlanView source = view(node.operand(0));
+  const PlanView result = allocate(node.result());
+  if (!same_place(source, result)) {
+    emit({"copy",
+          {source},
+          {result},
+          Json::object(),
+          node.origin.to_string(),
+          std::string(node.op_name())});
+  }
+  return result;
 }
 
 PlanView EngineLowering::allocate_temp(DType dtype, const Shape& dims,
@@ -306,6 +313,7 @@ PlanView EngineLowering::materialize(const PlanView& view, const std::vector<int
 
 Result<bool> EngineLowering::lower_structural(Node& node) {
   const std::string_view op = node.op_name();
+  if (impl_->side == &impl_->main && !impl_->reuse->is_needed(node)) return true;
   if (op == "aten.call") {
     StepDesc step{"host.call", {}, {}, Json::object(), node.origin.to_string(), ""};
     const Call& call = std::get<Call>(node.attr("call"));
@@ -346,42 +354,25 @@ Result<bool> EngineLowering::lower_structural(Node& node) {
 
   const PlanView source = view(node.operand(0));
   const Shape& dims = node.result()->shape();
-  PlanView result{source.slot, dims, {}, source.offset};
-  if (op == "reshape") {
-    if (!reshape_view(source, dims, &result)) {
-      // The elements must move: make them dense, then the reshape is free.
-      const bool is_last =
-          impl_->output_root.contains(node.result()) || impl_->init_results.contains(node.result());
-      if (is_last) {
-        result = allocate(node.result());
-        PlanView target;
-        if (reshape_view(result, source.dims, &target)) {
-          emit({"copy", {source}, {target}, Json::object(), node.origin.to_string(), "reshape"});
-          return true;
-        }
+  auto result = view_through(node, source);
+  if (!result) {
+    if (op != "reshape") return false;
+    // The elements must move: make them dense, then the reshape is free.
+    const bool is_last =
+        impl_->output_root.contains(node.result()) || impl_->init_results.contains(node.result());
+    if (is_last) {
+      const PlanView place = allocate(node.result());
+      PlanView target;
+      if (reshape_view(place, source.dims, &target)) {
+        emit({"copy", {source}, {target}, Json::object(), node.origin.to_string(), "reshape"});
+        return true;
       }
-      const PlanView dense = materialize(source, {}, node.origin);
-      KILN_CHECK(reshape_view(dense, dims, &result));
     }
-  } else if (op == "permute") {
-    for (int64_t dim : node.get_ints("order")) {
-      result.strides.push_back(source.strides[static_cast<size_t>(dim)]);
-    }
-  } else if (op == "expand") {
-    const size_t added = dims.size() - source.dims.size();
-    for (size_t i = 0; i < dims.size(); ++i) {
-      const bool broadcast = i < added || !(source.dims[i - added] == dims[i]);
-      result.strides.push_back(broadcast ? DimExpr(0) : source.strides[i - added]);
-    }
-  } else if (op == "slice") {
-    const auto axis = static_cast<size_t>(node.get_int("axis"));
-    result.strides = source.strides;
-    result.offset += node.get_dim("start") * source.strides[axis];
-    result.strides[axis] *= node.get_dim("step");
-  } else {
-    return false;
+    const PlanView dense = materialize(source, {}, node.origin);
+    result.emplace();
+    KILN_CHECK(reshape_view(dense, dims, &*result));
   }
-  alias(node.result(), result);
+  alias(node.result(), *result);
   return true;
 }
 
@@ -396,6 +387,12 @@ Result<EnginePlan> EngineLowering::finish(
     TensorSignature signature;
     signature.name = module.inputs[i].name;
     signature.order = module.inputs[i].order;
+    signature.is_state = module.inputs[i].kind == InputSpec::Kind::kState;
+    for (size_t w = 0; signature.is_state && w < module.weights.size(); ++w) {
+      if (module.weights[w].name == module.inputs[i].initial) {
+        signature.initial = static_cast<int>(w);
+      }
+    }
     if (input->type.is_tensor()) {
       signature.dtype = input->dtype();
       signature.dims = input->shape();
@@ -418,10 +415,15 @@ Result<EnginePlan> EngineLowering::finish(
     PlanOutput output;
     output.kind = static_cast<PlanOutput::Kind>(spec.kind);
     output.target = spec.target;
+    output.view = spec.view;
     output.signature.name = spec.name;
     output.signature.order = spec.order;
     if (!value->type.is_tensor()) {
       output.signature.is_object = true;
+      if (!spec.is_computed()) {
+        plan.outputs.push_back(std::move(output));
+        continue;
+      }
       impl_->main.plan.slots[static_cast<size_t>(view(value).slot)].index = static_cast<int>(i);
       plan.outputs.push_back(std::move(output));
       continue;
@@ -429,9 +431,11 @@ Result<EnginePlan> EngineLowering::finish(
     output.signature.dtype = value->dtype();
     output.signature.dims = value->shape();
     plan.outputs.push_back(output);
-    if (spec.kind == OutputSpec::Kind::kViewOfInput) continue;
+    if (!spec.is_computed()) continue;
     const PlanView source = view(value);
     if (spec.kind == OutputSpec::Kind::kWriteInput) {
+      PlanView target = view(module.main.inputs()[static_cast<size_t>(spec.target)]);
+      if (same_place(source, target)) continue;  // computed where it belongs
       PlanView source_view = source;
       const Slot& slot = impl_->main.plan.slots[static_cast<size_t>(source.slot)];
       if (slot.kind == SlotKind::kInput && written_inputs.contains(slot.index)) {
@@ -439,8 +443,7 @@ Result<EnginePlan> EngineLowering::finish(
         source_view = allocate_temp(slot.dtype, source.dims);
         emit({"copy", {source}, {source_view}, Json::object(), "", "copy"});
       }
-      PlanView target = view(module.main.inputs()[static_cast<size_t>(spec.target)]);
-      if (!same_place(source_view, target)) write_backs.emplace_back(source_view, target);
+      write_backs.emplace_back(source_view, target);
       continue;
     }
     auto placed = impl_->output_slot.find(static_cast<int>(i));

@@ -31,9 +31,12 @@ class EngineLowering {
   // Where the value lives; every operand of a node being lowered has a place. For a constant this
   // requests it plain.
   PlanView view(Value* value);
-  // Makes room for a result in the value's layout (or the caller's `order`); goes straight into the
-  // output's memory, or into the buffer of the concat that consumes it, where that is possible.
+  // Makes room for a result of the node being lowered, in the value's layout; goes straight into
+  // the output's memory, or over what nobody reads any more, where possible (BufferReuse).
   PlanView allocate(Value* value);
+  // allocate() for a result that starts as the contents of operand 0 (trait kUpdate): copied there
+  // by a step unless it is the operand's own memory.
+  PlanView allocate_update(Node& node);
   PlanView allocate_temp(DType dtype, const Shape& dims, const std::vector<int>& order = {});
   // The value is `view` from now on (no step needed).
   void alias(Value* value, PlanView view);

@@ -55,6 +55,11 @@ bool Module::prune() {
   for (int i = static_cast<int>(init.inputs().size()) - 1; i >= 0; --i) {
     Value* input = init.inputs()[static_cast<size_t>(i)];
     if (!input->uses().empty() || init.is_output(input)) continue;
+    const std::string& name = weights[static_cast<size_t>(i)].name;
+    if (std::any_of(inputs.begin(), inputs.end(),
+                    [&](const InputSpec& spec) { return spec.initial == name; })) {
+      continue;
+    }
     init.erase_input(i);
     weights.erase(weights.begin() + i);
   }

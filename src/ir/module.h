@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/view_chain.h"
 #include "ir/graph.h"
 
 namespace kiln {
@@ -40,19 +41,26 @@ struct InputSpec {
   std::vector<int> order;
   // Of an integer that is no tensor: its value in terms of size symbols, which it may determine.
   std::optional<DimExpr> number = std::nullopt;
+  // kState: name of the weight with the initial contents; empty: zeros.
+  std::string initial = {};
 };
 
 // What an output is: design section 4, "explicit at the border".
 struct OutputSpec {
   enum class Kind : uint8_t {
-    kResult,      // a fresh tensor
-    kWriteInput,  // its value is written into input `target`
-    kViewOfInput  // an alias of input `target` (returned as is)
+    kResult,       // a fresh tensor
+    kWriteInput,   // its value is written into input `target`
+    kViewOfInput,  // an alias of input `target`, seen through `view` (when all is written)
+    kViewOfOutput  // an alias of output `target`, which is a kResult, seen through `view`
   } kind = Kind::kResult;
   int target = -1;
   std::string name;
   std::vector<int>
       order;  // memory order of the fresh tensor, as seen at capture; empty: contiguous
+  ViewChain view = {};
+
+  // Does running the program compute it? Views are taken of what there is then.
+  bool is_computed() const { return kind == Kind::kResult || kind == Kind::kWriteInput; }
   bool operator==(const OutputSpec&) const = default;
 };
 
@@ -72,8 +80,8 @@ class Module {
   Value* constant_for(Value* init_value);
   // Inverse: the init value behind a constant of main.
   Value* init_value(Value* constant);
-  // Drops constants without uses, then dead init nodes and unused weights. True when there were
-  // any.
+  // Drops constants without uses, then dead init nodes and weights that neither the init graph
+  // nor the state uses. True when there were any.
   bool prune();
   std::unique_ptr<Module> clone();
 };

@@ -30,6 +30,7 @@ enum OpTrait : uint32_t {
   kAnchor = 1u << 7,       // the heavy op a fusion forms around: conv, matmul, attention
   kIdempotent = 1u << 8,   // f(f(x)) == f(x)
   kSource = 1u << 9,       // no tensor operands: constant, full, iota
+  kUpdate = 1u << 10,      // result is operand 0 with some elements replaced
 };
 
 // What infer() and verify() see. Absent optional operands are null.

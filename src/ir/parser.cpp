@@ -172,7 +172,7 @@ class ModuleParser {
       if (cursor_.accept("{")) {
         while (!cursor_.accept("}")) {
           if (cursor_.accept_word("state"))
-            spec.kind = InputSpec::Kind::kState;
+            KILN_RETURN_IF_ERROR(state(module, &spec));
           else if (cursor_.accept_word("order"))
             KILN_RETURN_IF_ERROR(order(&spec.order));
           else if (cursor_.accept_word("number"))
@@ -206,6 +206,17 @@ class ModuleParser {
     return {};
   }
 
+  // "state" or "state=%w0", after the word.
+  Status state(Module& module, InputSpec* spec) {
+    spec->kind = InputSpec::Kind::kState;
+    if (!cursor_.accept("=")) return {};
+    Value* weight = nullptr;
+    KILN_RETURN_IF_ERROR(use(init_scope_, &weight));
+    if (weight->producer() != nullptr) return fail("a weight expected");
+    spec->initial = module.weights[static_cast<size_t>(weight->index())].name;
+    return {};
+  }
+
   Status output_spec(Module& module) {
     OutputSpec spec;
     if (cursor_.accept("{")) {
@@ -214,6 +225,16 @@ class ModuleParser {
         if (writes || cursor_.accept_word("view_of")) {
           Value* target = nullptr;
           KILN_RETURN_IF_ERROR(expect("="));
+          if (!writes && cursor_.accept("#")) {
+            int64_t position = 0;
+            if (!cursor_.integer(&position) || position < 0 || position > 1'000'000) {
+              return fail("position of an output expected");
+            }
+            spec.kind = OutputSpec::Kind::kViewOfOutput;
+            spec.target = static_cast<int>(position);
+            if (!cursor_.accept(",") && cursor_.peek() != '}') return fail("',' expected");
+            continue;
+          }
           KILN_RETURN_IF_ERROR(use(main_scope_, &target));
           if (target->producer() != nullptr || target->is_constant_argument()) {
             return fail("an input expected");
@@ -222,9 +243,15 @@ class ModuleParser {
           spec.target = target->index();
         } else if (cursor_.accept_word("order")) {
           KILN_RETURN_IF_ERROR(order(&spec.order));
+        } else if (cursor_.accept_word("view")) {
+          if (!cursor_.accept("=") || !parse_view_chain(cursor_, &spec.view)) {
+            return fail("views such as [slice(0, 1, 4, 1), permute(1, 0)] expected");
+          }
         } else if (!cursor_.accept_word("name") || !cursor_.accept("=") ||
                    !cursor_.quoted(&spec.name)) {
-          return fail("writes=%x, view_of=%x, order=[...] or name=\"...\" expected");
+          return fail(
+              "writes=%x, view_of=%x, view_of=#0, view=[...], order=[...] or "
+              "name=\"...\" expected");
         }
         if (!cursor_.accept(",") && cursor_.peek() != '}') return fail("',' expected");
       }

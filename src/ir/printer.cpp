@@ -146,7 +146,13 @@ std::string input_properties(Module& module, size_t i, const std::string& printe
   if (i >= module.inputs.size()) return "";
   const InputSpec& spec = module.inputs[i];
   std::vector<std::string> properties;
-  if (spec.kind == InputSpec::Kind::kState) properties.push_back("state");
+  if (spec.kind == InputSpec::Kind::kState) {
+    std::string text = "state";
+    for (size_t w = 0; w < module.weights.size(); ++w) {
+      if (module.weights[w].name == spec.initial) text += "=%w" + std::to_string(w);
+    }
+    properties.push_back(std::move(text));
+  }
   if (!spec.order.empty()) properties.push_back("order=" + order_text(spec.order));
   if (spec.number) properties.push_back("number=" + quote_text(spec.number->to_string()));
   if (spec.name != printed_name) properties.push_back("name=" + quote_text(spec.name));
@@ -157,13 +163,16 @@ std::string output_properties(Module& module, size_t i, GraphPrinter& printer) {
   if (i >= module.outputs.size()) return "";
   const OutputSpec& spec = module.outputs[i];
   std::vector<std::string> properties;
-  if (spec.kind != OutputSpec::Kind::kResult) {
+  if (spec.kind == OutputSpec::Kind::kViewOfOutput) {
+    properties.push_back("view_of=#" + std::to_string(spec.target));
+  } else if (spec.kind != OutputSpec::Kind::kResult) {
     const auto& inputs = module.main.inputs();
     const bool known = spec.target >= 0 && spec.target < static_cast<int>(inputs.size());
     properties.push_back(
         std::string(spec.kind == OutputSpec::Kind::kWriteInput ? "writes=" : "view_of=") +
         (known ? printer.ref(inputs[static_cast<size_t>(spec.target)]) : "%<foreign>"));
   }
+  if (!spec.view.empty()) properties.push_back("view=" + view_chain_to_text(spec.view));
   if (!spec.order.empty()) properties.push_back("order=" + order_text(spec.order));
   if (!spec.name.empty()) properties.push_back("name=" + quote_text(spec.name));
   return properties_text(properties);

@@ -202,6 +202,36 @@ Status check_init(Module& module) {
   return {};
 }
 
+Status check_state(Module& module, size_t input) {
+  const InputSpec& spec = module.inputs[input];
+  if (spec.initial.empty()) return {};
+  const Type& type = module.main.inputs()[input]->type;
+  for (const Weight& weight : module.weights) {
+    if (weight.name != spec.initial) continue;
+    if (spec.kind == InputSpec::Kind::kState && type == Type(weight.type)) return {};
+  }
+  return signature("input has an initial value that does not fit it: " + spec.name);
+}
+
+Status check_view(const OutputSpec& spec, const Type& from, const Type& to) {
+  const std::string name = "view of " + from.to_string() + " for an output of " + to.to_string();
+  if (!from.is_tensor() || !to.is_tensor()) {
+    return spec.view.empty() && from == to ? Status() : signature("objects differ: " + name);
+  }
+  auto dims = view_dims(spec.view, from.tensor().shape);
+  if (!dims.ok() || from.tensor().dtype != to.tensor().dtype ||
+      dims->size() != to.tensor().shape.size()) {
+    return signature("output does not fit what it views: " + name);
+  }
+  for (size_t i = 0; i < dims->size(); ++i) {
+    const DimExpr &a = (*dims)[i], &b = to.tensor().shape[i];
+    if (a.is_constant() && b.is_constant() && !(a == b)) {
+      return signature("output does not fit what it views: " + name);
+    }
+  }
+  return {};
+}
+
 Status check_signature(Module& module) {
   const auto& inputs = module.main.inputs();
   const auto& outputs = module.main.outputs();
@@ -216,6 +246,7 @@ Status check_signature(Module& module) {
     if (module.inputs[i].number && (scalar == nullptr || *scalar != ScalarType::kI64)) {
       return signature("input with the value of a size is no integer: " + module.inputs[i].name);
     }
+    KILN_RETURN_IF_ERROR(check_state(module, i));
   }
   std::set<int> written;
   for (size_t i = 0; i < outputs.size(); ++i) {
@@ -223,11 +254,27 @@ Status check_signature(Module& module) {
     if (!is_order(spec.order, outputs[i]->type)) {
       return signature("order of an output does not fit its rank: " + std::to_string(i));
     }
-    if (spec.kind == OutputSpec::Kind::kResult) continue;
+    if (spec.kind == OutputSpec::Kind::kResult) {
+      if (!spec.view.empty()) return signature("result has a view: " + std::to_string(i));
+      continue;
+    }
+    if (spec.kind == OutputSpec::Kind::kViewOfOutput) {
+      if (spec.target < 0 || spec.target >= static_cast<int>(outputs.size()) ||
+          module.outputs[static_cast<size_t>(spec.target)].kind != OutputSpec::Kind::kResult) {
+        return signature("output is a view of no result: " + std::to_string(i));
+      }
+      KILN_RETURN_IF_ERROR(
+          check_view(spec, outputs[static_cast<size_t>(spec.target)]->type, outputs[i]->type));
+      continue;
+    }
     if (spec.target < 0 || spec.target >= static_cast<int>(inputs.size())) {
       return signature("output names an input that does not exist: " + std::to_string(spec.target));
     }
-    if (spec.kind != OutputSpec::Kind::kWriteInput) continue;
+    if (spec.kind == OutputSpec::Kind::kViewOfInput) {
+      KILN_RETURN_IF_ERROR(
+          check_view(spec, inputs[static_cast<size_t>(spec.target)]->type, outputs[i]->type));
+      continue;
+    }
     if (!written.insert(spec.target).second) {
       return signature("input is written twice: " + std::to_string(spec.target));
     }

@@ -100,6 +100,7 @@ std::vector<OpSample> samples() {
 KILN_OP(index_put) {
   OpDef def;
   def.formula = "y = x; y[..., index0, ...] = values, or += with accumulate";
+  def.traits = kUpdate;
   def.min_operands = 3;
   def.max_operands = -1;
   def.operand_names = {"x", "values", "index"};

@@ -18,6 +18,7 @@ constexpr TraitName kTraitNames[] = {
     {kCommutative, "commutative"}, {kCheap, "cheap"},
     {kEffect, "effect"},           {kAnchor, "anchor"},
     {kIdempotent, "idempotent"},   {kSource, "source"},
+    {kUpdate, "update"},
 };
 
 std::string traits_text(const OpDef& op) {

@@ -191,6 +191,7 @@ std::vector<OpSample> samples() {
 KILN_OP(scatter) {
   OpDef def;
   def.formula = "y = x; y[..., index[i], ...] = reduce(y[..., index[i], ...], src[i]) along axis";
+  def.traits = kUpdate;
   def.min_operands = 3;
   def.max_operands = 3;
   def.operand_names = {"x", "index", "src"};

@@ -62,6 +62,11 @@ std::shared_ptr<const ConstantSet> Engine::constants() const {
   return constants_;
 }
 
+std::vector<WeightBytes> Engine::weights() const {
+  std::lock_guard lock(update_mutex_);
+  return weights_;
+}
+
 int64_t Engine::bindings_made() const {
   std::lock_guard lock(mutex_);
   return bindings_made_;
@@ -168,6 +173,10 @@ Result<std::shared_ptr<const Engine::Binding>> Engine::bind(const std::vector<Te
   binding->input_dims = key;
   binding->threads = threads;
   KILN_ASSIGN_OR_RETURN(binding->outputs, output_specs(symbols));
+  for (const PlanOutput& output : plan_.outputs) {
+    KILN_ASSIGN_OR_RETURN(auto ops, evaluate(output.view, symbols));
+    binding->views.push_back(std::move(ops));
+  }
   for (const TensorSignature& signature : plan_.inputs) {
     TensorSpec spec;
     spec.dtype = signature.dtype;

@@ -61,6 +61,8 @@ class Engine {
   const EnginePlan& plan() const { return plan_; }
   const EngineOptions& options() const { return options_; }
   std::shared_ptr<const ConstantSet> constants() const;
+  // As they are now, by EnginePlan::weights.
+  std::vector<WeightBytes> weights() const;
   // Reruns the init plan on new weights, all of them, by position; running contexts keep the old
   // constants until their run ends. On error the old constants stay.
   Status update_weights(std::vector<WeightBytes> weights);
@@ -73,6 +75,7 @@ class Engine {
     int threads = 1;
     std::vector<TensorSpec> outputs;  // by position; strides as in the signature
     std::vector<TensorSpec> inputs;   // expected strides
+    std::vector<std::vector<ConcreteViewOp>> views;  // by output; of those that are views
     std::unique_ptr<ShapePlan> shape;
   };
   // The binding for these inputs, made on first use; the cache holds kMaxBindings, least recently
@@ -95,7 +98,7 @@ class Engine {
   EnginePlan plan_;
   EngineOptions options_;
   std::vector<std::unique_ptr<Step>> steps_;
-  std::mutex update_mutex_;  // held during an update; guards weights_
+  mutable std::mutex update_mutex_;  // held during an update; guards weights_
   std::vector<WeightBytes> weights_;
   mutable std::mutex mutex_;  // constants_ and bindings_
   std::shared_ptr<const ConstantSet> constants_;

@@ -8,6 +8,8 @@
 #include "base/parallel_for.h"
 #include "runtime/border.h"
 #include "runtime/memory.h"
+#include "runtime/memory_overlap.h"
+#include "runtime/state.h"
 #include "runtime/strided_copy.h"
 
 namespace kiln {
@@ -45,7 +47,8 @@ int64_t count(const std::vector<int64_t>& shape) {
 
 }  // namespace
 
-ExecutionContext::Impl::Impl(std::shared_ptr<Engine> engine) : engine_(std::move(engine)) {
+ExecutionContext::Impl::Impl(std::shared_ptr<Engine> engine, std::shared_ptr<State> state)
+    : engine_(std::move(engine)), state_(std::move(state)) {
   poison_ = debug_options().poison_arena;
   const EnginePlan& plan = engine_->plan();
   input_slot_.assign(plan.inputs.size(), -1);
@@ -144,23 +147,6 @@ Status ExecutionContext::Impl::activate(std::shared_ptr<const Engine::Binding> b
   return {};
 }
 
-ExecutionContext::Impl::Span ExecutionContext::Impl::span_of(const TensorView& view) {
-  const auto bytes = static_cast<int64_t>(dtype_bytes(view.dtype));
-  // Sizes of an empty tensor may multiply to anything.
-  for (int i = 0; i < view.rank; ++i) {
-    if (view.shape[i] == 0) return {};
-  }
-  int64_t low = 0, high = bytes, contiguous = bytes;
-  for (int i = view.rank; i-- > 0;) {
-    const int64_t stride = view.strides != nullptr ? view.strides[i] * bytes : contiguous;
-    const int64_t reach = (view.shape[i] - 1) * stride;
-    (reach < 0 ? low : high) += reach;
-    contiguous *= view.shape[i];
-  }
-  const auto base = reinterpret_cast<uintptr_t>(view.data);
-  return {base + static_cast<uintptr_t>(low), base + static_cast<uintptr_t>(high)};
-}
-
 Result<void*> ExecutionContext::Impl::stage(const TensorView& view, const TensorSpec& expected,
                                             size_t index, bool copy_in, bool separate) {
   Staging& staging = staging_[index];
@@ -254,10 +240,24 @@ Status ExecutionContext::Impl::place_inputs(const std::vector<TensorView>& input
   }
   for (size_t i = 0; i < inputs.size(); ++i) {
     if (plan.inputs[i].is_object || input_slot_[i] < 0) continue;
-    // An input that is written while another one lies in the same memory.
+    // An input that is written while another one lies between its elements.
     bool separate = false;
     for (size_t j = 0; input_written_[i] && j < inputs.size(); ++j) {
-      separate = separate || (j != i && !plan.inputs[j].is_object && spans_[i].overlaps(spans_[j]));
+      if (j == i || plan.inputs[j].is_object || !spans_[i].overlaps(spans_[j])) continue;
+      separate = true;
+      // What the other one reads after the write, or writes itself, is not what the program says.
+      if (share_memory(inputs[i], inputs[j])) {
+        return Status::error("K4118",
+                             "a written input shares memory with another one: '" +
+                                 plan.inputs[i].name + "' and '" + plan.inputs[j].name + "'",
+                             "pass a copy of one of them");
+      }
+    }
+    if (const int dim = input_written_[i] ? repeated_dim(inputs[i]) : -1; dim >= 0) {
+      return Status::error("K4118",
+                           "elements of a written input share memory: '" + plan.inputs[i].name +
+                               "' dim " + std::to_string(dim),
+                           "pass a copy, as with .clone()");
     }
     KILN_ASSIGN_OR_RETURN(buffers_.bases[static_cast<size_t>(input_slot_[i])],
                           stage(inputs[i], current_->inputs[i], i, true, separate));
@@ -270,7 +270,7 @@ Status ExecutionContext::Impl::place_outputs(const std::vector<TensorView>& outp
   const size_t num_inputs = plan.inputs.size();
   for (size_t i = 0; i < outputs.size(); ++i) {
     const PlanOutput& output = plan.outputs[i];
-    Span& span = spans_[num_inputs + i];
+    MemorySpan& span = spans_[num_inputs + i];
     span = {};
     if (output.signature.is_object || output.kind != PlanOutput::Kind::kResult) continue;
     const TensorView& view = outputs[i];
@@ -317,7 +317,10 @@ void ExecutionContext::Impl::copy_back(const std::vector<TensorView>& inputs,
   int64_t strides[kMaxRank];
   for (size_t i = 0; i < outputs.size(); ++i) {
     const PlanOutput& output = plan.outputs[i];
-    if (output.signature.is_object || output.kind == PlanOutput::Kind::kViewOfInput) continue;
+    if (output.signature.is_object || output.kind == PlanOutput::Kind::kViewOfInput ||
+        output.kind == PlanOutput::Kind::kViewOfOutput) {
+      continue;
+    }
     const bool write_back = output.kind == PlanOutput::Kind::kWriteInput;
     const auto target = static_cast<size_t>(output.target);
     const size_t index = write_back ? target : inputs.size() + i;
@@ -330,38 +333,140 @@ void ExecutionContext::Impl::copy_back(const std::vector<TensorView>& inputs,
   }
 }
 
+Status ExecutionContext::Impl::place_views(const std::vector<TensorView>& inputs,
+                                           const std::vector<TensorView>& outputs, bool wanted) {
+  const EnginePlan& plan = engine_->plan();
+  views_.resize(plan.outputs.size());
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const PlanOutput& output = plan.outputs[i];
+    const bool of_input = output.kind == PlanOutput::Kind::kViewOfInput;
+    if (!of_input && output.kind != PlanOutput::Kind::kViewOfOutput) continue;
+    if (output.signature.is_object || (!wanted && outputs[i].data == nullptr)) continue;
+    const auto target = static_cast<size_t>(output.target);
+    const TensorView& base = of_input ? inputs[target] : outputs[target];
+    OutputView& result = views_[i];
+    result.window.dims.assign(base.shape, base.shape + base.rank);
+    result.window.strides.resize(static_cast<size_t>(base.rank));
+    result.window.offset = 0;
+    contiguous_strides(base, result.window.strides.data());
+    Status applied = apply_views(current_->views[i], &result.window);
+    if (applied.ok() && result.window.dims != current_->outputs[i].shape) {
+      applied = Status::error("K4103", "view does not have the shape of the output");
+    }
+    if (!applied.ok()) return std::move(applied).at("output " + std::to_string(i));
+    result.placed = true;
+    result.view = base;
+    result.view.rank = static_cast<int>(result.window.dims.size());
+    result.view.shape = result.window.dims.data();
+    result.view.strides = result.window.strides.data();
+    if (base.data != nullptr) {
+      result.view.data = static_cast<char*>(base.data) +
+                         result.window.offset * static_cast<int64_t>(dtype_bytes(base.dtype));
+    }
+    if (wanted) continue;
+    const TensorView& given = outputs[i];
+    if (given.dtype != base.dtype || given.rank != result.view.rank ||
+        !std::equal(result.window.dims.begin(), result.window.dims.end(), given.shape)) {
+      return Status::error("K4109",
+                           "memory given for an output has another dtype, shape or device: "
+                           "output " +
+                               std::to_string(i));
+    }
+    if (span_of(given).overlaps(span_of(result.view)) && given.data != result.view.data) {
+      return Status::error(
+          "K4113", "memory given for a view overlaps what it views: output " + std::to_string(i));
+    }
+  }
+  return {};
+}
+
+void ExecutionContext::Impl::copy_views(const std::vector<TensorView>& outputs) {
+  const EnginePlan& plan = engine_->plan();
+  int64_t strides[kMaxRank];
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const PlanOutput::Kind kind = plan.outputs[i].kind;
+    if (kind != PlanOutput::Kind::kViewOfInput && kind != PlanOutput::Kind::kViewOfOutput) continue;
+    if (plan.outputs[i].signature.is_object || outputs[i].data == nullptr) continue;
+    const TensorView& from = views_[i].view;
+    if (from.data == outputs[i].data || count(views_[i].window.dims) == 0) continue;
+    contiguous_strides(outputs[i], strides);
+    strided_copy(from.data, from.strides, outputs[i].data, strides, from.shape, from.rank,
+                 dtype_bytes(from.dtype));
+  }
+}
+
+Status ExecutionContext::Impl::add_state(std::vector<TensorView>& inputs,
+                                         std::unique_lock<std::mutex>* lock) {
+  const EnginePlan& plan = engine_->plan();
+  const auto own = static_cast<size_t>(
+      std::count_if(plan.inputs.begin(), plan.inputs.end(),
+                    [](const TensorSignature& input) { return !input.is_state; }));
+  if (own == plan.inputs.size() || inputs.size() != own) return {};
+  if (state_ == nullptr) {
+    KILN_ASSIGN_OR_RETURN(state_, State::Impl::create(engine_));
+  }
+  State::Impl& state = *state_->impl();
+  *lock = std::unique_lock(state.mutex);
+  for (size_t i = own; i < plan.inputs.size(); ++i) {
+    const int index = state.find(plan.inputs[i].name);
+    if (index < 0) {
+      return Status::error("K4116",
+                           "state has no tensor of this name: '" + plan.inputs[i].name + "'",
+                           "it was made by another program");
+    }
+    inputs.push_back(state.tensors[static_cast<size_t>(index)].view);
+  }
+  return {};
+}
+
 ExecutionContext::ExecutionContext(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 ExecutionContext::~ExecutionContext() = default;
 
 Result<std::vector<TensorSpec>> ExecutionContext::infer_shapes(
     const std::vector<TensorView>& inputs) {
-  return guarded([&] { return impl_->engine().infer_shapes(inputs); });
+  return guarded([&]() -> Result<std::vector<TensorSpec>> {
+    std::unique_lock<std::mutex> lock;
+    std::vector<TensorView>& all = impl_->all_inputs(inputs);
+    KILN_RETURN_IF_ERROR(impl_->add_state(all, &lock));
+    return impl_->engine().infer_shapes(all);
+  });
 }
 
 Status ExecutionContext::run(const std::vector<TensorView>& inputs,
                              const std::vector<TensorView>& outputs) {
   return guarded([&]() -> Status {
-    KILN_RETURN_IF_ERROR(impl_->prepare(inputs));
-    return impl_->run(inputs, outputs);
+    std::unique_lock<std::mutex> lock;
+    std::vector<TensorView>& all = impl_->all_inputs(inputs);
+    KILN_RETURN_IF_ERROR(impl_->add_state(all, &lock));
+    KILN_RETURN_IF_ERROR(impl_->prepare(all));
+    if (outputs.size() == impl_->output_specs().size()) {
+      KILN_RETURN_IF_ERROR(impl_->place_views(all, outputs, false));
+    }
+    KILN_RETURN_IF_ERROR(impl_->run(all, outputs));
+    impl_->copy_views(outputs);
+    return {};
   });
 }
 
 Result<std::vector<TensorView>> ExecutionContext::run(const std::vector<TensorView>& inputs,
                                                       const OutputAllocator& allocate) {
-  KILN_RETURN_IF_ERROR(guarded([&] { return impl_->prepare(inputs); }));
+  std::unique_lock<std::mutex> lock;
+  std::vector<TensorView>& all = impl_->all_inputs(inputs);
+  KILN_RETURN_IF_ERROR(guarded([&]() -> Status {
+    KILN_RETURN_IF_ERROR(impl_->add_state(all, &lock));
+    return impl_->prepare(all);
+  }));
   const EnginePlan& plan = impl_->engine().plan();
   std::vector<TensorView> outputs;
   for (size_t i = 0; i < plan.outputs.size(); ++i) {
     const TensorSpec& spec = impl_->output_specs()[i];
-    if (plan.outputs[i].signature.is_object) {
-      outputs.emplace_back();  // only a host can take it
-      continue;
+    const PlanOutput& output = plan.outputs[i];
+    TensorView& view = outputs.emplace_back();
+    if (output.signature.is_object) continue;  // only a host can take it
+    if (output.kind == PlanOutput::Kind::kWriteInput) {
+      view = all[static_cast<size_t>(output.target)];
     }
-    if (plan.outputs[i].kind != PlanOutput::Kind::kResult) {
-      outputs.push_back(inputs[static_cast<size_t>(plan.outputs[i].target)]);
-      continue;
-    }
-    TensorView view;
+    if (output.kind != PlanOutput::Kind::kResult) continue;
     view.dtype = spec.dtype;
     view.rank = static_cast<int>(spec.shape.size());
     view.shape = spec.shape.data();  // lives in the binding, which the context keeps
@@ -371,9 +476,14 @@ Result<std::vector<TensorView>> ExecutionContext::run(const std::vector<TensorVi
     if (view.data == nullptr && bytes != 0) {
       return Status::error("K4110", "no memory was given for output " + std::to_string(i));
     }
-    outputs.push_back(view);
   }
-  KILN_RETURN_IF_ERROR(guarded([&] { return impl_->run(inputs, outputs); }));
+  KILN_RETURN_IF_ERROR(guarded([&]() -> Status {
+    KILN_RETURN_IF_ERROR(impl_->place_views(all, outputs, true));
+    return impl_->run(all, outputs);
+  }));
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    if (const TensorView* view = impl_->output_view(i)) outputs[i] = *view;
+  }
   return outputs;
 }
 

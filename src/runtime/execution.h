@@ -3,16 +3,19 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "runtime/engine.h"
+#include "runtime/memory_overlap.h"
 #include "runtime/plan_run.h"
 
 namespace kiln {
 
 class ExecutionContext::Impl {
  public:
-  explicit Impl(std::shared_ptr<Engine> engine);
+  // `state`: null for one of its own.
+  explicit Impl(std::shared_ptr<Engine> engine, std::shared_ptr<State> state = nullptr);
 
   // Step 1: checks the inputs and selects the binding; after it output_specs() is valid.
   Status prepare(const std::vector<TensorView>& inputs);
@@ -21,6 +24,19 @@ class ExecutionContext::Impl {
   // Step 2: runs. `outputs` has one view per output; those that are views of inputs, are written
   // into inputs or are objects are ignored. Inputs must be those of prepare().
   Status run(const std::vector<TensorView>& inputs, const std::vector<TensorView>& outputs);
+  // Around 1 and 2, for callers that leave the state to the context: a copy of their inputs, kept
+  // here, and the tensors of the state at its end, which is locked then.
+  std::vector<TensorView>& all_inputs(const std::vector<TensorView>& inputs) {
+    return all_inputs_ = inputs;
+  }
+  Status add_state(std::vector<TensorView>& inputs, std::unique_lock<std::mutex>* lock);
+  // Before 2: finds the outputs that are views; all of them, or those with memory to be copied to.
+  Status place_views(const std::vector<TensorView>& inputs, const std::vector<TensorView>& outputs,
+                     bool wanted);
+  void copy_views(const std::vector<TensorView>& outputs);
+  const TensorView* output_view(size_t output) const {  // null: it is no view
+    return views_[output].placed ? &views_[output].view : nullptr;
+  }
   // Object inputs must be set before run(), object outputs are there after it.
   void set_input_object(int input, std::shared_ptr<HostObject> object);
   std::shared_ptr<HostObject> take_output_object(int output);
@@ -46,7 +62,16 @@ class ExecutionContext::Impl {
   Result<void*> stage(const TensorView& view, const TensorSpec& expected, size_t index,
                       bool copy_in, bool separate);
 
+  struct OutputView {
+    bool placed = false;
+    StridedWindow window;
+    TensorView view;
+  };
+
   std::shared_ptr<Engine> engine_;
+  std::shared_ptr<State> state_;
+  std::vector<TensorView> all_inputs_;
+  std::vector<OutputView> views_;                             // by output
   std::vector<std::shared_ptr<const Engine::Binding>> seen_;  // most recently used first
   std::shared_ptr<const Engine::Binding> current_;
   std::shared_ptr<const Engine::Binding> active_;  // what the buffers are set up for
@@ -59,19 +84,11 @@ class ExecutionContext::Impl {
     size_t bytes = 0;
     bool used = false;
   };
-  std::vector<Staging> staging_;  // inputs, then outputs
-  // Bytes [low, high) that a caller's view touches.
-  struct Span {
-    uintptr_t low = 0, high = 0;
-    bool overlaps(const Span& other) const {
-      return low < high && other.low < other.high && low < other.high && other.low < high;
-    }
-  };
-  static Span span_of(const TensorView& view);
-  std::vector<Span> spans_;          // inputs, then outputs, of the current run
-  std::vector<bool> input_written_;  // some output is written into this input
+  std::vector<Staging> staging_;               // inputs, then outputs
+  std::vector<MemorySpan> spans_;              // inputs, then outputs, of the current run
+  std::vector<bool> input_written_;            // some output is written into this input
   std::vector<int> input_slot_, output_slot_;  // slot of each position, -1 when unused
-  bool poison_ = false;  // debug switch poison_arena
+  bool poison_ = false;                        // debug switch poison_arena
   bool profiling_ = false;
   std::vector<double> step_seconds_;
 };

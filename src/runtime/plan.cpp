@@ -183,19 +183,76 @@ Status verify_plan(const EnginePlan& engine, const Plan& plan, bool init) {
   return {};
 }
 
+// States come last, with a weight of their type to start from.
+Status verify_state(const EnginePlan& plan, size_t i) {
+  const TensorSignature& input = plan.inputs[i];
+  const std::string name = "input " + std::to_string(i);
+  if (!input.is_state) {
+    if (i > 0 && plan.inputs[i - 1].is_state) return bad(name + " comes after state");
+    return input.initial < 0 ? Status() : bad(name + " has an initial value but is no state");
+  }
+  if (input.is_object) return bad(name + " is state and an object");
+  for (const DimExpr& dim : input.dims) {
+    if (!dim.is_constant() || dim.value() < 0) return bad(name + " is state of no fixed size");
+  }
+  for (size_t j = 0; j < i; ++j) {
+    if (plan.inputs[j].is_state && plan.inputs[j].name == input.name) {
+      return bad(name + " repeats the name of a state");
+    }
+  }
+  if (input.initial < 0) return {};
+  if (static_cast<size_t>(input.initial) >= plan.weights.size()) {
+    return bad(name + " starts from no weight");
+  }
+  const WeightSignature& weight = plan.weights[static_cast<size_t>(input.initial)];
+  if (weight.dtype != input.dtype || Shape(weight.dims.begin(), weight.dims.end()) != input.dims) {
+    return bad(name + " starts from a weight of another type");
+  }
+  return {};
+}
+
+// Views of outputs: of a tensor of this signature, in dims that may be. Sizes that depend on
+// symbols are checked where they are known.
+Status verify_view(const EnginePlan& plan, const PlanOutput& output, const std::string& name) {
+  const bool of_input = output.kind == PlanOutput::Kind::kViewOfInput;
+  if (!of_input && output.kind != PlanOutput::Kind::kViewOfOutput) {
+    return output.view.empty() ? Status() : bad(name + " is no view");
+  }
+  const auto target = static_cast<size_t>(output.target);
+  const TensorSignature& from = of_input ? plan.inputs[target] : plan.outputs[target].signature;
+  if (!of_input && plan.outputs[target].kind != PlanOutput::Kind::kResult) {
+    return bad(name + " is a view of no result");
+  }
+  if (from.is_object || output.signature.is_object) {
+    return from.is_object && output.signature.is_object && output.view.empty()
+               ? Status()
+               : bad(name + " is a view of an object");
+  }
+  const auto dims = view_dims(output.view, from.dims);
+  if (!dims.ok() || from.dtype != output.signature.dtype ||
+      dims->size() != output.signature.dims.size()) {
+    return bad(name + " does not fit what it views");
+  }
+  return {};
+}
+
 }  // namespace
 
 Status verify(const EnginePlan& plan) {
   for (size_t i = 0; i < plan.inputs.size(); ++i) {
     KILN_RETURN_IF_ERROR(verify_signature(plan.inputs[i], "input " + std::to_string(i)));
+    KILN_RETURN_IF_ERROR(verify_state(plan, i));
   }
   for (size_t i = 0; i < plan.outputs.size(); ++i) {
     const PlanOutput& output = plan.outputs[i];
     KILN_RETURN_IF_ERROR(verify_signature(output.signature, "output " + std::to_string(i)));
+    const size_t targets =
+        output.kind == PlanOutput::Kind::kViewOfOutput ? plan.outputs.size() : plan.inputs.size();
     if (output.kind != PlanOutput::Kind::kResult &&
-        (output.target < 0 || static_cast<size_t>(output.target) >= plan.inputs.size())) {
+        (output.target < 0 || static_cast<size_t>(output.target) >= targets)) {
       return bad("output refers to no input: " + std::to_string(i));
     }
+    KILN_RETURN_IF_ERROR(verify_view(plan, output, "output " + std::to_string(i)));
   }
   for (const WeightSignature& weight : plan.weights) {
     if (weight.dims.size() > kMaxRank) return bad("weight has too many dims: " + weight.name);

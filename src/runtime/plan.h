@@ -13,6 +13,7 @@
 #include "base/json.h"
 #include "core/dim.h"
 #include "core/dtype.h"
+#include "core/view_chain.h"
 
 namespace kiln {
 
@@ -68,12 +69,24 @@ struct TensorSignature {
   bool is_object = false;  // only PyTorch understands it (slot kind kObject)
   // Of an object input that is an integer: its value. A view of rank 1 brings it, as its extent.
   std::optional<DimExpr> number = std::nullopt;
+  // An input that holds what the program keeps from run to run (a buffer that it changes); these
+  // come after the caller's own inputs. `initial` is the weight with its first contents, -1: zeros.
+  bool is_state = false;
+  int initial = -1;
 };
 
 struct PlanOutput {
   TensorSignature signature;
-  enum class Kind : uint8_t { kResult, kWriteInput, kViewOfInput } kind = Kind::kResult;
-  int target = -1;  // input index for the last two
+  // kWriteInput: what the steps leave in the memory of input `target`. The views are taken of the
+  // memory of input `target`, or of result `target`, after the run.
+  enum class Kind : uint8_t {
+    kResult,
+    kWriteInput,
+    kViewOfInput,
+    kViewOfOutput
+  } kind = Kind::kResult;
+  int target = -1;
+  ViewChain view = {};  // of the two kinds of views
 };
 
 struct WeightSignature {

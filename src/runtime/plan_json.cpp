@@ -6,7 +6,7 @@ namespace kiln {
 namespace {
 
 constexpr const char* kSlotKinds[] = {"input", "output", "constant", "temp", "host", "object"};
-constexpr const char* kOutputKinds[] = {"result", "write_input", "view_of_input"};
+constexpr const char* kOutputKinds[] = {"result", "write_input", "view_of_input", "view_of_output"};
 
 Json expr_json(const DimExpr& expr) {
   return expr.is_constant() ? Json(static_cast<long>(expr.value())) : Json(expr.to_string());
@@ -163,7 +163,38 @@ Json signature_json(const TensorSignature& signature) {
   entry.set("dtype", Json(dtype_name(signature.dtype)));
   entry.set("dims", exprs_json(signature.dims));
   if (!signature.order.empty()) entry.set("order", order_json(signature.order));
+  if (signature.is_state) entry.set("state", true);
+  if (signature.initial >= 0) entry.set("initial", signature.initial);
   return entry;
+}
+
+// [["slice", 0, 1, "s0", 1], ["permute", 1, 0]]
+Json view_chain_json(const ViewChain& chain) {
+  Json::Array ops;
+  for (const ViewOp& op : chain) {
+    Json::Array entry{Json(std::string(view_op_name(op.kind)))};
+    for (const DimExpr& arg : op.args) entry.push_back(expr_json(arg));
+    ops.emplace_back(std::move(entry));
+  }
+  return Json(std::move(ops));
+}
+
+Result<ViewChain> view_chain_from(const Json& json) {
+  if (!json.is_array()) return bad("views of an output are no array");
+  ViewChain chain;
+  for (const Json& entry : json.as_array()) {
+    ViewOp op;
+    if (!entry.is_array() || entry.size() == 0 || !entry[0].is_string() ||
+        !view_op_from_name(entry[0].as_string(), &op.kind)) {
+      return bad("a view of an output is malformed");
+    }
+    for (size_t i = 1; i < entry.size(); ++i) {
+      KILN_ASSIGN_OR_RETURN(DimExpr arg, expr_from(entry[i]));
+      op.args.push_back(std::move(arg));
+    }
+    chain.push_back(std::move(op));
+  }
+  return chain;
 }
 
 Result<TensorSignature> signature_from(const Json& json) {
@@ -186,6 +217,13 @@ Result<TensorSignature> signature_from(const Json& json) {
       if (dim < 0 || dim > 64) return bad("a memory order is out of range");
       signature.order.push_back(static_cast<int>(dim));
     }
+  }
+  if (json.find("state") != nullptr) {
+    KILN_ASSIGN_OR_RETURN(signature.is_state, json.bool_at("state"));
+  }
+  if (json.find("initial") != nullptr) {
+    KILN_ASSIGN_OR_RETURN(const int64_t weight, json.int_at("initial", 0, INT32_MAX));
+    signature.initial = static_cast<int>(weight);
   }
   return signature;
 }
@@ -217,6 +255,7 @@ Json to_json(const EnginePlan& plan) {
     Json entry = signature_json(output.signature);
     entry.set("kind", kOutputKinds[static_cast<size_t>(output.kind)]);
     if (output.target >= 0) entry.set("target", output.target);
+    if (!output.view.empty()) entry.set("view", view_chain_json(output.view));
     outputs.push_back(std::move(entry));
   }
   json.set("weights", std::move(weights));
@@ -265,6 +304,9 @@ Result<EnginePlan> engine_plan_from_json(const Json& json) {
     if (entry.find("target") != nullptr) {
       KILN_ASSIGN_OR_RETURN(const int64_t target, entry.int_at("target", 0, INT32_MAX));
       output.target = static_cast<int>(target);
+    }
+    if (const Json* view = entry.find("view")) {
+      KILN_ASSIGN_OR_RETURN(output.view, view_chain_from(*view));
     }
     plan.outputs.push_back(std::move(output));
   }

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <limits>
 #include <map>
 #include <mutex>
+#include <numeric>
 
 #include "base/parallel_for.h"
 #include "runtime/host.h"
@@ -48,6 +50,62 @@ Status run_step(const ShapePlan::RunStep& step, RunBuffers& buffers) {
   return step.step->run(args);
 }
 
+// Have two views of a slot no element in common, as far as the expressions say? True for views with
+// the same strides that take other intervals along some dim (parts of a concat) and for views
+// whose elements lie one after the other.
+bool lie_apart(const PlanView& a, const PlanView& b) {
+  const DimExpr gap = b.offset - a.offset;
+  if (!gap.is_constant()) return false;
+  auto constants = [](const PlanView& view) {
+    const auto constant = [](const DimExpr& dim) { return dim.is_constant(); };
+    return std::all_of(view.dims.begin(), view.dims.end(), constant) &&
+           std::all_of(view.strides.begin(), view.strides.end(), [&](const DimExpr& stride) {
+             return constant(stride) && stride.value() >= 0;
+           });
+  };
+  if (!constants(a) || !constants(b)) return false;
+  auto reach = [](const PlanView& view) {  // distance of the last element
+    int64_t total = 0;
+    for (size_t i = 0; i < view.dims.size(); ++i) {
+      int64_t part = 0;
+      if (view.dims[i].value() < 1) return int64_t{-1};
+      if (__builtin_mul_overflow(view.dims[i].value() - 1, view.strides[i].value(), &part) ||
+          __builtin_add_overflow(total, part, &total)) {
+        return std::numeric_limits<int64_t>::max();
+      }
+    }
+    return total;
+  };
+  const int64_t distance = gap.value();
+  if (distance >= 0 ? reach(a) < distance : reach(b) < -distance) return true;
+  // Parts of one tensor that take other intervals along dim d: two elements at one address would
+  // differ in their steps along d, which neither inner dims (too short) nor outer ones (too far
+  // apart) can make up for.
+  if (a.strides != b.strides) return false;
+  for (size_t d = 0; d < a.strides.size(); ++d) {
+    const int64_t stride = a.strides[d].value();
+    if (stride == 0 || distance % stride != 0) continue;
+    const int64_t steps = distance / stride;
+    if (steps >= 0 ? a.dims[d].value() > steps : b.dims[d].value() > -steps) continue;
+    const int64_t high = steps >= 0 ? steps + b.dims[d].value() : -steps + a.dims[d].value();
+    int64_t span = 0, inner = 0, outer = 0;
+    bool fits = !__builtin_mul_overflow(high, stride, &span);
+    for (size_t e = 0; fits && e < a.strides.size(); ++e) {
+      const int64_t longest = std::max(a.dims[e].value(), b.dims[e].value());
+      if (e == d || longest == 1) continue;
+      if (const int64_t other = a.strides[e].value(); other >= stride) {
+        outer = std::gcd(outer, other);
+      } else {
+        int64_t part = 0;
+        fits = !__builtin_mul_overflow(longest - 1, other, &part) &&
+               !__builtin_add_overflow(inner, part, &inner);
+      }
+    }
+    if (fits && inner < stride && (outer == 0 || outer >= span)) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 Status run_plan(const ShapePlan& shape, RunBuffers& buffers, std::vector<double>* step_seconds) {
@@ -72,17 +130,41 @@ Status run_plan(const ShapePlan& shape, RunBuffers& buffers, std::vector<double>
 
 std::vector<int> plan_stages(const Plan& plan) {
   std::vector<int> stages;
-  std::vector<int> ready(plan.slots.size(), 0);  // first stage that sees the slot written
+  struct Access {
+    const PlanView* view;
+    int stage;
+    bool write;
+  };
+  // Comparing all pairs would take too long where a slot is used very often; the uses so far then
+  // count as one that everything must wait for.
+  constexpr size_t kMaxAccesses = 64;
+  std::vector<std::vector<Access>> accesses(plan.slots.size());
+  std::vector<int> wait(plan.slots.size(), 0);
   for (const StepDesc& step : plan.steps) {
     int stage = 0;
-    for (const PlanView& view : step.inputs) {
-      stage = std::max(stage, ready[static_cast<size_t>(view.slot)]);
-    }
-    // Writers of parts of one slot may run together; a plan never writes what it has read.
-    for (const PlanView& view : step.outputs) {
-      int& slot = ready[static_cast<size_t>(view.slot)];
-      slot = std::max(slot, stage + 1);
-    }
+    auto look = [&](const PlanView& view, bool write) {
+      stage = std::max(stage, wait[static_cast<size_t>(view.slot)]);
+      for (const Access& other : accesses[static_cast<size_t>(view.slot)]) {
+        if (other.stage < stage || !(write || other.write)) continue;
+        // Parts of one slot that lie apart may be written at the same time.
+        if (write && other.write && lie_apart(view, *other.view)) continue;
+        stage = other.stage + 1;
+      }
+    };
+    for (const PlanView& view : step.inputs) look(view, false);
+    for (const PlanView& view : step.outputs) look(view, true);
+    auto note = [&](const PlanView& view, bool write) {
+      std::vector<Access>& known = accesses[static_cast<size_t>(view.slot)];
+      known.push_back({&view, stage, write});
+      if (known.size() < kMaxAccesses) return;
+      for (const Access& access : known) {
+        int& first = wait[static_cast<size_t>(view.slot)];
+        first = std::max(first, access.stage + 1);
+      }
+      known.clear();
+    };
+    for (const PlanView& view : step.inputs) note(view, false);
+    for (const PlanView& view : step.outputs) note(view, true);
     stages.push_back(stage);
   }
   return stages;

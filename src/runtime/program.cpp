@@ -9,28 +9,17 @@
 #include "runtime/engine_reader.h"
 #include "runtime/execution.h"
 #include "runtime/memory.h"
+#include "runtime/state.h"
 
 namespace kiln {
 
 struct Program::Info {
-  std::vector<TensorInfo> inputs, outputs;
+  std::vector<TensorInfo> inputs, outputs, state;
   std::vector<WeightInfo> weights;
   std::string metadata, report;
 };
 
 namespace {
-
-TensorInfo describe(const TensorSignature& signature, const SymbolRanges& ranges) {
-  TensorInfo info;
-  info.name = signature.name;
-  info.dtype = signature.dtype;
-  info.order = signature.order;
-  for (const DimExpr& dim : signature.dims) {
-    const DimRange range = dim.range(ranges);
-    info.dims.push_back({dim.to_string(), range.min, range.max});
-  }
-  return info;
-}
 
 Result<std::shared_ptr<Program>> load_bytes(std::string_view bytes,
                                             std::shared_ptr<const void> owner,
@@ -58,10 +47,19 @@ std::shared_ptr<Program> Program::from_engine(std::shared_ptr<Engine> engine, st
   std::shared_ptr<Program> program(new Program(std::move(engine)));
   const EnginePlan& plan = program->engine_->plan();
   for (const TensorSignature& input : plan.inputs) {
-    program->info_->inputs.push_back(describe(input, plan.symbols));
+    auto& list = input.is_state ? program->info_->state : program->info_->inputs;
+    list.push_back(describe(input, plan.symbols));
   }
   for (const PlanOutput& output : plan.outputs) {
-    program->info_->outputs.push_back(describe(output.signature, plan.symbols));
+    TensorInfo info = describe(output.signature, plan.symbols);
+    switch (output.kind) {
+      case PlanOutput::Kind::kResult: break;
+      case PlanOutput::Kind::kWriteInput: info.role = TensorInfo::Role::kWritesInput; break;
+      case PlanOutput::Kind::kViewOfInput: info.role = TensorInfo::Role::kViewOfInput; break;
+      case PlanOutput::Kind::kViewOfOutput: info.role = TensorInfo::Role::kViewOfOutput; break;
+    }
+    if (info.role != TensorInfo::Role::kResult) info.target = output.target;
+    program->info_->outputs.push_back(std::move(info));
   }
   for (const WeightSignature& weight : plan.weights) {
     program->info_->weights.push_back({weight.name, weight.dtype, weight.dims});
@@ -105,11 +103,21 @@ const std::vector<WeightInfo>& Program::weights() const { return info_->weights;
 Status Program::update_weights(const std::vector<WeightView>& weights) {
   return guarded([&] { return engine_->update_weights(weights); });
 }
+const std::vector<TensorInfo>& Program::state_infos() const { return info_->state; }
 const std::string& Program::metadata() const { return info_->metadata; }
 const std::string& Program::report_json() const { return info_->report; }
 
 std::unique_ptr<ExecutionContext> Program::create_context() {
-  return std::make_unique<ExecutionContext>(std::make_unique<ExecutionContext::Impl>(engine_));
+  return create_context(nullptr);
+}
+
+std::unique_ptr<ExecutionContext> Program::create_context(std::shared_ptr<State> state) {
+  return std::make_unique<ExecutionContext>(
+      std::make_unique<ExecutionContext::Impl>(engine_, std::move(state)));
+}
+
+Result<std::shared_ptr<State>> Program::create_state() {
+  return guarded([&] { return State::Impl::create(engine_); });
 }
 
 }  // namespace kiln

@@ -294,6 +294,17 @@ void bind_program(nb::module_& m) {
       .def("run", call_program, "List of inputs -> list of outputs.")
       .def("__call__", call_program)
       .def("inputs", [](NativeProgram& p) { return infos(p.program().inputs()); })
+      .def(
+          "states", [](NativeProgram& p) { return infos(p.program().state_infos()); },
+          "What the program keeps from call to call; run() takes it after the inputs.")
+      .def(
+          "initial_state",
+          [](NativeProgram& p) {
+            PyObject* list = p.initial_state();
+            if (list == nullptr) throw nb::python_error();
+            return nb::steal(list);
+          },
+          "New tensors with the initial values of states().")
       .def("outputs", [](NativeProgram& p) { return infos(p.program().outputs()); })
       .def("metadata", [](NativeProgram& p) { return p.program().metadata(); })
       .def("report_json", [](NativeProgram& p) { return p.program().report_json(); })

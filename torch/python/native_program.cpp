@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <set>
+#include <string_view>
 
 #include "base/check.h"
 #include "base/json.h"
@@ -127,6 +129,24 @@ void allocate_outputs(ExecutionContext::Impl& context, std::vector<at::Tensor>& 
   }
 }
 
+// The output as a view of `base`; a reshape that the strides cannot express is a copy, as in eager.
+at::Tensor view_of(at::Tensor base, const std::vector<ConcreteViewOp>& ops) {
+  at::NoGradGuard no_grad;
+  base = base.detach();
+  for (const ConcreteViewOp& op : ops) {
+    switch (op.kind) {
+      case ViewOp::Kind::kReshape: base = base.reshape(op.args); break;
+      case ViewOp::Kind::kPermute: base = base.permute(op.args); break;
+      case ViewOp::Kind::kExpand: base = base.expand(op.args); break;
+      case ViewOp::Kind::kSlice:
+        TORCH_CHECK(op.args.size() == 4, "slice of an output is malformed");
+        base = base.slice(op.args[0], op.args[1], op.args[2], op.args[3]);
+        break;
+    }
+  }
+  return base;
+}
+
 Status guarded(Status (*body)(void*), void* data) {
   try {
     return body(data);
@@ -168,7 +188,12 @@ void set_python_error(const Status& status) {
 
 NativeProgram::NativeProgram(std::shared_ptr<Program> program, FollowedWeights weights)
     : program_(std::move(program)), weights_(std::move(weights)) {
-  weights_.keep(program_->weights());
+  // What the program itself changes is its state, not a weight that somebody else has changed.
+  std::set<std::string_view> state;
+  for (const TensorInfo& info : program_->state_infos()) state.insert(info.name);
+  std::vector<WeightInfo> read = program_->weights();
+  std::erase_if(read, [&](const WeightInfo& info) { return state.contains(info.name); });
+  weights_.keep(read);
 }
 
 Status NativeProgram::update_weights(FollowedWeights weights) {
@@ -232,7 +257,10 @@ PyObject* NativeProgram::run(PyObject* inputs) {
   std::vector<at::Tensor> tensors;
   std::vector<TensorView> views;
   Status status;
+  const bool has_state = !program_->state_infos().empty();
   auto body = [&]() -> Status {
+    std::unique_lock<std::mutex> lock(state_mutex_, std::defer_lock);
+    if (has_state) lock.lock();
     ExecutionContext::Impl& impl = *context->impl();
     KILN_RETURN_IF_ERROR(impl.prepare(call.views));
     KILN_RETURN_IF_ERROR(check_written_inputs(plan, call.tensors));
@@ -240,7 +268,23 @@ PyObject* NativeProgram::run(PyObject* inputs) {
     for (size_t i = 0; i < call.objects.size(); ++i) {
       if (call.objects[i]) impl.set_input_object(static_cast<int>(i), std::move(call.objects[i]));
     }
-    return impl.run(call.views, views);
+    KILN_RETURN_IF_ERROR(impl.run(call.views, views));
+    // Views come out of eager kernels' hands; written tensors are newer than before.
+    for (size_t i = 0; i < plan.outputs.size(); ++i) {
+      const PlanOutput& output = plan.outputs[i];
+      const auto target = static_cast<size_t>(output.target);
+      if (output.kind == PlanOutput::Kind::kWriteInput) {
+        const at::Tensor& written = call.tensors[target];
+        if (written.defined() && !written.is_inference()) {
+          written.unsafeGetTensorImpl()->bump_version();
+        }
+      } else if (output.kind != PlanOutput::Kind::kResult && !output.view.empty()) {
+        const bool of_input = output.kind == PlanOutput::Kind::kViewOfInput;
+        tensors[i] =
+            view_of(of_input ? call.tensors[target] : tensors[target], impl.binding().views[i]);
+      }
+    }
+    return {};
   };
   Py_BEGIN_ALLOW_THREADS;
   status = guarded(body);
@@ -251,11 +295,22 @@ PyObject* NativeProgram::run(PyObject* inputs) {
     return nullptr;
   }
   PyObject* results = PyList_New(0);
+  std::vector<PyObject*> made(plan.outputs.size(), nullptr);  // by output; owned by `results`
+  // An output that is another one, which may come later, is the same object.
+  auto wrap = [&](size_t i) {
+    if (made[i] == nullptr) {
+      made[i] = THPVariable_Wrap(std::move(tensors[i]));
+    } else {
+      Py_INCREF(made[i]);
+    }
+    return made[i];
+  };
   for (size_t i = 0; results != nullptr && i < plan.outputs.size(); ++i) {
     const PlanOutput& output = plan.outputs[i];
     PyObject* item = nullptr;
     if (output.kind == PlanOutput::Kind::kWriteInput) continue;
-    if (output.kind == PlanOutput::Kind::kViewOfInput) {
+    const bool whole = output.view.empty();
+    if (output.kind == PlanOutput::Kind::kViewOfInput && whole) {
       item = PySequence_Fast_GET_ITEM(inputs, output.target);
       Py_INCREF(item);
     } else if (output.signature.is_object) {
@@ -266,8 +321,10 @@ PyObject* NativeProgram::run(PyObject* inputs) {
         item = Py_None;
         Py_INCREF(item);
       }
+    } else if (output.kind == PlanOutput::Kind::kViewOfOutput && whole) {
+      item = wrap(static_cast<size_t>(output.target));
     } else {
-      item = THPVariable_Wrap(std::move(tensors[i]));
+      item = wrap(i);
     }
     if (item == nullptr || PyList_Append(results, item) != 0) {
       Py_XDECREF(item);
@@ -278,6 +335,34 @@ PyObject* NativeProgram::run(PyObject* inputs) {
   }
   give_back(std::move(context));
   return results;
+}
+
+PyObject* NativeProgram::initial_state() {
+  std::vector<at::Tensor> tensors;
+  auto body = [&]() -> Status {
+    KILN_ASSIGN_OR_RETURN(const std::shared_ptr<State> state, program_->create_state());
+    for (const TensorInfo& info : state->infos()) {
+      std::vector<int64_t> shape;
+      for (const DimInfo& dim : info.dims) shape.push_back(dim.min);
+      tensors.push_back(at::empty(shape, to_scalar_type(info.dtype)));
+      KILN_RETURN_IF_ERROR(
+          state->get(info.name, {tensors.back().mutable_data_ptr(), info.dtype, Device(),
+                                 static_cast<int>(shape.size()), tensors.back().sizes().data()}));
+    }
+    return {};
+  };
+  const Status status = guarded(body);
+  if (!status.ok()) {
+    set_python_error(status);
+    return nullptr;
+  }
+  PyObject* list = PyList_New(0);
+  for (at::Tensor& tensor : tensors) {
+    PyObject* item = THPVariable_Wrap(std::move(tensor));
+    if (list == nullptr || item == nullptr || PyList_Append(list, item) != 0) Py_CLEAR(list);
+    Py_XDECREF(item);
+  }
+  return list;
 }
 
 namespace {

@@ -33,6 +33,9 @@ class NativeProgram {
   std::pair<double, double> time_run(PyObject* inputs, int64_t repeats);
   // Seconds per step of one profiled run, with kind, label, origin and implementation: JSON array.
   std::string profile(PyObject* inputs, int64_t repeats);
+  // A list of new tensors with the initial values of Program::state_infos(), or null with a Python
+  // error set.
+  PyObject* initial_state();
   // Contexts made so far.
   size_t contexts_made() const { return contexts_made_; }
 
@@ -47,6 +50,7 @@ class NativeProgram {
   FollowedWeights weights_;
   std::mutex update_mutex_;
   std::mutex mutex_;
+  std::mutex state_mutex_;  // runs of a program with state exclude each other
   std::vector<std::unique_ptr<ExecutionContext>> idle_;
   size_t contexts_made_ = 0;
 };

@@ -59,6 +59,14 @@ class CapturedProgram:
   notes: list[str] = field(default_factory=list)
   _sources: dict[str, Source] | None = field(default=None, init=False, repr=False, compare=False)
 
+  def adopt_buffers(self, module: torch.nn.Module) -> None:
+    """Names the module's own tensor objects where export gave others over the same memory."""
+    for name, tensor in module.named_buffers(remove_duplicate=False):
+      known = self.weights.get(name)
+      if known is not None and known.data_ptr() == tensor.data_ptr() and (
+          known.shape == tensor.shape and known.stride() == tensor.stride()):
+        self.weights[name] = tensor
+
   def symbol_sources(self) -> dict[str, Source]:
     """Where to read each symbol that some size or number determines."""
     sources: dict[str, Source] = {}

@@ -68,8 +68,10 @@ TEST(Functionalizer, BuffersBecomeState) {
   ASSERT_EQ(module.outputs.size(), 2u);
   EXPECT_EQ(module.outputs[1].kind, Kind::kWriteInput);
   EXPECT_EQ(module.outputs[1].target, 1);
-  ASSERT_EQ(module.weights.size(), 1u);  // the other stays a weight
-  EXPECT_EQ(module.weights[0].name, "scale");
+  ASSERT_EQ(module.weights.size(), 2u);  // what one starts from; the other stays a weight
+  EXPECT_EQ(module.weights[0].name, "steps");
+  EXPECT_EQ(module.inputs[1].initial, "steps");
+  EXPECT_EQ(module.weights[1].name, "scale");
   const auto out = p.run({f32({2}, {1, 1}), f32({2}, {5, 6})});
   EXPECT_EQ(values(out[0]), (std::vector<double>{12, 21}));
   EXPECT_EQ(values(out[1]), (std::vector<double>{6, 7}));
@@ -239,6 +241,54 @@ TEST(Functionalizer, DropoutInEvalGivesItsInput) {
   Module& module = p.finish();
   EXPECT_EQ(module.outputs.size(), 1u) << "nothing was written";
   EXPECT_EQ(p.count("neg"), 1);
+}
+
+TEST(Functionalizer, ViewsOfInputsAreAliases) {
+  Program p;
+  Handle x = p.input("x", meta({"4", "6"}));
+  Handle t = p.call("aten::t", {v(x)}, meta({"6", "4"}, DType::kF32, {"1", "6"}));
+  p.output(p.call("aten::slice.Tensor", {v(t), num(0), num(1), num(5), num(2)},
+                  meta({"2", "4"}, DType::kF32, {"2", "6"})));
+  p.output(p.call("aten::view", {v(x), nums({24})}, meta({"24"})));
+  p.call("aten::add_.Tensor", {v(x), num(1)}, meta({"4", "6"}));
+  Module& module = p.finish();
+  EXPECT_EQ(module.outputs[0].kind, Kind::kViewOfInput);
+  EXPECT_EQ(view_chain_to_text(module.outputs[0].view), "[permute(1, 0), slice(0, 1, 5, 2)]");
+  EXPECT_EQ(module.outputs[1].kind, Kind::kViewOfInput);
+  EXPECT_EQ(view_chain_to_text(module.outputs[1].view), "[reshape(24)]");
+  EXPECT_EQ(module.outputs[2].kind, Kind::kWriteInput);
+}
+
+TEST(Functionalizer, OutputsOfOneFreshTensorAreAliases) {
+  Program p;
+  Handle y = p.call("aten::neg", {v(p.input("x", meta({"4", "6"})))}, meta({"4", "6"}));
+  p.output(p.call("aten::t", {v(y)}, meta({"6", "4"}, DType::kF32, {"1", "6"})));
+  p.output(y);
+  p.output(p.call("aten::alias", {v(y)}, meta({"4", "6"})));
+  p.output(clone(p, y, meta({"4", "6"})));
+  Module& module = p.finish();
+  EXPECT_EQ(module.outputs[0].kind, Kind::kViewOfOutput);
+  EXPECT_EQ(module.outputs[0].target, 1);
+  EXPECT_EQ(view_chain_to_text(module.outputs[0].view), "[permute(1, 0)]");
+  EXPECT_EQ(module.outputs[1].kind, Kind::kResult);
+  EXPECT_EQ(module.outputs[2].kind, Kind::kViewOfOutput);
+  EXPECT_TRUE(module.outputs[2].view.empty());
+  EXPECT_EQ(module.outputs[3].kind, Kind::kResult);
+}
+
+TEST(Functionalizer, AWrittenBufferThatComesBackIsTheState) {
+  Program p;
+  Handle x = p.input("x", meta({"2"}));
+  Handle unwritten = p.weight("unwritten", f32({2}, {1, 2}), "buffer");
+  Handle buffer = p.weight("buffer", f32({2}, {3, 4}), "buffer");
+  p.call("aten::add_.Tensor", {v(buffer), v(x)}, meta({"2"}));
+  p.output(buffer);
+  p.output(unwritten);
+  Module& module = p.finish();
+  EXPECT_EQ(module.outputs[0].kind, Kind::kViewOfInput);
+  EXPECT_EQ(module.outputs[0].target, 1);
+  EXPECT_EQ(module.inputs[1].initial, "buffer");
+  EXPECT_EQ(module.outputs[1].kind, Kind::kResult);
 }
 
 TEST(Functionalizer, AnInputThatComesBackIsAnAlias) {

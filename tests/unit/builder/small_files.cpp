@@ -70,6 +70,21 @@ main(%x: f32[6,?n], %y: f32[?n,2]) {
   return %2 {name="z"}
 })";
 
+// A buffer of which a row is replaced in place, and views of an input, the buffer and a result.
+constexpr const char* kState = R"(weights {
+  %w0 = buffer "cache" : f32[4,6]
+}
+main(%x: f32[1,6], %cache: f32[4,6] {state=%w0}) {
+  %0 = slice(%cache) {axis=0, start=0, end=1, step=1} : f32[1,6]
+  %1 = slice(%cache) {axis=0, start=2, end=4, step=1} : f32[2,6]
+  %2 = concat(%0, %x, %1) {axis=0} : f32[4,6]
+  %3 = neg(%2) : f32[4,6]
+  %4 = reshape(%x) {shape=[2, 3]} : f32[2,3]
+  %5 = permute(%2) {order=[1, 0]} : f32[6,4]
+  %6 = slice(%3) {axis=1, start=1, end=6, step=2} : f32[4,3]
+  return %3 {name="y"}, %4 {view_of=%x, view=[reshape(2, 3)], name="v"}, %5 {view_of=%cache, view=[permute(1, 0)], name="t"}, %6 {view_of=#0, view=[slice(1, 1, 6, 2)], name="s"}, %2 {writes=%cache, name="cache"}
+})";
+
 std::string temporary_path() {
   const char* folder = std::getenv("TMPDIR");
   return std::string(folder == nullptr ? "/tmp" : folder) + "/kiln_small_" +
@@ -128,6 +143,7 @@ const std::vector<SmallFile>& small_files() {
     std::vector<SmallFile> made;
     made.push_back(make({"Elementwise", kElementwise, {{4, 6}}}));
     made.push_back(make({"Rows", kRows, {{3, 5}}}));
+    made.push_back(make({"State", kState, {{1, 6}}}));
     made.push_back(make({"Matmul", kMatmul, {{6, 3}, {3, 2}}}));
     return made;
   }();

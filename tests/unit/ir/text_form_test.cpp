@@ -57,6 +57,28 @@ TEST(TextForm, RoundTripsExactlyAndVerifies) {
   EXPECT_EQ(print(*module->clone()), kText);
 }
 
+TEST(TextForm, StateAndViews) {
+  const char* text = R"(weights {
+  %w0 = buffer "cache" : f32[4]
+}
+main(%x: f32[4,?n], %a1: f32[4] {state=%w0, name="block.cache"}, %s: f32[2] {state}) {
+  %0 = t_add(%x, %x) : f32[4,?n]
+  return %0, %0 {view_of=#0}, %0 {view_of=%x, view=[slice(1, 0, ?n, 1), permute(1, 0), reshape(4, ?n), expand(4, ?(2*n - n))]}
+}
+)";
+  std::unique_ptr<Module> module = parse_ok(text);
+  ASSERT_NE(module, nullptr);
+  EXPECT_EQ(module->inputs[1].initial, "cache");
+  EXPECT_EQ(module->outputs[1].kind, OutputSpec::Kind::kViewOfOutput);
+  ASSERT_EQ(module->outputs[2].view.size(), 4u);
+  std::string expected = text;
+  expected.replace(expected.find("?(2*n - n)"), 10, "?n");
+  EXPECT_EQ(print(*module), expected);
+  EXPECT_EQ(module->clone()->inputs[1].initial, "cache");
+  module->prune();
+  EXPECT_EQ(module->weights.size(), 1u) << "the state starts from it";
+}
+
 TEST(TextForm, NumbersByPositionWhateverTheNamesWere) {
   std::unique_ptr<Module> module = parse_ok(
       "main(%q: f32[2]) { %z = t_add(%q, %q) : f32[2] // comment\n"

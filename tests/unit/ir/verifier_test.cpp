@@ -51,6 +51,29 @@ TEST(Verifier, SymbolsMustBeDeclaredAndPossible) {
   EXPECT_EQ(verify_code("symbols { b in [5, 4] } main(%x: f32[?b]) { return }"), "K2402");
 }
 
+TEST(Verifier, ChecksStateAndViews) {
+  const auto state = [](const char* type, const char* weight) {
+    return std::string("weights { %w0 = buffer \"b\" : ") + weight + " } main(%x: " + type +
+           " {state=%w0}) { return %x {writes=%x} }";
+  };
+  EXPECT_EQ(verify_code(state("f32[2]", "f32[2]").c_str()), "");
+  EXPECT_EQ(verify_code(state("f32[2]", "f32[3]").c_str()), "K2403");
+  EXPECT_EQ(verify_code(state("f32[2]", "f16[2]").c_str()), "K2403");
+  const auto view = [](const char* properties) {
+    return std::string("main(%x: f32[2,3], %y: f32[3,2]) { return %y {") + properties +
+           "}, %x, %x {writes=%x} }";
+  };
+  EXPECT_EQ(verify_code(view("view_of=%x, view=[permute(1, 0)]").c_str()), "");
+  EXPECT_EQ(verify_code(view("view_of=#1, view=[permute(1, 0)]").c_str()), "");
+  for (const char* bad : {"view_of=%x", "view_of=%x, view=[permute(0, 1)]",
+                          "view_of=%x, view=[permute(0, 0)]", "view_of=%x, view=[reshape(7)]",
+                          "view_of=#0", "view_of=#2, view=[permute(1, 0)]", "view_of=#9",
+                          "view=[permute(1, 0)]", "view_of=%x, view=[slice(5, 0, 1, 1)]",
+                          "view_of=%x, view=[expand(3)]"}) {
+    EXPECT_EQ(verify_code(view(bad).c_str()), "K2403") << bad;
+  }
+}
+
 TEST(Verifier, ChecksTheSignature) {
   EXPECT_EQ(verify_code("main(%x: f32[2], %y: f32[3]) { return %x {writes=%y} }"), "K2403");
   EXPECT_EQ(verify_code("main(%x: f32[2]) { return %x {writes=%x}, %x {writes=%x} }"), "K2403");

@@ -333,12 +333,29 @@ TEST(Engine, WritesInputsOfOtherStrides) {
   EXPECT_EQ(x.data, (std::vector<float>{0 + 10, 1 + 13, 2 + 11, 3 + 14, 4 + 12, 5 + 15}));
 }
 
-TEST(Engine, WritesAnInputThatSharesMemoryWithAnother) {
+TEST(Engine, RefusesAWrittenInputThatSharesMemory) {
   auto context = test::context_of(create(write_plan()));
-  Tensor x = Tensor::iota({2, 3}), z = Tensor::filled({2, 3}, 0);
-  ASSERT_TRUE(context->run({x.view(), x.view()}, {TensorView(), z.view()}).ok());
-  EXPECT_EQ(x.data, (std::vector<float>{0, 2, 4, 6, 8, 10}));
-  EXPECT_EQ(z.data, (std::vector<float>{0, 2, 4, 6, 8, 10}));  // of the old values
+  Tensor x = Tensor::iota({2, 3}), y = Tensor::iota({2, 3}, 10), z = Tensor::filled({2, 3}, 0);
+  const std::vector<float> before = x.data;
+  EXPECT_EQ(context->run({x.view(), x.view()}, {TensorView(), z.view()}).code(), "K4118");
+  Tensor expanded = Tensor::iota({2, 3});
+  expanded.strides = {0, 1};
+  EXPECT_EQ(context->run({expanded.view(), y.view()}, {TensorView(), z.view()}).code(), "K4118");
+  EXPECT_EQ(x.data, before);
+  // An expanded input that is read only is fine.
+  EXPECT_TRUE(context->run({x.view(), expanded.view()}, {TensorView(), z.view()}).ok());
+}
+
+TEST(Engine, WritesAnInputBetweenTheElementsOfAnother) {
+  auto context = test::context_of(create(write_plan()));
+  std::vector<float> memory(12);
+  for (size_t i = 0; i < memory.size(); ++i) memory[i] = static_cast<float>(i);
+  const std::vector<int64_t> shape{2, 3}, strides{6, 2};
+  const TensorView x{memory.data(), DType::kF32, {}, 2, shape.data(), strides.data()};
+  const TensorView y{memory.data() + 1, DType::kF32, {}, 2, shape.data(), strides.data()};
+  Tensor z = Tensor::filled({2, 3}, 0);
+  ASSERT_TRUE(context->run({x, y}, {TensorView(), z.view()}).ok());
+  EXPECT_EQ(memory, (std::vector<float>{1, 1, 5, 3, 9, 5, 13, 7, 17, 9, 21, 11}));
 }
 
 TEST(Engine, ViewOfInputIsReturnedAsIs) {

@@ -54,6 +54,32 @@ void in_threads(F body) {
   for (std::thread& thread : threads) thread.join();
 }
 
+// Runs on one state exclude each other: no increment is lost.
+TEST(StateThreads, OneStateForAll) {
+  PlanBuilder b;
+  const PlanView x = b.input("x", {64}), total = b.input("total", {64});
+  b.plan.inputs[1].is_state = true;
+  b.tile("add", {total, x}, total);
+  b.write_back("total_new", 1);
+  auto engine = Engine::create(b.plan, {}, {.threads = 1});
+  ASSERT_TRUE(engine.ok()) << engine.status().to_string();
+  auto program = Program::from_engine(*engine, "{}", "{}");
+  auto state = program->create_state();
+  ASSERT_TRUE(state.ok());
+  in_threads([&](int) {
+    auto context = program->create_context(*state);
+    Tensor ones = Tensor::filled({64}, 1), seen = ones;
+    for (int i = 0; i < 100; ++i) {
+      EXPECT_TRUE(context->run({ones.view()}, std::vector<TensorView>(1)).ok());
+      EXPECT_TRUE((*state)->get("total", seen.view()).ok());
+      for (float value : seen.data) EXPECT_EQ(value, seen.data[0]);
+    }
+  });
+  Tensor value = Tensor::filled({64}, 0);
+  ASSERT_TRUE((*state)->get("total", value.view()).ok());
+  EXPECT_EQ(value.data, std::vector<float>(64, 100.0f * kThreads));
+}
+
 class EngineThreads : public testing::TestWithParam<int> {};
 
 TEST_P(EngineThreads, OwnContexts) {

@@ -40,23 +40,12 @@ Status lower_index(Node& node, EngineLowering& lowering) {
   return lower_selection(node, lowering, node.get_ints("axes"), true);
 }
 
-// The result starts as a copy of operand 0.
-PlanView copied_result(Node& node, EngineLowering& lowering) {
-  const PlanView source = lowering.view(node.operand(0));
-  const PlanView result = lowering.allocate(node.result());
-  StepDesc copy = step_for(node, "copy");
-  copy.inputs.push_back(source);
-  copy.outputs.push_back(result);
-  lowering.emit(std::move(copy));
-  return result;
-}
-
 Status lower_index_put(Node& node, EngineLowering& lowering) {
   StepDesc step = step_for(node, "index_put");
   for (int i = 1; i < node.num_operands(); ++i) {
     step.inputs.push_back(lowering.view(node.operand(i)));
   }
-  step.outputs.push_back(copied_result(node, lowering));
+  step.outputs.push_back(lowering.allocate_update(node));
   set_index_params(step, "index_put", node.get_ints("axes"), true);
   step.params.set("accumulate", node.get_bool("accumulate"));
   lowering.emit(std::move(step));
@@ -75,7 +64,7 @@ Status lower_gather(Node& node, EngineLowering& lowering) {
 Status lower_scatter(Node& node, EngineLowering& lowering) {
   StepDesc step = step_for(node, "scatter");
   step.inputs = {lowering.view(node.operand(1)), lowering.view(node.operand(2))};
-  step.outputs.push_back(copied_result(node, lowering));
+  step.outputs.push_back(lowering.allocate_update(node));
   step.params.set("axis", node.get_int("axis"));
   step.params.set("reduce", node.get_string("reduce"));
   step.params.set("include_self", node.get_bool("include_self"));
