@@ -34,14 +34,12 @@ def _capture(model: Any, inputs: Any, kwargs: dict | None, dynamic_shapes: Any, 
     raise FrontendError("K1005", f"unknown ir: {ir!r}", hint=f"known: {', '.join(_IRS)}")
   start = time.perf_counter()
   notes: list[str] = []
-  module: torch.nn.Module | None = None
   parameters: tuple[str, ...] = ()
   if isinstance(model, ExportedProgram):
     if inputs is not None or kwargs is not None or dynamic_shapes is not None:
       raise FrontendError("K1101", "an ExportedProgram has its inputs: give none")
     exported = model
   elif isinstance(model, torch.nn.Module):
-    module = model
     if kwargs is None:
       captured_module = capture_module(model, inputs=inputs, dynamic_shapes=dynamic_shapes)
     else:
@@ -54,7 +52,8 @@ def _capture(model: Any, inputs: Any, kwargs: dict | None, dynamic_shapes: Any, 
                         f"{type(model).__name__}")
   captured_at = time.perf_counter()
   cap = _native.CaptureBuilder()
-  cap.keep_in_torch(options.op_names(), options.module_paths(module))
+  cap.keep_in_torch(options.op_names(), options.module_paths(
+    model.graph if isinstance(model, ExportedProgram) else model))
   captured = walk_exported_program(exported, cap, parameters)
   captured.notes += notes
   return cap, captured, captured_at - start, time.perf_counter() - captured_at
@@ -103,11 +102,15 @@ def explain(model: Any, inputs: Any = None, *, kwargs: dict[str, Any] | None = N
   return report
 
 
-def lower_for_torch_compile(options: Options, build: Callable[[Any], CapturedProgram]) -> Callable:
-  """One lowering of a graph from torch.compile: a callable from values to a list of results."""
+def lower_for_torch_compile(options: Options, modules: list[str],
+                            build: Callable[[Any], CapturedProgram]) -> Callable:
+  """One lowering of a graph from torch.compile: a callable from values to a list of results.
+
+  `modules` are the paths of what options.torch_executed_modules names in the graph.
+  """
   start = time.perf_counter()
   cap = _native.CaptureBuilder()
-  cap.keep_in_torch(options.op_names(), options.module_paths(None))
+  cap.keep_in_torch(options.op_names(), modules)
   captured = build(cap)
   imported = time.perf_counter() - start
   compiled = _native.compile(cap, threads=options.threads, strict=options.strict,
@@ -118,4 +121,4 @@ def lower_for_torch_compile(options: Options, build: Callable[[Any], CapturedPro
   report.update(build_seconds={"import": imported}, memory={"packed_bytes": native.packed_bytes()},
                 notes=report.notes + captured.notes)
   _jit_reports.append(report)
-  return native.run
+  return native
