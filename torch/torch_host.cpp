@@ -189,6 +189,8 @@ class TorchCall : public HostCall {
                        const std::vector<HostExpected>& expected,
                        std::vector<std::shared_ptr<HostObject>>& results) {
     const at::NoGradGuard no_grad;
+    // A captured call has its casts written out; the caller's autocast adds none.
+    const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
     ArgumentConverter converter;
     converter.operands = &operands;
     converter.dims = &dims;

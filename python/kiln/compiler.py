@@ -34,13 +34,11 @@ def _capture(model: Any, inputs: Any, kwargs: dict | None, dynamic_shapes: Any, 
   if ir not in _IRS:
     raise FrontendError("K1005", f"unknown ir: {ir!r}", hint=f"known: {', '.join(_IRS)}")
   start = time.perf_counter()
-  module: torch.nn.Module | None = None
   if isinstance(model, ExportedProgram):
     if inputs is not None or kwargs is not None or dynamic_shapes is not None:
       raise FrontendError("K1101", "an ExportedProgram has its inputs: give none")
     captured_module = prepare_program(model)
   elif isinstance(model, torch.nn.Module):
-    module = model
     if kwargs is None:
       captured_module = capture_module(model, inputs=inputs, dynamic_shapes=dynamic_shapes)
     else:
@@ -51,14 +49,16 @@ def _capture(model: Any, inputs: Any, kwargs: dict | None, dynamic_shapes: Any, 
                         f"{type(model).__name__}")
   captured_at = time.perf_counter()
   cap = _native.CaptureBuilder()
-  cap.keep_in_torch(options.op_names(), options.module_paths(module))
+  cap.keep_in_torch(options.op_names(), options.module_paths(
+    model.graph if isinstance(model, ExportedProgram) else model))
   captured = walk_exported_program(captured_module.program, cap, captured_module.parameters)
   captured.notes += list(options.notes) + captured_module.notes
-  captured.state_names = name_state(
-    captured, captured_module.program.state_dict,
-    module.state_dict() if module is not None else {})
-  if module is not None:
-    captured.adopt_buffers(module)
+  if isinstance(model, ExportedProgram):
+    captured.state_names = name_state(captured, model.state_dict)
+  else:
+    captured.state_names = name_state(captured, captured_module.program.state_dict,
+                                      model.state_dict())
+    captured.adopt_buffers(model)
   return cap, captured, captured_at - start, time.perf_counter() - captured_at
 
 
@@ -109,12 +109,16 @@ def explain(model: Any, inputs: Any = None, *, kwargs: dict[str, Any] | None = N
   return report
 
 
-def lower_for_torch_compile(options: Options, build: Callable[[Any], CapturedProgram]) -> Callable:
+def lower_for_torch_compile(options: Options, modules: list[str],
+                            build: Callable[[Any], CapturedProgram]) -> Callable:
   """One lowering of a graph from torch.compile: a callable from values to a list of results, with
-  `update_weights`."""
+  `update_weights`.
+
+  `modules` are the paths of what options.torch_executed_modules names in the graph.
+  """
   start = time.perf_counter()
   cap = _native.CaptureBuilder()
-  cap.keep_in_torch(options.op_names(), options.module_paths(None))
+  cap.keep_in_torch(options.op_names(), modules)
   captured = build(cap)
   captured.notes += options.notes
   imported = time.perf_counter() - start

@@ -15,6 +15,7 @@
 #include "core/cpu_features.h"
 #include "core/dtype.h"
 #include "runtime/engine.h"
+#include "torch/python/graph_call.h"
 #include "torch/python/native_program.h"
 #include "torch/python/weight_tensor.h"
 #include "torch/torch_host.h"
@@ -397,6 +398,35 @@ void bind_program(nb::module_& m) {
       .def("weight_names", &CompiledProgram::weight_names);
 }
 
+void bind_graph_call(nb::module_& m) {
+  nb::class_<FrozenArguments>(m, "FrozenArguments",
+                              "Tensors of a graph whose values belong to a program.")
+      .def(
+          "__init__",
+          [](FrozenArguments* self, std::vector<size_t> positions, nb::tuple tensors) {
+            new (self) FrozenArguments(std::move(positions), tensors.ptr());
+          },
+          nb::arg("positions"), nb::arg("tensors"))
+      .def("current", [](FrozenArguments& f, nb::list a) { return f.current(a.ptr()); })
+      .def("changed", [](FrozenArguments& f, nb::list a) { return f.changed(a.ptr()); });
+  // Weak references: what a slow call leads to may want to bind, and must not make a cycle.
+  nb::class_<GraphCall>(m, "GraphCall", nb::is_weak_referenceable(),
+                        "Calls a program as long as its frozen arguments are current.")
+      .def("__init__", [](GraphCall* self, nb::callable slow) { new (self) GraphCall(slow.ptr()); })
+      .def(
+          "bind",
+          [](GraphCall& self, nb::object frozen, std::vector<size_t> dynamic, nb::object program) {
+            self.bind(nb::cast<FrozenArguments*>(frozen), std::move(dynamic),
+                      nb::cast<NativeProgram*>(program), nb::make_tuple(frozen, program).ptr());
+          },
+          nb::arg("frozen"), nb::arg("dynamic"), nb::arg("program"))
+      .def("__call__", [](GraphCall& self, nb::args arguments) {
+        PyObject* results = self.call(arguments.ptr());
+        if (results == nullptr) throw nb::python_error();
+        return nb::steal(results);
+      });
+}
+
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -404,6 +434,7 @@ NB_MODULE(_native, m) {
   nb::set_leak_warnings(false);
   bind_capture(m);
   bind_program(m);
+  bind_graph_call(m);
   m.def("set_error_class", [](nb::handle cls) { set_error_class(cls.ptr()); });
   m.def(
       "compile",

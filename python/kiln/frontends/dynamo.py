@@ -19,5 +19,5 @@ def backend(module: GraphModule, examples: Sequence[Any], *,
   from .dynamo_frontend import compile_dynamo_graph
 
   parsed = parse_options({**(options or {}), **more})
-  lower = partial(lower_for_torch_compile, parsed)
+  lower = partial(lower_for_torch_compile, parsed, parsed.module_paths(module.graph))
   return compile_dynamo_graph(module, examples, lower, strict=parsed.strict)

@@ -17,14 +17,16 @@ import contextlib
 import logging
 import threading
 import warnings
+import weakref
 from dataclasses import dataclass, replace
-from operator import is_
 from typing import Any, Callable, Iterator, Sequence
 
 import torch
 from torch._dynamo.backends.common import aot_autograd
+from torch._guards import TracingContext
 from torch.fx import GraphModule, Node
 
+from .. import _native
 from . import tree
 from .captured import CapturedProgram, Tee
 from .errors import FrontendError
@@ -259,25 +261,17 @@ def _written_placeholders(module: GraphModule) -> set[Node]:
 # ---- running ------------------------------------------------------------------------------------
 
 
-def _version(tensor: torch.Tensor) -> int:
-  return -1 if tensor.is_inference() else tensor._version
-
-
 @dataclass(frozen=True)
 class _State:
   """One lowering of a graph: which arguments are frozen, and the program for the others."""
 
-  static: tuple[int, ...]
+  frozen: dict[int, torch.Tensor]  # by position, as lowered
+  guard: _native.FrozenArguments
   dynamic: tuple[int, ...]
-  values: tuple[torch.Tensor, ...]  # of the static arguments, as lowered
-  versions: tuple[int, ...]
   run: Run
   captured: CapturedProgram
   rebuild: tree.Rebuild | None  # None: the outputs are the program's outputs
   needs_sizes: bool
-
-  def is_current(self, static: list[torch.Tensor]) -> bool:
-    return all(map(is_, static, self.values)) and tuple(map(_version, static)) == self.versions
 
 
 class _Runner:
@@ -291,13 +285,25 @@ class _Runner:
     self._notes = list(notes)
     self._changes: dict[int, int] = {}
     self._lock = threading.Lock()
+    self._direct: Callable[[], Any] = lambda: None
     self._state = self._prepare({i: a.real for i, a in enumerate(graph.arguments)
                                  if a.real is not None})
+
+  def serve(self, direct: _native.GraphCall) -> None:
+    """Has `direct` run the program as long as the frozen arguments stay; it is held weakly."""
+    self._direct = weakref.ref(direct)
+    self._bind(self._state)
+
+  def _bind(self, state: _State) -> None:
+    direct = self._direct()
+    if direct is not None and state.rebuild is None and isinstance(
+        state.run, _native.NativeProgram):
+      direct.bind(state.guard, state.dynamic, state.run)
 
   def _prepare(self, frozen: dict[int, torch.Tensor]) -> _State:
     captured: list[CapturedProgram] = []
     # versions first: a write during lowering then shows at the next call
-    versions = tuple(_version(t) for t in frozen.values())
+    guard = _native.FrozenArguments(list(frozen), tuple(frozen.values()))
 
     def build(cap: Capture) -> CapturedProgram:
       program = CapturedProgram(notes=list(self._notes))
@@ -312,10 +318,9 @@ class _Runner:
     items = program.output_tree["items"]
     plain = [item.get("index") for item in items] == list(range(len(program.output_names)))
     return _State(
-      static=tuple(frozen),
+      frozen=frozen,
+      guard=guard,
       dynamic=tuple(i for i in range(len(self._graph.arguments)) if i not in frozen),
-      values=tuple(frozen.values()),
-      versions=versions,
       run=run,
       captured=program,
       rebuild=None if plain else tree.make_unflatten(program.output_tree),
@@ -324,7 +329,7 @@ class _Runner:
 
   def __call__(self, arguments: list) -> list:
     state = self._state
-    if not state.is_current([arguments[i] for i in state.static]):
+    if not state.guard.current(arguments):
       state = self._refresh(arguments)
     values = [arguments[i] for i in state.dynamic]
     arguments.clear()
@@ -339,11 +344,10 @@ class _Runner:
     """Some frozen tensors are not what they were: takes the new values in."""
     with self._lock:
       old = self._state
-      current = {i: arguments[i] for i in old.static}
-      if old.is_current(list(current.values())):
+      changed = old.guard.changed(arguments)
+      if not changed:
         return old  # another thread was first
-      changed = [i for i, value, version in zip(old.static, old.values, old.versions)
-                 if current[i] is not value or _version(current[i]) != version]
+      current = {i: arguments[i] for i in old.frozen}
       alone = all(self._graph.arguments[i].kind == "buffer" for i in changed)
       repeated = any(self._changes.get(i, 0) > 0 for i in changed)
       if not (alone and repeated):
@@ -352,6 +356,7 @@ class _Runner:
           for i in changed if alone else ():
             self._changes[i] = 1
           self._state = state
+          self._bind(state)
           return state
       log.info("%d frozen tensors changed, lowering again", len(changed))
       for i in changed:
@@ -359,8 +364,8 @@ class _Runner:
         if self._changes[i] > 1:
           del current[i]
       self._state = self._prepare(current)
+      self._bind(self._state)
       return self._state
-
 
   def _updated(self, old: _State, current: dict[int, torch.Tensor],
                changed: list[int]) -> _State | None:
@@ -368,11 +373,11 @@ class _Runner:
     update = getattr(old.run, "update_weights", None)
     if update is None:
       return None
-    values = tuple(current.values())
-    ties = _ties(values)
-    if ties != _ties(old.values):
+    ties = _ties(list(current.values()))
+    if ties != _ties(list(old.frozen.values())):
       return None  # one weight of the program may stand for several tensors
-    versions = tuple(map(_version, values))
+    # versions first: a write during the update then shows at the next call
+    guard = _native.FrozenArguments(list(current), tuple(current.values()))
     names = {name for name, _, _ in old.run.weights()}
     touched = {ties[position] for position, i in enumerate(current) if i in changed}
     new = {self._graph.arguments[i].name: tensor.detach()
@@ -383,7 +388,7 @@ class _Runner:
       log.info("weights cannot be updated: %s", error)
       return None
     log.info("%d frozen tensors changed, weights updated", len(changed))
-    return replace(old, values=values, versions=versions)
+    return replace(old, frozen=current, guard=guard)
 
 
 def _ties(tensors: Sequence[torch.Tensor]) -> list[int]:
@@ -426,6 +431,31 @@ def _check_grad_mode(examples: Sequence[Any], strict: bool) -> None:
     warnings.warn(f"{message}; {hint}", stacklevel=2)
 
 
+def _needs_nothing_around(meta: Any, module: GraphModule) -> bool:
+  """Whether AOTAutograd's graph takes and returns just what Dynamo's does.
+
+  True where there is no mutation, no alias, no subclass, no effect token, no random state passed
+  in, no size that outputs are marked with and no change of grad mode: then the wrappers that
+  AOTAutograd puts around the graph do nothing.
+  """
+  try:
+    from torch._functorch import config
+    from torch._functorch._aot_autograd.schemas import PlainTensorMeta
+    subclasses = [m for m in (*meta.subclass_inp_meta, *meta.subclass_fw_graph_out_meta)
+                  if not isinstance(m, PlainTensorMeta)]
+    results = next(n for n in module.graph.nodes if n.op == "output").args[0]
+    return not (
+      config.functionalize_rng_ops or subclasses or meta.is_train or meta.tokens
+      or any(i.mutates_data or i.mutates_metadata or i.mutates_storage_metadata
+             for i in meta.input_info)
+      or meta.num_outputs_aliased or meta.num_intermediate_bases or meta.dynamic_outputs
+      or meta.grad_enabled_mutation is not None or meta.num_graphsafe_rng_states
+      or len(meta.output_info) != len(results))
+  except (ImportError, AttributeError) as error:  # another version of torch
+    log.info("AOTAutograd's wrappers stay: %s", error)
+    return False
+
+
 def compile_dynamo_graph(module: GraphModule, examples: Sequence[Any], lower: Lower, *,
                          strict: bool = False) -> Callable[..., Any]:
   """The body of a torch.compile backend: returns what Dynamo calls instead of `module`.
@@ -436,11 +466,13 @@ def compile_dynamo_graph(module: GraphModule, examples: Sequence[Any], lower: Lo
   notes: list[str] = []
   _check_grad_mode(examples, strict)
   examples = list(examples)
-  pending: list[tuple[_Late, _Graph]] = []
+  pending: list[tuple[_Late, _Graph, bool]] = []
 
   def inference_compiler(graph_module: GraphModule, _: Sequence[Any]) -> _Late:
     late = _Late()
-    pending.append((late, _Graph(graph_module, module, examples)))
+    context = TracingContext.try_get()
+    direct = context is not None and _needs_nothing_around(context.fw_metadata, module)
+    pending.append((late, _Graph(graph_module, module, examples), direct))
     return late
 
   def training_compiler(graph_module: GraphModule, _: Sequence[Any]) -> Callable:
@@ -449,8 +481,12 @@ def compile_dynamo_graph(module: GraphModule, examples: Sequence[Any], lower: Lo
   with torch.no_grad(), keep_composites(notes), _first_auto_functionalized():
     compiled = aot_autograd(fw_compiler=training_compiler, inference_compiler=inference_compiler,
                             keep_inference_input_mutations=True)(module, examples)
-  for late, graph in pending:
+  for late, graph, _ in pending:
     late.runner = _Runner(graph, lower, notes)
+  if len(pending) == 1 and pending[0][2] and len(pending[0][1].arguments) == len(examples):
+    call = _native.GraphCall(compiled)
+    pending[0][0].runner.serve(call)
+    return call
   return compiled
 
 

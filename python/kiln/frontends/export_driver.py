@@ -55,6 +55,8 @@ def capture_module(model: torch.nn.Module, args: Sequence[Any] | None = None,
     raise FrontendError("K1101", f"expected a torch.nn.Module, got {type(model).__name__}")
   tree.register_known_types()
   notes: list[str] = []
+  if inputs is None and args is None and kwargs is None:
+    raise FrontendError("K1101", "no example inputs given", hint=_line_to_write(model))
   call_args, call_kwargs = _collect(args, kwargs, inputs)
   call_args, call_kwargs, dynamic_shapes = _resolve_inputs(
     model, call_args, call_kwargs, dynamic_shapes)
@@ -74,9 +76,6 @@ def _collect(args: Any, kwargs: Any, inputs: Any) -> tuple[tuple, dict]:
   if inputs is not None and (args is not None or kwargs is not None):
     raise FrontendError("K1101", "give the arguments either as inputs or as args and kwargs")
   if inputs is None:
-    if args is None and kwargs is None:
-      raise FrontendError("K1101", "no example inputs given",
-                          hint="pass inputs=[tensor or kiln.Input, ...]")
     if isinstance(args, (torch.Tensor, Input)):
       args = (args,)
     return tuple(args or ()), dict(kwargs or {})
@@ -91,6 +90,37 @@ def _collect(args: Any, kwargs: Any, inputs: Any) -> tuple[tuple, dict]:
     return tuple(inputs), {}
   raise FrontendError("K1101", "inputs must be a tensor, a kiln.Input, a sequence or a dict: "
                       f"got {type(inputs).__name__}")
+
+
+def _line_to_write(model: torch.nn.Module) -> str:
+  """The call with inputs for this model's forward; shapes are known for its first layers only."""
+  kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD,
+           inspect.Parameter.KEYWORD_ONLY)
+  try:
+    parameters = [p for p in inspect.signature(model.forward).parameters.values()
+                  if p.kind in kinds and p.default is inspect.Parameter.empty]
+  except (TypeError, ValueError):
+    parameters = []
+  if not parameters:
+    return "write kiln.compile(model, inputs=[torch.randn(SHAPE)])"
+  if len(parameters) == 1 and parameters[0].kind is not inspect.Parameter.KEYWORD_ONLY:
+    return f"write kiln.compile(model, inputs=[{_likely_example(model)}])  # {parameters[0].name}"
+  entries = ", ".join(f'"{p.name}": torch.randn(SHAPE)' for p in parameters)
+  return f"write kiln.compile(model, inputs={{{entries}}})"
+
+
+def _likely_example(model: torch.nn.Module) -> str:
+  """An example for a model of one argument, guessed from the first layer with weights."""
+  for module in model.modules():
+    if isinstance(module, torch.nn.Embedding):
+      return "torch.zeros(1, 8, dtype=torch.int64)"
+    if isinstance(module, torch.nn.Linear):
+      return f"torch.randn(1, {module.in_features})"
+    for cls, sizes in ((torch.nn.Conv1d, "224"), (torch.nn.Conv2d, "224, 224"),
+                       (torch.nn.Conv3d, "16, 112, 112")):
+      if isinstance(module, cls):
+        return f"torch.randn(1, {module.in_channels}, {sizes})"
+  return "torch.randn(SHAPE)"
 
 
 # ---- kiln.Input to examples and dynamic_shapes --------------------------------------------------
