@@ -15,7 +15,7 @@ from .frontends.errors import FrontendError
 from .frontends.export_driver import capture_module
 from .frontends.export_frontend import walk_exported_program
 from .options import Options, parse_options
-from .program import Program, describe_program
+from .program import Program
 from .report import Report
 
 _IRS = ("auto", "dynamo")
@@ -65,7 +65,7 @@ def build_program(cap: Any, captured: CapturedProgram, options: Options,
   """Builds what was captured. `seconds` are the times before, for the report."""
   compiled = _native.compile(
     cap, threads=options.threads, strict=options.strict, min_block_size=options.min_block_size,
-    target=options.target, metadata=describe_program(captured), name=name)
+    target=options.target, metadata=captured.to_json(), name=name)
   start = time.perf_counter()
   native = compiled.instantiate(options.threads)
   pack = time.perf_counter() - start

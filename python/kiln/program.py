@@ -11,42 +11,13 @@ from typing import Any
 
 import torch
 
-from . import _native
-from .frontends.captured import CapturedInput, CapturedProgram
+from . import _native, pt2
+from .frontends.captured import CapturedProgram
 from .frontends.errors import FrontendError
 from .frontends.tree import make_binder, make_unflatten
 from .report import Report
 
 _warned_about_grad = False
-
-
-def describe_program(captured: CapturedProgram) -> str:
-  """What a file keeps of the Python side: trees and names, as JSON."""
-  return json.dumps({
-    "inputs": [[i.name, i.kind, i.dtype, i.dims, i.expr] for i in captured.inputs],
-    "output_names": captured.output_names,
-    "input_tree": captured.input_tree,
-    "output_tree": captured.output_tree,
-    "symbols": {name: list(bounds) for name, bounds in captured.symbols.items()},
-    "parameters": list(captured.parameters),
-  })
-
-
-def _captured_from(metadata: str) -> CapturedProgram:
-  try:
-    data = json.loads(metadata)
-    return CapturedProgram(
-      inputs=[CapturedInput(*entry) for entry in data["inputs"]],
-      output_names=list(data["output_names"]),
-      input_tree=data["input_tree"],
-      output_tree=data["output_tree"],
-      symbols={name: tuple(bounds) for name, bounds in data["symbols"].items()},
-      parameters=tuple(data["parameters"]),
-    )
-  except (KeyError, TypeError, ValueError) as error:
-    raise FrontendError("K3120", f"the file does not describe its inputs and outputs: {error}",
-                        hint="it was not saved from Python; run it with kiln run or from C++"
-                        ) from error
 
 
 class Program(torch.nn.Module):
@@ -64,6 +35,7 @@ class Program(torch.nn.Module):
     self._compiled = compiled
     self._path = path
     self._strict = strict
+    self._script_object: torch.ScriptObject | None = None
     self.report = report
     self._run = native.run
     count = len(captured.inputs)
@@ -81,7 +53,7 @@ class Program(torch.nn.Module):
       tensor = self._captured.weights.get(info["name"])
       if tensor is None:
         shape = [low for _, low, _ in info["dims"]]
-        tensor = torch.zeros(shape, dtype=_DTYPES[info["dtype"]])
+        tensor = torch.zeros(shape, dtype=pt2.TORCH_DTYPES[info["dtype"]])
       state.append(tensor)
     return state
 
@@ -119,19 +91,53 @@ class Program(torch.nn.Module):
 
   # ---- files
 
-  def save(self, path: str | os.PathLike) -> None:
-    """Writes a `.kiln` file: runs with kiln.load, `kiln run` and libkiln_runtime in C++.
+  def save(self, path: str | os.PathLike, *, embed_fallback: bool = True) -> None:
+    """Writes the program to a file; the suffix says which kind (docs/files.md).
 
-    On failure a file that was there stays as it was. Raises kiln.Error K30xx.
+    `.kiln`: runs with kiln.load, `kiln run` and libkiln_runtime in C++. `.pt2`: an ExportedProgram,
+    for torch.export.load, kiln.load and C++ programs with libtorch; with embed_fallback=False the
+    calls that stay in PyTorch are nodes of its graph. On failure a file that was there stays as it
+    was. Raises kiln.Error K1010 to K1012, K30xx.
     """
     path = os.fspath(path)
     suffix = os.path.splitext(path)[1]
-    if suffix in (".pt2", ".ts", ".pt"):
-      raise FrontendError("K1010", f"programs are saved as .kiln files only: {path}")
-    if self._compiled is not None:
+    if suffix in (".ts", ".pt"):
+      raise FrontendError("K1010", f"programs are saved as .kiln and .pt2 files: {path}")
+    if suffix == ".pt2":
+      pt2.save_exported(self.exported_program(embed_fallback=embed_fallback), path)
+    elif not embed_fallback:
+      raise FrontendError("K1010", f"only a .pt2 file can leave its fallbacks to PyTorch: {path}")
+    elif self._compiled is not None:
       self._compiled.save(path)
-      return
-    _copy_file(self._path, path)
+    else:
+      pt2.write_atomically(path, lambda name: shutil.copyfile(self._path, name), suffix)
+
+  def exported_program(self, *, embed_fallback: bool = True) -> torch.export.ExportedProgram:
+    """The program as torch.export's: one call of the operator kiln::run. What `.pt2` files hold."""
+    names = [info["name"] for info in self._native.inputs()[len(self._captured.inputs):]]
+    return pt2.export_closed(self._native, self._captured, self.script_object(),
+                             dict(zip(names, self._state)))
+
+  def script_object(self) -> torch.ScriptObject:
+    """The program as a value of class `__torch__.torch.classes.kiln.Program`, as operators take it.
+
+    It shares the program's memory, and the weights are saved from where they lie.
+    """
+    if self._script_object is None:
+      program, weights = self._saved_state()
+      self._script_object = self._native.script_object(program, list(weights),
+                                                       list(weights.values()))
+    return self._script_object
+
+  def _saved_state(self) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The bytes of a `.kiln` file, and the weights that it lacks."""
+    with tempfile.TemporaryDirectory() as folder:
+      path = self._path
+      if self._compiled is not None:
+        path = os.path.join(folder, "program.kiln")
+        self._compiled.save(path)
+      with open(path, "rb") as file:
+        return torch.frombuffer(bytearray(file.read()), dtype=torch.uint8), {}
 
   # ---- looking inside
 
@@ -159,38 +165,29 @@ class Program(torch.nn.Module):
     return self
 
 
-_DTYPES = {
-  "f32": torch.float32, "f64": torch.float64, "f16": torch.float16, "bf16": torch.bfloat16,
-  "i8": torch.int8, "u8": torch.uint8, "i16": torch.int16, "i32": torch.int32, "i64": torch.int64,
-  "bool": torch.bool,
-}
-
-
-def _copy_file(source: str, target: str) -> None:
-  """Copies under a temporary name and renames."""
-  folder = os.path.dirname(os.path.abspath(target))
-  try:
-    handle, temporary = tempfile.mkstemp(dir=folder)
-    os.close(handle)
-    try:
-      shutil.copyfile(source, temporary)
-      os.replace(temporary, target)
-    except BaseException:
-      os.unlink(temporary)
-      raise
-  except OSError as error:
-    raise FrontendError("K3003", f"cannot write: {target}: {error.strerror}") from error
+def save(program: Program, path: str | os.PathLike, **options: Any) -> None:
+  """program.save(path, ...)."""
+  program.save(path, **options)
 
 
 def load(path: str | os.PathLike, *, threads: int = 0, trust: bool = False,
          allow_ops: list[str] | tuple[str, ...] = ()) -> Program:
-  """Reads a `.kiln` file. Safe with files from strangers unless `trust` or `allow_ops` says more.
+  """Reads a `.kiln` file, or a `.pt2` file that holds a program. `.kiln` files are safe with files
+  from strangers unless `trust` or `allow_ops` says more; `.pt2` files are read by torch.
 
   Raises kiln.Error: K3001 no such file, K31xx damaged or foreign, K3301 an operator that needs
   `allow_ops`, K51xx something this machine lacks.
   """
   path = os.fspath(path)
-  native = _native.load(path, threads=threads, trust=trust, allow_ops=list(allow_ops))
+  if path.endswith(".pt2"):
+    exported = pt2.read_exported(path, threads=threads, trust=trust, allow_ops=tuple(allow_ops))
+    native, captured, script_object = pt2.find_program(exported, path)
+    captured.weights.update(exported.state_dict)
+  else:
+    native = _native.load(path, threads=threads, trust=trust, allow_ops=list(allow_ops))
+    captured, script_object = CapturedProgram.from_json(native.metadata()), None
   report = Report.from_json(native.report_json())
   report.update(memory={"packed_bytes": native.packed_bytes()})
-  return Program(native, _captured_from(native.metadata()), report, path=path)
+  program = Program(native, captured, report, path=path)
+  program._script_object = script_object
+  return program

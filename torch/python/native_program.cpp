@@ -7,24 +7,17 @@
 #include <algorithm>
 #include <chrono>
 
-#include "base/check.h"
 #include "base/json.h"
+#include "runtime/border.h"
 #include "runtime/engine.h"
 #include "runtime/execution.h"
-#include "torch/dtype_conversion.h"
+#include "torch/program_runner.h"
 #include "torch/torch_host.h"
 
 namespace kiln {
 namespace {
 
 PyObject* error_class = nullptr;
-
-// Inputs of one call. Tensors are kept so that their sizes and memory stay.
-struct CallInputs {
-  std::vector<at::Tensor> tensors;
-  std::vector<TensorView> views;
-  std::vector<std::shared_ptr<HostObject>> objects;  // of object inputs
-};
 
 // Numbers and tensors are what object inputs can be.
 bool number_from(PyObject* object, c10::IValue& value) {
@@ -42,91 +35,32 @@ bool number_from(PyObject* object, c10::IValue& value) {
   return true;
 }
 
-bool read_inputs(PyObject* sequence, const EnginePlan& plan, CallInputs& inputs) {
-  const Py_ssize_t count = PySequence_Fast_GET_SIZE(sequence);
+bool read_inputs(PyObject* sequence, const ProgramRunner& runner, ProgramCall& call) {
+  const auto count = static_cast<size_t>(PySequence_Fast_GET_SIZE(sequence));
   PyObject** items = PySequence_Fast_ITEMS(sequence);
-  inputs.tensors.resize(static_cast<size_t>(count));
-  inputs.views.resize(static_cast<size_t>(count));
-  for (Py_ssize_t i = 0; i < count; ++i) {
-    const auto index = static_cast<size_t>(i);
-    const bool is_object = index < plan.inputs.size() && plan.inputs[index].is_object;
-    if (is_object) {
-      inputs.objects.resize(static_cast<size_t>(count));
-      c10::IValue value;
-      if (!number_from(items[i], value)) {
-        set_python_error(Status::error("K4111", "input is no number: input " + std::to_string(i) +
-                                                    " is " + Py_TYPE(items[i])->tp_name));
-        return false;
+  runner.start(call, count);
+  for (size_t i = 0; i < count; ++i) {
+    Status status;
+    c10::IValue value;
+    if (runner.is_object_input(i)) {
+      if (number_from(items[i], value)) {
+        runner.set_input_object(call, i, value);
+        continue;
       }
-      inputs.objects[index] = wrap_in_object(value);
-      continue;
+      status = Status::error("K4111", "input is no number: input " + std::to_string(i) + " is " +
+                                          Py_TYPE(items[i])->tp_name);
+    } else if (THPVariable_Check(items[i])) {
+      status = runner.set_input(call, i, THPVariable_Unpack(items[i]));
+    } else {
+      status = Status::error("K4111", "input is no tensor: input " + std::to_string(i) + " is " +
+                                          Py_TYPE(items[i])->tp_name);
     }
-    if (!THPVariable_Check(items[i])) {
-      set_python_error(Status::error("K4111", "input is no tensor: input " + std::to_string(i) +
-                                                  " is " + Py_TYPE(items[i])->tp_name));
+    if (!status.ok()) {
+      set_python_error(status);
       return false;
     }
-    at::Tensor tensor = THPVariable_Unpack(items[i]);
-    const auto dtype = from_scalar_type(tensor.scalar_type());
-    const std::string name =
-        index < plan.inputs.size() ? plan.inputs[index].name : std::to_string(i);
-    if (!dtype || tensor.layout() != c10::kStrided) {
-      set_python_error(
-          Status::error("K4102", "wrong dtype or layout: input '" + name + "' is " +
-                                     std::string(c10::toString(tensor.scalar_type()))));
-      return false;
-    }
-    if (!tensor.is_cpu()) {
-      set_python_error(Status::error("K4107", "wrong device: input '" + name + "' is on " +
-                                                  tensor.device().str() + ", expected cpu"));
-      return false;
-    }
-    if (tensor.is_conj() || tensor.is_neg()) tensor = tensor.resolve_conj().resolve_neg();
-    inputs.views[index] = {tensor.data_ptr(),
-                           *dtype,
-                           Device(),
-                           static_cast<int>(tensor.dim()),
-                           tensor.sizes().data(),
-                           tensor.strides().data()};
-    inputs.tensors[index] = std::move(tensor);
   }
   return true;
-}
-
-// Allocates the fresh outputs of the prepared shapes.
-void allocate_outputs(ExecutionContext::Impl& context, std::vector<at::Tensor>& tensors,
-                      std::vector<TensorView>& views) {
-  const EnginePlan& plan = context.engine().plan();
-  const std::vector<TensorSpec>& specs = context.output_specs();
-  tensors.resize(plan.outputs.size());
-  views.resize(plan.outputs.size());
-  for (size_t i = 0; i < plan.outputs.size(); ++i) {
-    if (plan.outputs[i].kind != PlanOutput::Kind::kResult || plan.outputs[i].signature.is_object) {
-      continue;
-    }
-    const TensorSpec& spec = specs[i];
-    tensors[i] =
-        at::detail::empty_strided_cpu(spec.shape, spec.strides, to_scalar_type(spec.dtype));
-    views[i] = {tensors[i].mutable_data_ptr(),       spec.dtype,        Device(),
-                static_cast<int>(spec.shape.size()), spec.shape.data(), spec.strides.data()};
-  }
-}
-
-Status guarded(Status (*body)(void*), void* data) {
-  try {
-    return body(data);
-  } catch (const InternalError& error) {
-    return Status::error("K9001", error.what(), "this is a bug in kiln");
-  } catch (const std::bad_alloc&) {
-    return Status::error("K4501", "out of memory");
-  } catch (const std::exception& error) {
-    return Status::error("K9002", error.what());
-  }
-}
-
-template <typename F>
-Status guarded(F& body) {
-  return guarded([](void* data) { return (*static_cast<F*>(data))(); }, &body);
 }
 
 }  // namespace
@@ -151,50 +85,25 @@ void set_python_error(const Status& status) {
   Py_DECREF(arguments);
 }
 
-NativeProgram::NativeProgram(std::shared_ptr<Program> program) : program_(std::move(program)) {}
+NativeProgram::NativeProgram(std::shared_ptr<Program> program)
+    : runner_(std::make_shared<ProgramRunner>(std::move(program))) {}
+NativeProgram::NativeProgram(std::shared_ptr<ProgramRunner> runner) : runner_(std::move(runner)) {}
 
-std::unique_ptr<ExecutionContext> NativeProgram::take_context() {
-  std::lock_guard lock(mutex_);
-  if (!idle_.empty()) {
-    auto context = std::move(idle_.back());
-    idle_.pop_back();
-    return context;
-  }
-  ++contexts_made_;
-  return program_->create_context();
-}
-
-void NativeProgram::give_back(std::unique_ptr<ExecutionContext> context) {
-  std::lock_guard lock(mutex_);
-  idle_.push_back(std::move(context));
-}
+Program& NativeProgram::program() { return runner_->program(); }
 
 PyObject* NativeProgram::run(PyObject* inputs) {
   if (!PyList_Check(inputs) && !PyTuple_Check(inputs)) {
     PyErr_SetString(PyExc_TypeError, "inputs must be a list or a tuple");
     return nullptr;
   }
-  const EnginePlan& plan = program_->engine()->plan();
-  CallInputs call;
-  if (!read_inputs(inputs, plan, call)) return nullptr;
-  std::unique_ptr<ExecutionContext> context = take_context();
-  std::vector<at::Tensor> tensors;
-  std::vector<TensorView> views;
+  const EnginePlan& plan = runner_->plan();
+  ProgramCall call;
+  if (!read_inputs(inputs, *runner_, call)) return nullptr;
   Status status;
-  auto body = [&]() -> Status {
-    ExecutionContext::Impl& impl = *context->impl();
-    KILN_RETURN_IF_ERROR(impl.prepare(call.views));
-    allocate_outputs(impl, tensors, views);
-    for (size_t i = 0; i < call.objects.size(); ++i) {
-      if (call.objects[i]) impl.set_input_object(static_cast<int>(i), std::move(call.objects[i]));
-    }
-    return impl.run(call.views, views);
-  };
   Py_BEGIN_ALLOW_THREADS;
-  status = guarded(body);
+  status = runner_->run(call);
   Py_END_ALLOW_THREADS;
   if (!status.ok()) {
-    // A context that failed may hold half-run state; the next call makes a new one.
     set_python_error(status);
     return nullptr;
   }
@@ -207,7 +116,7 @@ PyObject* NativeProgram::run(PyObject* inputs) {
       item = PySequence_Fast_GET_ITEM(inputs, output.target);
       Py_INCREF(item);
     } else if (output.signature.is_object) {
-      const auto object = context->impl()->take_output_object(static_cast<int>(i));
+      const auto& object = call.output_objects[i];
       if (object != nullptr) {
         item = torch::jit::toPyObject(unwrap_object(*object)).release().ptr();
       } else {
@@ -215,7 +124,7 @@ PyObject* NativeProgram::run(PyObject* inputs) {
         Py_INCREF(item);
       }
     } else {
-      item = THPVariable_Wrap(std::move(tensors[i]));
+      item = THPVariable_Wrap(std::move(call.outputs[i]));
     }
     if (item == nullptr || PyList_Append(results, item) != 0) {
       Py_XDECREF(item);
@@ -224,11 +133,20 @@ PyObject* NativeProgram::run(PyObject* inputs) {
     }
     Py_DECREF(item);
   }
-  give_back(std::move(context));
   return results;
 }
 
 namespace {
+
+// Everything that a body may throw as a status.
+template <typename F>
+Status guarded_all(F&& body) {
+  try {
+    return guarded(body);
+  } catch (const std::exception& error) {
+    return Status::error("K9002", error.what());
+  }
+}
 
 double median(std::vector<double>& times) {
   std::nth_element(times.begin(), times.begin() + static_cast<int64_t>(times.size() / 2),
@@ -240,57 +158,55 @@ double median(std::vector<double>& times) {
 
 std::pair<double, double> NativeProgram::time_run(PyObject* inputs, int64_t repeats) {
   using Clock = std::chrono::steady_clock;
-  CallInputs call;
-  if (!read_inputs(inputs, program_->engine()->plan(), call)) return {-1, -1};
-  auto context = take_context();
+  ProgramCall call;
+  if (!read_inputs(inputs, *runner_, call)) return {-1, -1};
+  auto context = runner_->take_context();
   ExecutionContext::Impl& impl = *context->impl();
   std::vector<double> runs, allocations;
-  std::vector<at::Tensor> tensors;
-  std::vector<TensorView> views;
   auto body = [&]() -> Status {
-    KILN_RETURN_IF_ERROR(impl.prepare(call.views));
+    KILN_RETURN_IF_ERROR(impl.prepare(call.input_views));
     for (int64_t i = 0; i < repeats; ++i) {
+      call.outputs.clear();
       const auto start = Clock::now();
-      allocate_outputs(impl, tensors, views);
+      allocate_outputs(*context, call.outputs, call.output_views);
       const auto allocated = Clock::now();
-      KILN_RETURN_IF_ERROR(context->run(call.views, views));
+      KILN_RETURN_IF_ERROR(context->run(call.input_views, call.output_views));
       const auto end = Clock::now();
       allocations.push_back(std::chrono::duration<double>(allocated - start).count());
       runs.push_back(std::chrono::duration<double>(end - allocated).count());
     }
     return {};
   };
-  const Status status = guarded(body);
+  const Status status = guarded_all(body);
   if (!status.ok() || repeats < 1) {
     set_python_error(status);
     return {-1, -1};
   }
-  give_back(std::move(context));
+  runner_->give_back(std::move(context));
   return {median(runs), median(allocations)};
 }
 
 std::string NativeProgram::profile(PyObject* inputs, int64_t repeats) {
-  CallInputs call;
-  const EnginePlan& plan = program_->engine()->plan();
-  if (!read_inputs(inputs, plan, call)) return {};
-  auto context = program_->create_context();
+  ProgramCall call;
+  const EnginePlan& plan = runner_->plan();
+  if (!read_inputs(inputs, *runner_, call)) return {};
+  auto context = program().create_context();
   ExecutionContext::Impl& impl = *context->impl();
   std::vector<std::vector<double>> seconds;
-  std::vector<at::Tensor> tensors;
-  std::vector<TensorView> views;
   impl.set_profiling(true);
   auto body = [&]() -> Status {
     for (int64_t i = 0; i < repeats; ++i) {
-      KILN_RETURN_IF_ERROR(impl.prepare(call.views));
-      allocate_outputs(impl, tensors, views);
-      KILN_RETURN_IF_ERROR(impl.run(call.views, views));
+      KILN_RETURN_IF_ERROR(impl.prepare(call.input_views));
+      call.outputs.clear();
+      allocate_outputs(*context, call.outputs, call.output_views);
+      KILN_RETURN_IF_ERROR(impl.run(call.input_views, call.output_views));
       const auto& steps = impl.step_seconds();
       seconds.resize(impl.binding().shape->steps.size());
       for (size_t k = 0; k < seconds.size(); ++k) seconds[k].push_back(steps[k]);
     }
     return {};
   };
-  const Status status = guarded(body);
+  const Status status = guarded_all(body);
   if (!status.ok() || repeats < 1) {
     set_python_error(status);
     return {};

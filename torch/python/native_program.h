@@ -4,20 +4,23 @@
 #include <Python.h>
 
 #include <memory>
-#include <mutex>
 #include <string>
-#include <vector>
+#include <utility>
 
 #include <kiln/program.h>
 
 namespace kiln {
 
-// Runs one program from any number of threads; contexts are pooled.
+class ProgramRunner;
+
+// A runner with Python objects as inputs and outputs; thread-safe.
 class NativeProgram {
  public:
   explicit NativeProgram(std::shared_ptr<Program> program);
+  explicit NativeProgram(std::shared_ptr<ProgramRunner> runner);
 
-  Program& program() { return *program_; }
+  Program& program();
+  const std::shared_ptr<ProgramRunner>& runner() const { return runner_; }
   // `inputs`: a list or tuple with one object per program input (tensors; numbers for object
   // inputs). Returns a new list of the results that are the program's own (not written inputs), or
   // null with a Python error set. Releases the GIL while running.
@@ -27,17 +30,9 @@ class NativeProgram {
   std::pair<double, double> time_run(PyObject* inputs, int64_t repeats);
   // Seconds per step of one profiled run, with kind, label, origin and implementation: JSON array.
   std::string profile(PyObject* inputs, int64_t repeats);
-  // Contexts made so far.
-  size_t contexts_made() const { return contexts_made_; }
 
  private:
-  std::unique_ptr<ExecutionContext> take_context();
-  void give_back(std::unique_ptr<ExecutionContext> context);
-
-  std::shared_ptr<Program> program_;
-  std::mutex mutex_;
-  std::vector<std::unique_ptr<ExecutionContext>> idle_;
-  size_t contexts_made_ = 0;
+  std::shared_ptr<ProgramRunner> runner_;
 };
 
 // Sets kiln's Python exception from a failed status.

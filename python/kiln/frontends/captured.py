@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+
+from .errors import FrontendError
 
 
 @dataclass
@@ -31,6 +34,35 @@ class CapturedProgram:
   weights: dict[str, torch.Tensor] = field(default_factory=dict)  # by name, borrowed
   parameters: tuple[str, ...] = ()  # names of forward's positional parameters, where known
   notes: list[str] = field(default_factory=list)
+
+  def to_json(self) -> str:
+    """What a file keeps of the Python side: trees, names and sizes."""
+    return json.dumps({
+      "inputs": [[i.name, i.kind, i.dtype, i.dims, i.expr] for i in self.inputs],
+      "output_names": self.output_names,
+      "input_tree": self.input_tree,
+      "output_tree": self.output_tree,
+      "symbols": {name: list(bounds) for name, bounds in self.symbols.items()},
+      "parameters": list(self.parameters),
+    })
+
+  @staticmethod
+  def from_json(text: str) -> "CapturedProgram":
+    """The inverse of to_json(). K3120 for any other text."""
+    try:
+      data = json.loads(text)
+      return CapturedProgram(
+        inputs=[CapturedInput(*entry) for entry in data["inputs"]],
+        output_names=list(data["output_names"]),
+        input_tree=data["input_tree"],
+        output_tree=data["output_tree"],
+        symbols={name: tuple(bounds) for name, bounds in data["symbols"].items()},
+        parameters=tuple(data["parameters"]),
+      )
+    except (KeyError, TypeError, ValueError) as error:
+      raise FrontendError("K3120", f"the file does not describe its inputs and outputs: {error}",
+                          hint="it was not saved from Python; run it with kiln run or from C++"
+                          ) from error
 
   def symbol_sources(self) -> dict[str, tuple[int, int | None]]:
     """Where to read each symbol: (input, dim), or (input, None) for a number."""

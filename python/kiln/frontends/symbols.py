@@ -7,6 +7,7 @@ and `max(a, b)` as atoms: "2*s0*s1 + floordiv(s0, 8) - 3". No parentheses elsewh
 from __future__ import annotations
 
 import ast
+import re
 from typing import Any, Callable, Mapping
 
 import sympy
@@ -161,15 +162,23 @@ def always_true(condition: Any, ranges: Mapping[sympy.Symbol, ValueRanges]) -> b
 _FUNCTIONS: dict[str, Callable[..., int]] = {
   "floordiv": lambda a, b: a // b,
   "mod": lambda a, b: a % b,
-  "min": min,
-  "max": max,
+  "min": torch.sym_min,
+  "max": torch.sym_max,
 }
 _ALLOWED_NODES = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.USub, ast.Add, ast.Sub, ast.Mult,
                   ast.Constant, ast.Name, ast.Load, ast.Call)
 
 
-def compile_expr(text: str) -> Callable[[Mapping[str, int]], int]:
-  """A function from symbol values to the value of `text`. ValueError if it is no size."""
+def names_of(text: str) -> set[str]:
+  """The size symbols of an expression's text."""
+  return set(re.findall(r"[A-Za-z_]\w*", text)) - _FUNCTIONS.keys()
+
+
+def compile_expr(text: str) -> Callable[[Mapping[str, Any]], Any]:
+  """A function from symbol values to the value of `text`. ValueError if it is no size.
+
+  The values are integers, or torch's symbolic ones while it traces.
+  """
   try:
     tree = ast.parse(text, mode="eval")
   except SyntaxError as error:
