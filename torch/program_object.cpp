@@ -47,8 +47,19 @@ Status not_a_state(std::string what) {
   return Status::error("K3121", "not the state of a kiln program: " + std::move(what));
 }
 
-// Reads the description and compares the weights with it.
-Status read_state(const ProgramState& state, [[maybe_unused]] LoadOptions& options) {
+WeightView view_of(const at::Tensor& tensor, std::string name) {
+  WeightView view;
+  view.name = std::move(name);
+  view.dtype = *from_scalar_type(tensor.scalar_type());
+  view.shape = tensor.sizes().vec();
+  view.data = tensor.const_data_ptr();
+  view.bytes = tensor.nbytes();
+  view.owner = std::make_shared<at::Tensor>(tensor);
+  return view;
+}
+
+// Compares the weights with the description and puts them into `options`.
+Status read_state(const ProgramState& state, LoadOptions& options) {
   if (!is_plain(state.program) || state.program.scalar_type() != at::kByte ||
       state.program.dim() != 1) {
     return not_a_state("the program is no tensor of bytes");
@@ -71,6 +82,7 @@ Status read_state(const ProgramState& state, [[maybe_unused]] LoadOptions& optio
       return not_a_state("a weight is no dense tensor on the cpu: " + name);
     }
     if (hash_of(tensor) != hash) return not_a_state("hash of weight " + name);
+    options.weights.push_back(view_of(tensor, std::move(name)));
   }
   return {};
 }

@@ -20,6 +20,15 @@ struct BuildOptions {
   std::string name;           // for dumps and messages
 };
 
+enum class WeightPolicy : uint8_t {
+  kEmbed,    // the file holds the weights
+  kExternal  // the file lists them with their hashes; whoever loads it gives the values
+};
+
+struct SaveOptions {
+  WeightPolicy weights = WeightPolicy::kEmbed;
+};
+
 // A built program: can run here and be saved.
 class CompiledProgram {
  public:
@@ -29,7 +38,9 @@ class CompiledProgram {
   // they are take no memory.
   Result<std::shared_ptr<Program>> instantiate(const LoadOptions& options);
   // Writes a .kiln file; on failure an existing file stays as it was. K30xx.
-  Status save(const std::string& path);
+  Status save(const std::string& path, const SaveOptions& options = {});
+  // The bytes that save() would write.
+  Result<std::string> serialize(const SaveOptions& options = {});
   // The report of the design's section 9: coverage, fallbacks, kernels, memory, times per phase.
   const std::string& report_json() const;
   // The IR after simplify ("simplified") or before lowering ("lowered"), as text.

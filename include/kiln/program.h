@@ -16,11 +16,31 @@ class Host;
 class ExecutionContext;
 class Program;
 
+// A weight of a program, under the user's name.
+struct WeightInfo {
+  std::string name;
+  DType dtype = DType::kF32;
+  std::vector<int64_t> shape;
+};
+
+// A value for a weight: contiguous, borrowed; `owner` keeps it alive.
+struct WeightView {
+  std::string name;
+  DType dtype = DType::kF32;
+  std::vector<int64_t> shape;
+  const void* data = nullptr;
+  size_t bytes = 0;
+  std::shared_ptr<const void> owner;
+};
+
 struct LoadOptions {
   int threads = 0;               // 0: the caller's setting (OMP_NUM_THREADS, torch's) at each run
   bool trust = false;            // allow calls outside the built-in list of harmless operators
   std::vector<std::string> allow_ops;  // further operators to allow ("mylib::op")
   Host* host = nullptr;          // executes fallback calls; null: programs without them only
+  // Values by name. A file that was saved without weights needs all of them; of a file that has
+  // them, these replace the ones of their names.
+  std::vector<WeightView> weights;
 };
 
 // One dim of an input or output: a fixed extent, or an expression over named symbols with a range.
@@ -44,15 +64,24 @@ using OutputAllocator = std::function<void*(int output, const TensorSpec& spec, 
 // A compiled program: immutable, shared by any number of threads.
 class Program {
  public:
-  // K3xxx for a missing, damaged or foreign file; K5xxx when this machine lacks what it needs.
+  // K3xxx for a missing, damaged or foreign file; K5xxx when this machine lacks what it needs;
+  // K3112..K3116 when LoadOptions::weights and the program do not fit together.
   static Result<std::shared_ptr<Program>> load(const std::string& path, LoadOptions options = {});
-  // As load(); `bytes` must stay alive as long as the program (weights are not copied).
+  // As load(); `owner` keeps `bytes` alive as long as the program needs them (weights are not
+  // copied).
   static Result<std::shared_ptr<Program>> load(const void* bytes, size_t size,
                                                std::shared_ptr<const void> owner,
                                                LoadOptions options = {});
 
   const std::vector<TensorInfo>& inputs() const;
   const std::vector<TensorInfo>& outputs() const;
+  // The weights that it reads, each once, in a fixed order.
+  const std::vector<WeightInfo>& weights() const;
+  // Gives the named weights new values and computes again what depends on them; the others stay as
+  // they are. The memory is borrowed: constants that are weights as they are read it in place, so
+  // it must not change afterwards. Runs in other threads end with the old values; the next ones see
+  // all the new ones. On error (K3113..K3116, K4501) nothing has changed.
+  Status update_weights(const std::vector<WeightView>& weights);
   // JSON texts stored beside the plan: the input/output trees, options, the build report.
   const std::string& metadata() const;
   const std::string& report_json() const;

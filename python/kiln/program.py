@@ -131,13 +131,14 @@ class Program(torch.nn.Module):
 
   def _saved_state(self) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """The bytes of a `.kiln` file, and the weights that it lacks."""
-    with tempfile.TemporaryDirectory() as folder:
-      path = self._path
-      if self._compiled is not None:
-        path = os.path.join(folder, "program.kiln")
-        self._compiled.save(path)
-      with open(path, "rb") as file:
+    if self._compiled is None:
+      # A program from a file is saved as that file, which has its weights inside.
+      with open(self._path, "rb") as file:
         return torch.frombuffer(bytearray(file.read()), dtype=torch.uint8), {}
+    program = bytearray(self._compiled.serialize(external_weights=True))
+    weights = self._captured.weights
+    return torch.frombuffer(program, dtype=torch.uint8), {
+      name: weights[name].detach().contiguous() for name, _, _ in self._native.weights()}
 
   # ---- looking inside
 

@@ -12,6 +12,7 @@
 #include "aten/schema_defaults.h"
 #include "aten/weight_data.h"
 #include "base/check.h"
+#include "base/hash.h"
 #include "ir/module.h"
 #include "ir/op_def.h"
 
@@ -607,6 +608,10 @@ Result<CaptureBuilder::Handle> CaptureBuilder::weight(std::string_view name,
   }
   entry.data.bytes = static_cast<size_t>(elements) * dtype_bytes(weight.dtype);
   entry.data = borrow_or_copy(weight, entry.data.bytes);
+  // torch.export folds what is computed from a constant's value, such as the size of a slice.
+  if (entry.kind == WeightKind::kConstant && (entry.data.data != nullptr || elements == 0)) {
+    entry.content_hash = hash128(entry.data.data, entry.data.bytes).hex();
+  }
   Value* init_value = impl_->module_->add_weight(std::move(entry));
   Value* constant = impl_->module_->constant_for(init_value);
   const int tensor = impl_->functional_.add(constant);

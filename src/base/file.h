@@ -41,25 +41,49 @@ Result<std::string> read_file(const std::string& path, size_t max_bytes = size_t
 // Replaces or creates the file at `path` with this content, by AtomicFile.
 Status write_file(const std::string& path, std::string_view content);
 
+// Where bytes are appended: a file, or a string.
+class ByteSink {
+ public:
+  virtual ~ByteSink() = default;
+  // Appends. After an error every further call returns an error.
+  virtual Status write(const void* data, size_t size) = 0;
+  Status write(std::string_view text) { return write(text.data(), text.size()); }
+  // How many bytes were appended.
+  virtual uint64_t offset() const = 0;
+};
+
+// Appends to the caller's string, which must be empty at first.
+class StringSink : public ByteSink {
+ public:
+  explicit StringSink(std::string& text) : text_(text) {}
+  using ByteSink::write;
+  Status write(const void* data, size_t size) override {
+    text_.append(static_cast<const char*>(data), size);
+    return {};
+  }
+  uint64_t offset() const override { return text_.size(); }
+
+ private:
+  std::string& text_;
+};
+
 // Writes a file under a temporary name in the same folder; commit() syncs it, renames it to
 // `path` and syncs the folder. Until then, and whenever something fails, the old file stays as it
 // was; an uncommitted temporary is removed. Follows symbolic links; an existing file's permission
 // bits are kept.
-class AtomicFile {
+class AtomicFile : public ByteSink {
  public:
   static Result<AtomicFile> create(const std::string& path);
 
-  ~AtomicFile();
+  ~AtomicFile() override;
   AtomicFile(AtomicFile&& other) noexcept;
   AtomicFile& operator=(AtomicFile&& other) noexcept;
 
-  // Appends. After an error every further call returns an error.
-  Status write(const void* data, size_t size);
-  Status write(std::string_view text) { return write(text.data(), text.size()); }
+  using ByteSink::write;
+  Status write(const void* data, size_t size) override;
   // Overwrites bytes that were appended before, all of them below offset().
   Status write_at(uint64_t offset, const void* data, size_t size);
-  // How many bytes were appended.
-  uint64_t offset() const { return written_ + buffer_.size(); }
+  uint64_t offset() const override { return written_ + buffer_.size(); }
 
   // Call once, last.
   Status commit();

@@ -5,13 +5,18 @@
 #include "backends/backend.h"
 #include "builder/engine_writer.h"
 #include "builder/phases.h"
+#include "runtime/border.h"
 #include "runtime/engine.h"
+#include "runtime/given_weights.h"
 #include "tuning/kernel_provider.h"
 
 namespace kiln {
 
 class CompiledProgram::Impl {
  public:
+  // What a file of the program holds; points into the build.
+  EngineFile file(const SaveOptions& options) const;
+
   Build build;
   std::string report;
 };
@@ -36,6 +41,7 @@ Result<std::shared_ptr<Program>> CompiledProgram::instantiate(const LoadOptions&
   for (const Weight& weight : impl_->build.module->weights) {
     weights.push_back({weight.data.data, weight.data.bytes, weight.data.owner});
   }
+  KILN_RETURN_IF_ERROR(place_given_weights(impl_->build.plan, options.weights, weights));
   EngineOptions engine_options;
   engine_options.threads = options.threads > 0 ? options.threads : impl_->build.options.threads;
   engine_options.host = options.host;
@@ -44,14 +50,23 @@ Result<std::shared_ptr<Program>> CompiledProgram::instantiate(const LoadOptions&
   return Program::from_engine(std::move(engine), impl_->build.options.metadata, impl_->report);
 }
 
-Status CompiledProgram::save(const std::string& path) {
+EngineFile CompiledProgram::Impl::file(const SaveOptions& options) const {
   EngineFile file;
-  file.metadata = impl_->build.options.metadata;
-  file.report = impl_->report;
-  file.graph = impl_->build.simplified_ir;
-  file.plans = {&impl_->build.plan};
-  for (const Weight& weight : impl_->build.module->weights) file.weights.push_back(&weight);
-  return write_engine_file(path, file);
+  file.metadata = build.options.metadata;
+  file.report = report;
+  file.graph = build.simplified_ir;
+  file.plans = {&build.plan};
+  for (const Weight& weight : build.module->weights) file.weights.push_back(&weight);
+  file.weight_policy = options.weights;
+  return file;
+}
+
+Status CompiledProgram::save(const std::string& path, const SaveOptions& options) {
+  return guarded([&] { return write_engine_file(path, impl_->file(options)); });
+}
+
+Result<std::string> CompiledProgram::serialize(const SaveOptions& options) {
+  return guarded([&] { return serialize_engine_file(impl_->file(options)); });
 }
 
 namespace {

@@ -47,34 +47,16 @@ Status for_weight_bytes(const std::vector<const Weight*>& weights, F use) {
   return {};
 }
 
-}  // namespace
-
-Status write_engine_file(const std::string& path, const EngineFile& file) {
-  Hasher128 hasher;
-  uint32_t crc = 0;
+// An engine file up to its weights.
+struct Parts {
+  std::string header;                                      // kiln.json
+  std::vector<std::pair<std::string, std::string>> small;  // entries by name, in order
+  bool embeds = false;                                     // weights.bin follows
   uint64_t weight_bytes = 0;
-  KILN_RETURN_IF_ERROR(for_weight_bytes(file.weights, [&](const void* data, size_t size) -> Status {
-    hasher.add_bytes(data, size);
-    crc = crc32(data, size, crc);
-    weight_bytes += size;
-    return {};
-  }));
-  KILN_ASSIGN_OR_RETURN(const std::string report, timeless_report(file.report));
-  std::vector<std::pair<std::string, std::string>> small = {{"graph.kir", file.graph},
-                                                            {"report.json", report}};
-  Json plans = Json::object();
-  for (const EnginePlan* plan : file.plans) {
-    const std::string name = plan_entry_name(plan->target);
-    plans.set(plan->target, name);
-    small.emplace_back(name, to_json(*plan).dump());
-  }
+  uint32_t weight_crc = 0;
+};
 
-  Json header = Json::object();
-  header.set("format", kFormatVersion);
-  KILN_ASSIGN_OR_RETURN(Json metadata,
-                        parse_json(file.metadata.empty() ? "{}" : file.metadata));
-  header.set("metadata", std::move(metadata));
-  header.set("plans", std::move(plans));
+Json::Array list_weights(const EngineFile& file) {
   Json::Array weights;
   uint64_t offset = 0;
   for (const Weight* weight : file.weights) {
@@ -85,12 +67,47 @@ Status write_engine_file(const std::string& path, const EngineFile& file) {
     Json::Array dims;
     for (const DimExpr& dim : weight->type.shape) dims.emplace_back(static_cast<long>(dim.value()));
     entry.set("dims", std::move(dims));
-    entry.set("offset", static_cast<long>(offset));
-    entry.set("bytes", static_cast<long>(weight->data.bytes));
+    if (file.weight_policy == WeightPolicy::kEmbed) {
+      entry.set("offset", static_cast<long>(offset));
+      entry.set("bytes", static_cast<long>(weight->data.bytes));
+    } else {
+      entry.set("xxh128", hash128(weight->data.data, weight->data.bytes).hex());
+    }
     weights.push_back(std::move(entry));
     offset += weight->data.bytes;
   }
-  header.set("weights", std::move(weights));
+  return weights;
+}
+
+Result<Parts> make_parts(const EngineFile& file) {
+  Parts parts;
+  parts.embeds = file.weight_policy == WeightPolicy::kEmbed;
+  Hasher128 hasher;
+  if (parts.embeds) {
+    KILN_RETURN_IF_ERROR(
+        for_weight_bytes(file.weights, [&](const void* data, size_t size) -> Status {
+          hasher.add_bytes(data, size);
+          parts.weight_crc = crc32(data, size, parts.weight_crc);
+          parts.weight_bytes += size;
+          return {};
+        }));
+  }
+  KILN_ASSIGN_OR_RETURN(const std::string report, timeless_report(file.report));
+  parts.small = {{"graph.kir", file.graph}, {"report.json", report}};
+  Json plans = Json::object();
+  for (const EnginePlan* plan : file.plans) {
+    const std::string name = plan_entry_name(plan->target);
+    plans.set(plan->target, name);
+    parts.small.emplace_back(name, to_json(*plan).dump());
+  }
+
+  Json header = Json::object();
+  header.set("format", kFormatVersion);
+  KILN_ASSIGN_OR_RETURN(Json metadata,
+                        parse_json(file.metadata.empty() ? "{}" : file.metadata));
+  header.set("metadata", std::move(metadata));
+  header.set("plans", std::move(plans));
+  header.set("weights", list_weights(file));
   Json entries = Json::object();
   auto list = [&entries](const std::string& name, uint64_t bytes, const Hash128& hash) {
     Json entry = Json::object();
@@ -98,20 +115,47 @@ Status write_engine_file(const std::string& path, const EngineFile& file) {
     entry.set("xxh128", hash.hex());
     entries.set(name, std::move(entry));
   };
-  for (const auto& [name, content] : small) list(name, content.size(), hash128(content));
-  list("weights.bin", weight_bytes, hasher.finish());
+  for (const auto& [name, content] : parts.small) list(name, content.size(), hash128(content));
+  if (parts.embeds) list("weights.bin", parts.weight_bytes, hasher.finish());
   header.set("entries", std::move(entries));
+  parts.header = header.dump_pretty();
+  return parts;
+}
 
+Status write_parts(const Parts& parts, const EngineFile& file, ByteSink& sink) {
+  ArchiveWriter archive(sink);
+  KILN_RETURN_IF_ERROR(archive.add("kiln.json", parts.header));
+  for (const auto& [name, content] : parts.small) {
+    KILN_RETURN_IF_ERROR(archive.add(name, content));
+  }
+  if (parts.embeds) {
+    KILN_RETURN_IF_ERROR(archive.begin("weights.bin", parts.weight_bytes, parts.weight_crc));
+    KILN_RETURN_IF_ERROR(for_weight_bytes(file.weights, [&](const void* data, size_t size) {
+      return size == 0 ? Status() : archive.append(data, size);
+    }));
+  }
+  return archive.finish();
+}
+
+}  // namespace
+
+Status write_engine_file(const std::string& path, const EngineFile& file) {
+  KILN_ASSIGN_OR_RETURN(const Parts parts, make_parts(file));
   KILN_ASSIGN_OR_RETURN(AtomicFile output, AtomicFile::create(path));
-  ArchiveWriter archive(output);
-  KILN_RETURN_IF_ERROR(archive.add("kiln.json", header.dump_pretty()));
-  for (const auto& [name, content] : small) KILN_RETURN_IF_ERROR(archive.add(name, content));
-  KILN_RETURN_IF_ERROR(archive.begin("weights.bin", weight_bytes, crc));
-  KILN_RETURN_IF_ERROR(for_weight_bytes(file.weights, [&](const void* data, size_t size) {
-    return size == 0 ? Status() : archive.append(data, size);
-  }));
-  KILN_RETURN_IF_ERROR(archive.finish());
+  KILN_RETURN_IF_ERROR(write_parts(parts, file, output));
   return output.commit();
+}
+
+Result<std::string> serialize_engine_file(const EngineFile& file) {
+  KILN_ASSIGN_OR_RETURN(const Parts parts, make_parts(file));
+  std::string bytes;
+  // Headers and padding of an entry take less than 1 KiB.
+  size_t total = parts.header.size() + parts.weight_bytes;
+  for (const auto& [name, content] : parts.small) total += content.size();
+  bytes.reserve(total + 1024 * (parts.small.size() + 3));
+  StringSink sink(bytes);
+  KILN_RETURN_IF_ERROR(write_parts(parts, file, sink));
+  return bytes;
 }
 
 }  // namespace kiln

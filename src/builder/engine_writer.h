@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include <kiln/builder.h>
+
 #include "base/status.h"
 #include "ir/module.h"
 #include "runtime/plan.h"
@@ -16,9 +18,12 @@ struct EngineFile {
   std::string graph;     // IR text after simplify
   std::vector<const EnginePlan*> plans;  // one per target
   std::vector<const Weight*> weights;    // in the order of EnginePlan::weights
+  WeightPolicy weight_policy = WeightPolicy::kEmbed;
 };
 
-// Atomic: temporary name, fsync, rename. Equal contents give equal bytes. K30xx.
+// Equal contents give equal bytes. Atomic: temporary name, fsync, rename. K30xx.
 Status write_engine_file(const std::string& path, const EngineFile& file);
+// The same bytes in memory.
+Result<std::string> serialize_engine_file(const EngineFile& file);
 
 }  // namespace kiln

@@ -458,7 +458,7 @@ Result<EnginePlan> EngineLowering::finish(
   impl_->side = &impl_->init;
   for (size_t i = 0; i < module.weights.size(); ++i) {
     const TensorType& type = module.weights[i].type;
-    WeightSignature weight{module.weights[i].name, type.dtype, {}};
+    WeightSignature weight{module.weights[i].name, type.dtype, {}, module.weights[i].content_hash};
     for (const DimExpr& dim : type.shape) weight.dims.push_back(dim.value());
     plan.weights.push_back(std::move(weight));
     const int slot = impl_->add_slot(

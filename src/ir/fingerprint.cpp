@@ -73,6 +73,7 @@ std::string fingerprint(Module& module) {
   hasher.add_int(static_cast<int64_t>(module.weights.size()));
   for (const Weight& weight : module.weights) {
     hasher.add_text(weight.name).add_int(static_cast<int64_t>(weight.kind));
+    hasher.add_text(weight.content_hash);
   }
   add_graph(hasher, module.init);
   add_graph(hasher, module.main);

@@ -24,7 +24,10 @@ struct Weight {
   TensorType type;   // concrete shape
   WeightKind kind = WeightKind::kParameter;
   WeightData data;           // may be absent in text tests
-  std::string content_hash;  // hex; empty until somebody asks for it
+  // Hex of the content's hash128 when the program may depend on the value itself, as it does on a
+  // constant, which capture may have read: such a weight cannot be replaced. Whoever makes the
+  // program depend on the value of another weight sets it. Empty: any content will do.
+  std::string content_hash;
 };
 
 // What an input is for.

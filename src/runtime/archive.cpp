@@ -142,17 +142,17 @@ Status ArchiveWriter::add(std::string_view name, std::string_view content) {
 }
 
 Status ArchiveWriter::begin(std::string_view name, uint64_t size, uint32_t crc) {
-  entries_.push_back({std::string(name), size, file_.offset(), crc});
-  return file_.write(local_header(entries_.back().name, size, crc, entries_.back().offset));
+  entries_.push_back({std::string(name), size, sink_.offset(), crc});
+  return sink_.write(local_header(entries_.back().name, size, crc, entries_.back().offset));
 }
 
 Status ArchiveWriter::finish() {
-  const uint64_t directory = file_.offset();
+  const uint64_t directory = sink_.offset();
   for (const Entry& entry : entries_) {
     KILN_RETURN_IF_ERROR(
-        file_.write(central_header(entry.name, entry.size, entry.crc, entry.offset)));
+        sink_.write(central_header(entry.name, entry.size, entry.crc, entry.offset)));
   }
-  return file_.write(end_records(entries_.size(), directory, file_.offset() - directory));
+  return sink_.write(end_records(entries_.size(), directory, sink_.offset() - directory));
 }
 
 Result<std::vector<ArchiveEntry>> read_archive(std::string_view bytes) {

@@ -25,13 +25,13 @@ inline constexpr size_t kMaxEntryName = 4096;
 
 class ArchiveWriter {
  public:
-  explicit ArchiveWriter(AtomicFile& file) : file_(file) {}
+  explicit ArchiveWriter(ByteSink& sink) : sink_(sink) {}
   // The whole entry at once.
   Status add(std::string_view name, std::string_view content);
   // An entry in pieces: begin with its exact size and checksum.
   Status begin(std::string_view name, uint64_t size, uint32_t crc);
-  Status append(const void* data, size_t size) { return file_.write(data, size); }
-  // The central directory. Call once, last; commit the file afterwards.
+  Status append(const void* data, size_t size) { return sink_.write(data, size); }
+  // The central directory. Call once, last; commit a file afterwards.
   Status finish();
 
  private:
@@ -40,7 +40,7 @@ class ArchiveWriter {
     uint64_t size = 0, offset = 0;
     uint32_t crc = 0;
   };
-  AtomicFile& file_;
+  ByteSink& sink_;
   std::vector<Entry> entries_;
 };
 

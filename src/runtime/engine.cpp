@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/parallel_for.h"
+#include "runtime/given_weights.h"
 #include "runtime/input_symbols.h"
 #include "runtime/memory.h"
 #include "runtime/plan_run.h"
@@ -65,11 +66,24 @@ int64_t Engine::bindings_made() const {
   return bindings_made_;
 }
 
+Status Engine::update_weights(const std::vector<WeightView>& given) {
+  std::lock_guard update(update_mutex_);
+  std::vector<WeightBytes> weights = weights_;
+  KILN_RETURN_IF_ERROR(place_given_weights(plan_, given, weights));
+  return replace_weights(std::move(weights));
+}
+
 Status Engine::update_weights(std::vector<WeightBytes> weights) {
+  std::lock_guard update(update_mutex_);
+  return replace_weights(std::move(weights));
+}
+
+// Under update_mutex_.
+Status Engine::replace_weights(std::vector<WeightBytes> weights) {
   KILN_ASSIGN_OR_RETURN(auto constants, run_init(weights));
+  weights_ = std::move(weights);
   std::lock_guard lock(mutex_);
   constants_ = std::move(constants);
-  weights_ = std::move(weights);
   return {};
 }
 
@@ -81,13 +95,8 @@ Result<std::shared_ptr<const ConstantSet>> Engine::run_init(
                                       ", expected " + std::to_string(plan_.weights.size()));
   }
   for (size_t i = 0; i < weights.size(); ++i) {
-    int64_t bytes = static_cast<int64_t>(dtype_bytes(plan_.weights[i].dtype));
-    for (int64_t extent : plan_.weights[i].dims) {
-      if (extent < 0 || __builtin_mul_overflow(bytes, extent, &bytes)) {
-        return Status::error("K3106", "size of a weight is out of range: " + plan_.weights[i].name);
-      }
-    }
-    if (static_cast<size_t>(bytes) != weights[i].bytes) {
+    KILN_ASSIGN_OR_RETURN(const size_t bytes, weight_size(plan_.weights[i]));
+    if (bytes != weights[i].bytes) {
       return Status::error("K3106", "weight '" + plan_.weights[i].name + "' has " +
                                         std::to_string(weights[i].bytes) + " bytes, expected " +
                                         std::to_string(bytes));

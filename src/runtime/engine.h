@@ -47,9 +47,11 @@ class Engine {
   const EnginePlan& plan() const { return plan_; }
   const EngineOptions& options() const { return options_; }
   std::shared_ptr<const ConstantSet> constants() const;
-  // Reruns the init plan on new weights (same dtypes and dims); running contexts keep the old ones
-  // until their run ends. On error the old constants stay.
+  // Reruns the init plan on new weights, all of them, by position; running contexts keep the old
+  // constants until their run ends. On error the old constants stay.
   Status update_weights(std::vector<WeightBytes> weights);
+  // Program::update_weights().
+  Status update_weights(const std::vector<WeightView>& given);
 
   // What one set of input shapes comes to. Shared, immutable.
   struct Binding {
@@ -72,6 +74,7 @@ class Engine {
 
  private:
   Engine() = default;
+  Status replace_weights(std::vector<WeightBytes> weights);
   Result<std::shared_ptr<const ConstantSet>> run_init(const std::vector<WeightBytes>& weights);
   Status check_inputs(const std::vector<TensorView>& inputs, SymbolValues& symbols) const;
   Result<std::vector<TensorSpec>> output_specs(const SymbolValues& symbols) const;
@@ -79,6 +82,7 @@ class Engine {
   EnginePlan plan_;
   EngineOptions options_;
   std::vector<std::unique_ptr<Step>> steps_;
+  std::mutex update_mutex_;  // held during an update; guards weights_
   std::vector<WeightBytes> weights_;
   mutable std::mutex mutex_;  // constants_ and bindings_
   std::shared_ptr<const ConstantSet> constants_;

@@ -7,6 +7,7 @@
 #include "core/call_arg.h"
 #include "core/cpu_features.h"
 #include "runtime/archive.h"
+#include "runtime/given_weights.h"
 #include "runtime/harmless_ops.h"
 
 namespace kiln {
@@ -41,7 +42,8 @@ Status check_entries(const Json& header, const std::vector<ArchiveEntry>& entrie
   return {};
 }
 
-Status read_weights(const Json& header, std::string_view blob, const EnginePlan& plan,
+// The weights of weights.bin; entries without memory when the file has none (`blob` is null).
+Status read_weights(const Json& header, const ArchiveEntry* blob, const EnginePlan& plan,
                     const std::shared_ptr<const void>& owner, std::vector<WeightBytes>& weights) {
   KILN_ASSIGN_OR_RETURN(const Json::Array* listed, header.array_at("weights"));
   if (listed->size() != plan.weights.size()) {
@@ -53,19 +55,27 @@ Status read_weights(const Json& header, std::string_view blob, const EnginePlan&
     KILN_ASSIGN_OR_RETURN(const std::string name, entry.string_at("name"));
     KILN_ASSIGN_OR_RETURN(const std::string dtype, entry.string_at("dtype"));
     KILN_ASSIGN_OR_RETURN(const std::vector<int64_t> dims, entry.ints_at("dims"));
-    KILN_ASSIGN_OR_RETURN(const int64_t offset, entry.int_at("offset", 0, INT64_MAX));
-    KILN_ASSIGN_OR_RETURN(const int64_t bytes, entry.int_at("bytes", 0, INT64_MAX));
     const WeightSignature& expected = plan.weights[i];
     if (name != expected.name || dtype != dtype_name(expected.dtype) || dims != expected.dims) {
       return Status::error("K3106", "file and plan differ in a weight: " + name);
     }
+    if (blob == nullptr) {
+      KILN_ASSIGN_OR_RETURN(const std::string hash, entry.string_at("xxh128"));
+      if (!Hash128::from_hex(hash)) return damaged("hash of weight " + name);
+      KILN_ASSIGN_OR_RETURN(const size_t size, weight_size(expected));
+      weights.push_back({nullptr, size, nullptr});
+      continue;
+    }
+    KILN_ASSIGN_OR_RETURN(const int64_t offset, entry.int_at("offset", 0, INT64_MAX));
+    KILN_ASSIGN_OR_RETURN(const int64_t bytes, entry.int_at("bytes", 0, INT64_MAX));
+    const std::string_view content = blob->content;
     const auto begin = static_cast<uint64_t>(offset);
-    if (begin % kArchiveAlignment != 0 || begin < end || begin > blob.size() ||
-        static_cast<uint64_t>(bytes) > blob.size() - begin) {
+    if (begin % kArchiveAlignment != 0 || begin < end || begin > content.size() ||
+        static_cast<uint64_t>(bytes) > content.size() - begin) {
       return Status::error("K3106", "weight lies outside the file: " + name);
     }
     end = begin + static_cast<uint64_t>(bytes);
-    weights.push_back({blob.data() + begin, static_cast<size_t>(bytes), owner});
+    weights.push_back({content.data() + begin, static_cast<size_t>(bytes), owner});
   }
   return {};
 }
@@ -113,8 +123,7 @@ Result<EngineContents> read_engine_file(std::string_view bytes, std::shared_ptr<
   const ArchiveEntry* graph = find(entries, "graph.kir");
   const ArchiveEntry* blob = find(entries, "weights.bin");
   const ArchiveEntry* report = find(entries, "report.json");
-  if (graph == nullptr || blob == nullptr || report == nullptr)
-    return damaged("an entry is missing");
+  if (graph == nullptr || report == nullptr) return damaged("an entry is missing");
 
   EngineContents contents;
   contents.graph = graph->content;
@@ -142,8 +151,23 @@ Result<EngineContents> read_engine_file(std::string_view bytes, std::shared_ptr<
   }
   KILN_ASSIGN_OR_RETURN(const Json plan, parse_json(chosen->content));
   KILN_ASSIGN_OR_RETURN(contents.plan, engine_plan_from_json(plan));
-  KILN_RETURN_IF_ERROR(read_weights(header, blob->content, contents.plan, owner, contents.weights));
+  KILN_RETURN_IF_ERROR(read_weights(header, blob, contents.plan, owner, contents.weights));
   return contents;
+}
+
+Status complete_weights(EngineContents& contents, const std::vector<WeightView>& given) {
+  KILN_RETURN_IF_ERROR(place_given_weights(contents.plan, given, contents.weights));
+  std::string missing;
+  size_t count = 0;
+  for (size_t i = 0; i < contents.weights.size(); ++i) {
+    if (contents.weights[i].data != nullptr || contents.weights[i].bytes == 0) continue;
+    if (++count <= 3) missing += (count > 1 ? ", " : "") + contents.plan.weights[i].name;
+  }
+  if (count == 0) return {};
+  if (count > 3) missing += " and " + std::to_string(count - 3) + " more";
+  return Status::error("K3112",
+                       "file was saved without weights, and some were not given: " + missing,
+                       "give them by name: LoadOptions::weights, in python weights=");
 }
 
 Status check_host_calls(const EnginePlan& plan, const LoadOptions& options) {

@@ -18,7 +18,7 @@ inline constexpr int kFormatVersion = 1;
 
 struct EngineContents {
   EnginePlan plan;                    // the best one that fits this machine
-  std::vector<WeightBytes> weights;   // views into the file
+  std::vector<WeightBytes> weights;   // views into the file; no memory when it has no weights
   std::string metadata, report, graph;
   std::vector<std::string> targets;   // all that the file has plans for
 };
@@ -26,6 +26,10 @@ struct EngineContents {
 // `owner` keeps `bytes` alive. K3103, K3104 damaged; K3108 other format version; K3109 no plan for
 // this machine; K31xx malformed parts.
 Result<EngineContents> read_engine_file(std::string_view bytes, std::shared_ptr<const void> owner);
+
+// Puts the caller's weights over the file's. K3112 one that neither has; K3113..K3116 given ones
+// that do not fit.
+Status complete_weights(EngineContents& contents, const std::vector<WeightView>& given);
 
 // Refuses host calls that are neither on the built-in list of harmless operators nor allowed.
 // K3301 names the operator and the option.

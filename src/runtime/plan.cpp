@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "base/hash.h"
 #include "runtime/strided_copy.h"
 
 namespace kiln {
@@ -198,6 +199,9 @@ Status verify(const EnginePlan& plan) {
   }
   for (const WeightSignature& weight : plan.weights) {
     if (weight.dims.size() > kMaxRank) return bad("weight has too many dims: " + weight.name);
+    if (!weight.fixed_hash.empty() && !Hash128::from_hex(weight.fixed_hash)) {
+      return bad("hash of a weight is malformed: " + weight.name);
+    }
   }
   KILN_RETURN_IF_ERROR(verify_plan(plan, plan.init, true));
   return verify_plan(plan, plan.main, false);

@@ -77,6 +77,9 @@ struct WeightSignature {
   std::string name;
   DType dtype = DType::kF32;
   std::vector<int64_t> dims;
+  // The compiler or the capture may have read the value: the plan is right for this content only
+  // (hex of its hash128). Empty: any content will do.
+  std::string fixed_hash{};
 };
 
 // A plan for one target plus everything needed to run it.

@@ -204,6 +204,7 @@ Json to_json(const EnginePlan& plan) {
     Json::Array dims;
     for (int64_t dim : weight.dims) dims.emplace_back(static_cast<long>(dim));
     entry.set("dims", std::move(dims));
+    if (!weight.fixed_hash.empty()) entry.set("fixed_hash", weight.fixed_hash);
     weights.push_back(std::move(entry));
   }
   for (const TensorSignature& input : plan.inputs) inputs.push_back(signature_json(input));
@@ -239,6 +240,9 @@ Result<EnginePlan> engine_plan_from_json(const Json& json) {
     KILN_ASSIGN_OR_RETURN(weight.name, entry.string_at("name"));
     KILN_ASSIGN_OR_RETURN(weight.dtype, dtype_from(entry, "dtype"));
     KILN_ASSIGN_OR_RETURN(weight.dims, entry.ints_at("dims"));
+    if (entry.find("fixed_hash") != nullptr) {
+      KILN_ASSIGN_OR_RETURN(weight.fixed_hash, entry.string_at("fixed_hash"));
+    }
     plan.weights.push_back(std::move(weight));
   }
   KILN_ASSIGN_OR_RETURN(const Json::Array* inputs, json.array_at("inputs"));

@@ -14,6 +14,7 @@ namespace kiln {
 
 struct Program::Info {
   std::vector<TensorInfo> inputs, outputs;
+  std::vector<WeightInfo> weights;
   std::string metadata, report;
 };
 
@@ -36,6 +37,7 @@ Result<std::shared_ptr<Program>> load_bytes(std::string_view bytes,
                                             const LoadOptions& options) {
   KILN_ASSIGN_OR_RETURN(EngineContents contents, read_engine_file(bytes, std::move(owner)));
   KILN_RETURN_IF_ERROR(check_host_calls(contents.plan, options));
+  KILN_RETURN_IF_ERROR(complete_weights(contents, options.weights));
   EngineOptions engine_options;
   engine_options.threads = options.threads;
   engine_options.host = options.host;
@@ -60,6 +62,9 @@ std::shared_ptr<Program> Program::from_engine(std::shared_ptr<Engine> engine, st
   }
   for (const PlanOutput& output : plan.outputs) {
     program->info_->outputs.push_back(describe(output.signature, plan.symbols));
+  }
+  for (const WeightSignature& weight : plan.weights) {
+    program->info_->weights.push_back({weight.name, weight.dtype, weight.dims});
   }
   program->info_->metadata = std::move(metadata);
   program->info_->report = std::move(report);
@@ -96,6 +101,10 @@ Result<std::shared_ptr<Program>> Program::load(const void* bytes, size_t size,
 
 const std::vector<TensorInfo>& Program::inputs() const { return info_->inputs; }
 const std::vector<TensorInfo>& Program::outputs() const { return info_->outputs; }
+const std::vector<WeightInfo>& Program::weights() const { return info_->weights; }
+Status Program::update_weights(const std::vector<WeightView>& weights) {
+  return guarded([&] { return engine_->update_weights(weights); });
+}
 const std::string& Program::metadata() const { return info_->metadata; }
 const std::string& Program::report_json() const { return info_->report; }
 

@@ -302,10 +302,15 @@ Status print_description(const File& file, const Arguments& arguments) {
 
   const ConstantSums constants = sum_constants(plan);
   size_t weight_bytes = 0;
-  for (const WeightBytes& weight : file.contents.weights) weight_bytes += weight.bytes;
-  std::printf("\nweights: %zu of %s; constants: %d as they are, %d computed at load (%s), "
+  bool external = false;
+  for (const WeightBytes& weight : file.contents.weights) {
+    weight_bytes += weight.bytes;
+    external = external || (weight.data == nullptr && weight.bytes != 0);
+  }
+  std::printf("\nweights: %zu of %s%s; constants: %d as they are, %d computed at load (%s), "
               "%d packed at load\n",
-              plan.weights.size(), show_bytes(weight_bytes).c_str(), constants.borrowed,
+              plan.weights.size(), show_bytes(weight_bytes).c_str(),
+              external ? ", not in the file" : "", constants.borrowed,
               constants.computed,
               show_bytes(constants.computed_bytes).c_str(),
               constants.packed);

@@ -275,6 +275,35 @@ nb::dict signature_of(NativeProgram& program) {
   return result;
 }
 
+std::vector<WeightView> weight_views(nb::dict tensors) {
+  std::vector<WeightView> views;
+  for (const auto& [name, tensor] : tensors) {
+    views.push_back(check(weight_view(tensor.ptr(), nb::cast<std::string>(name))));
+  }
+  return views;
+}
+
+LoadOptions load_options(int threads, bool trust, std::vector<std::string> allow_ops,
+                         nb::dict weights) {
+  LoadOptions options;
+  options.threads = threads;
+  options.trust = trust;
+  options.allow_ops = std::move(allow_ops);
+  options.weights = weight_views(weights);
+  options.host = torch_host();
+  return options;
+}
+
+// Keeps a Python object alive; may be let go by a thread that does not hold the GIL.
+std::shared_ptr<const void> keep_alive(nb::handle object) {
+  object.inc_ref();
+  return {object.ptr(), [](const void* p) {
+            if (!nb::is_alive()) return;
+            nb::gil_scoped_acquire gil;
+            Py_DECREF(static_cast<PyObject*>(const_cast<void*>(p)));
+          }};
+}
+
 nb::object call_program(NativeProgram& program, nb::handle inputs) {
   PyObject* results = program.run(inputs.ptr());
   if (results == nullptr) throw nb::python_error();
@@ -285,6 +314,10 @@ struct LoadScope {
   LoadOptions options;
   std::unique_ptr<ScopedLoadOptions> active;
 };
+
+SaveOptions save_options(bool external_weights) {
+  return {external_weights ? WeightPolicy::kExternal : WeightPolicy::kEmbed};
+}
 
 void bind_program(nb::module_& m) {
   nb::class_<NativeProgram>(m, "NativeProgram", "A program ready to run; thread-safe.")
@@ -306,6 +339,24 @@ void bind_program(nb::module_& m) {
           "The program as a torch.ScriptObject, to be saved as these tensors.")
       .def("metadata", [](NativeProgram& p) { return p.program().metadata(); })
       .def("report_json", [](NativeProgram& p) { return p.program().report_json(); })
+      .def(
+          "weights",
+          [](NativeProgram& p) {
+            nb::list list;
+            for (const WeightInfo& info : p.program().weights()) {
+              list.append(nb::make_tuple(info.name, std::string(dtype_name(info.dtype)),
+                                         nb::tuple(nb::cast(info.shape))));
+            }
+            return list;
+          },
+          "The weights that the program reads: (name, dtype, shape).")
+      .def(
+          "update_weights",
+          [](NativeProgram& p, nb::dict weights) {
+            const std::vector<WeightView> views = weight_views(weights);
+            check(compute([&] { return p.program().update_weights(views); }));
+          },
+          nb::arg("weights"), "New values for the named weights; borrowed when contiguous.")
       .def(
           "bindings_made", [](NativeProgram& p) { return p.program().engine()->bindings_made(); },
           "Distinct shapes (and thread counts) prepared so far.")
@@ -335,8 +386,20 @@ void bind_program(nb::module_& m) {
              auto program = check(compute([&] { return p.instantiate(options); }));
              return std::make_unique<NativeProgram>(std::move(program));
            })
-      .def("save", [](CompiledProgram& p,
-                      const std::string& path) { check(compute([&] { return p.save(path); })); })
+      .def(
+          "save",
+          [](CompiledProgram& p, const std::string& path, bool external_weights) {
+            check(compute([&] { return p.save(path, save_options(external_weights)); }));
+          },
+          nb::arg("path"), nb::arg("external_weights") = false)
+      .def(
+          "serialize",
+          [](CompiledProgram& p, bool external_weights) {
+            const std::string bytes =
+                check(compute([&] { return p.serialize(save_options(external_weights)); }));
+            return nb::bytes(bytes.data(), bytes.size());
+          },
+          nb::arg("external_weights") = false, "What save() would write.")
       .def("report_json", [](CompiledProgram& p) { return p.report_json(); })
       .def("ir", [](CompiledProgram& p, const std::string& stage) { return p.ir(stage); })
       .def("weight_names", &CompiledProgram::weight_names);
@@ -371,12 +434,9 @@ NB_MODULE(_native, m) {
       nb::arg("target") = "");
   m.def(
       "load",
-      [](const std::string& path, int threads, bool trust, std::vector<std::string> allow_ops) {
-        LoadOptions options;
-        options.threads = threads;
-        options.trust = trust;
-        options.allow_ops = std::move(allow_ops);
-        options.host = torch_host();
+      [](const std::string& path, int threads, bool trust, std::vector<std::string> allow_ops,
+         nb::dict weights) {
+        const LoadOptions options = load_options(threads, trust, std::move(allow_ops), weights);
         auto program = check(compute([&] { return Program::load(path, options); }));
         return std::make_unique<NativeProgram>(std::move(program));
       },
@@ -404,6 +464,22 @@ NB_MODULE(_native, m) {
              scope.active = std::make_unique<ScopedLoadOptions>(scope.options);
            })
       .def("__exit__", [](LoadScope& scope, nb::args) { scope.active.reset(); });
+
+      nb::arg("allow_ops") = std::vector<std::string>(), nb::arg("weights") = nb::dict());
+  m.def(
+      "load_bytes",
+      [](nb::bytes data, int threads, bool trust, std::vector<std::string> allow_ops,
+         nb::dict weights) {
+        const LoadOptions options = load_options(threads, trust, std::move(allow_ops), weights);
+        const char* bytes = data.c_str();
+        const size_t size = data.size();
+        auto owner = keep_alive(data);
+        auto program =
+            check(compute([&] { return Program::load(bytes, size, std::move(owner), options); }));
+        return std::make_unique<NativeProgram>(std::move(program));
+      },
+      nb::arg("data"), nb::arg("threads") = 0, nb::arg("trust") = false,
+      nb::arg("allow_ops") = std::vector<std::string>(), nb::arg("weights") = nb::dict());
   m.def("cpu_level", [] { return std::string(cpu_level_name(cpu_level())); });
 }
 

@@ -3,11 +3,14 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/python_variable.h>
 
+#include "base/status.h"
 #include "torch/dtype_conversion.h"
 
 namespace kiln {
 
-Result<CaptureWeight> borrow_tensor(PyObject* object, const std::string& name) {
+namespace {
+
+Result<at::Tensor> weight_tensor(PyObject* object, const std::string& name) {
   if (!THPVariable_Check(object)) return Status::error("K1111", "weight is no tensor: " + name);
   at::Tensor tensor = THPVariable_Unpack(object);
   const auto dtype = from_scalar_type(tensor.scalar_type());
@@ -15,12 +18,31 @@ Result<CaptureWeight> borrow_tensor(PyObject* object, const std::string& name) {
     return Status::error("K1111", "weight must be a strided tensor on the cpu of a known dtype: " +
                                       name);
   }
-  tensor = tensor.resolve_conj().resolve_neg();
+  return tensor.resolve_conj().resolve_neg();
+}
+
+}  // namespace
+
+Result<CaptureWeight> borrow_tensor(PyObject* object, const std::string& name) {
+  KILN_ASSIGN_OR_RETURN(at::Tensor tensor, weight_tensor(object, name));
   CaptureWeight weight;
-  weight.dtype = *dtype;
+  weight.dtype = *from_scalar_type(tensor.scalar_type());
   weight.shape = tensor.sizes().vec();
   weight.strides = tensor.strides().vec();
   weight.data = tensor.data_ptr();
+  weight.owner = std::make_shared<at::Tensor>(std::move(tensor));
+  return weight;
+}
+
+Result<WeightView> weight_view(PyObject* object, const std::string& name) {
+  KILN_ASSIGN_OR_RETURN(at::Tensor tensor, weight_tensor(object, name));
+  tensor = tensor.contiguous();
+  WeightView weight;
+  weight.name = name;
+  weight.dtype = *from_scalar_type(tensor.scalar_type());
+  weight.shape = tensor.sizes().vec();
+  weight.data = tensor.data_ptr();
+  weight.bytes = tensor.nbytes();
   weight.owner = std::make_shared<at::Tensor>(std::move(tensor));
   return weight;
 }
