@@ -2,8 +2,8 @@
 // is loaded: by `import kiln`, torch.ops.load_library or dlopen.
 //
 // run(inputs, sizes, program) is for programs that write nothing but their results. run_ is for the
-// others: `state_and_outs` holds the inputs that the program writes, in their order, then memory for
-// each result. (A mutating operator that returns a list does not survive torch's
+// others: `state_and_outs` holds the inputs that the program writes, in their order, then memory
+// for each result. (A mutating operator that returns a list does not survive torch's
 // run_decompositions.) `sizes` are the program's integer arguments. Results that are inputs passed
 // through are not among the results.
 #include <ATen/ATen.h>
@@ -31,7 +31,7 @@ T check(Result<T> result) {
 }
 
 void check_entry(int64_t entry) {
-  TORCH_CHECK(entry == 0, Status::error("K4115", "program has no such entry: " +
+  TORCH_CHECK(entry == 0, Status::error("K4120", "program has no such entry: " +
                                                      std::to_string(entry))
                               .to_string());
 }
@@ -115,7 +115,7 @@ std::vector<at::Tensor> run(at::TensorList inputs, c10::SymIntArrayRef sizes,
     const c10::IValue* value =
         call.output_objects[i] ? &unwrap_object(*call.output_objects[i]) : nullptr;
     TORCH_CHECK(value != nullptr && value->isTensor(),
-                Status::error("K4117", "result is no tensor: output '" +
+                Status::error("K4122", "result is no tensor: output '" +
                                            plan.outputs[i].signature.name + "'")
                     .to_string());
     results.push_back(value->toTensor());

@@ -66,7 +66,7 @@ Status check_types(const EnginePlan& plan, const std::vector<at::Tensor>& inputs
     const TensorSignature& signature = plan.inputs[i];
     if (signature.is_object) continue;
     if (!inputs[i].defined() || inputs[i].scalar_type() != to_scalar_type(signature.dtype)) {
-      return Status::error("K4102", "wrong dtype: input '" + signature.name + "' is expected to be " +
+      return Status::error("K4102", "wrong dtype: input '" + signature.name + "', expected " +
                                         std::string(dtype_name(signature.dtype)));
     }
     if (inputs[i].dim() != static_cast<int64_t>(signature.dims.size())) {
@@ -117,7 +117,7 @@ Result<std::vector<at::Tensor>> meta_outputs(const EnginePlan& plan,
     const TensorSignature& signature = plan.outputs[i].signature;
     if (plan.outputs[i].kind != PlanOutput::Kind::kResult) continue;
     if (signature.is_object) {
-      return Status::error("K4116", "shape is known only after running: output '" +
+      return Status::error("K4121", "shape is known only after running: output '" +
                                         signature.name + "'");
     }
     std::vector<c10::SymInt> shape, strides(signature.dims.size(), c10::SymInt(1));

@@ -15,7 +15,7 @@ namespace kiln {
 // others stay undefined. `inputs` holds one tensor per input of the plan, undefined for numbers.
 // Sizes and strides are the plan's expressions over the symbolic sizes of the inputs. What the plan
 // demands of the inputs' sizes becomes a guard where it is not known to hold.
-// K4101, K4102, K4104; K4116 for a result whose shape only running the program reveals.
+// K4101, K4102, K4104; K4121 for a result whose shape only running the program reveals.
 Result<std::vector<at::Tensor>> meta_outputs(const EnginePlan& plan,
                                              const std::vector<at::Tensor>& inputs);
 

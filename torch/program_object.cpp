@@ -138,8 +138,8 @@ Result<c10::intrusive_ptr<ProgramObject>> ProgramObject::load(ProgramState state
     if (shared == nullptr) {
       KILN_RETURN_IF_ERROR(read_state(state, options));
       auto owner = std::make_shared<at::Tensor>(state.program);
-      KILN_ASSIGN_OR_RETURN(auto program,
-                            Program::load(owner->const_data_ptr(), owner->nbytes(), owner, options));
+      KILN_ASSIGN_OR_RETURN(auto program, Program::load(owner->const_data_ptr(), owner->nbytes(),
+                                                        owner, options));
       shared = std::make_shared<Shared>();
       shared->state = std::move(state);
       shared->runner = std::make_shared<ProgramRunner>(std::move(program));

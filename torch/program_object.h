@@ -1,6 +1,6 @@
-// __torch__.torch.classes.kiln.Program: a compiled program as a value of PyTorch. It travels through
-// torch.export.save and load, torch.jit.save and load, AOTInductor and nativert by its pickled
-// state.
+// __torch__.torch.classes.kiln.Program: a compiled program as a value of PyTorch. It travels
+// through torch.export.save and load, torch.jit.save and load, AOTInductor and nativert by its
+// pickled state.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -17,8 +17,8 @@
 
 namespace kiln {
 
-// The state: a JSON text {"format": 1, "weights": [{"name", "xxh128"}]}, the program as the bytes of
-// a `.kiln` file without weights, and the weights under the names of the text.
+// The state: a JSON text {"format": 1, "weights": [{"name", "xxh128"}]}, the program as the bytes
+// of a `.kiln` file without weights, and the weights under the names of the text.
 struct ProgramState {
   std::string description;
   at::Tensor program;               // uint8, one dim

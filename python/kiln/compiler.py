@@ -16,6 +16,8 @@ from .frontends.export_driver import capture_module
 from .frontends.export_frontend import walk_exported_program
 from .options import Options, parse_options
 from .program import Program
+from .pt2 import script_object
+from .pt2_open import export_open
 from .report import Report
 
 _IRS = ("auto", "dynamo")
@@ -28,8 +30,8 @@ def jit_reports() -> list[Report]:
 
 
 def _capture(model: Any, inputs: Any, kwargs: dict | None, dynamic_shapes: Any, ir: str,
-             options: Options) -> tuple[Any, CapturedProgram, float, float]:
-  """The model handed to a new capture builder; seconds of capture and import."""
+             options: Options) -> tuple[Any, CapturedProgram, ExportedProgram, float, float]:
+  """The model handed to a new capture builder; what was exported; seconds of capture and import."""
   if ir not in _IRS:
     raise FrontendError("K1005", f"unknown ir: {ir!r}", hint=f"known: {', '.join(_IRS)}")
   start = time.perf_counter()
@@ -57,7 +59,7 @@ def _capture(model: Any, inputs: Any, kwargs: dict | None, dynamic_shapes: Any, 
   cap.keep_in_torch(options.op_names(), options.module_paths(module))
   captured = walk_exported_program(exported, cap, parameters)
   captured.notes += notes
-  return cap, captured, captured_at - start, time.perf_counter() - captured_at
+  return cap, captured, exported, captured_at - start, time.perf_counter() - captured_at
 
 
 def build_program(cap: Any, captured: CapturedProgram, options: Options,
@@ -86,16 +88,30 @@ def compile(model: Any, inputs: Any = None, *, kwargs: dict[str, Any] | None = N
   K20xx strict mode, K2xxx compiler.
   """
   parsed = parse_options(options)
-  cap, captured, capture, imported = _capture(model, inputs, kwargs, dynamic_shapes, ir, parsed)
-  return build_program(cap, captured, parsed, {"capture": capture, "import": imported},
-                       name=type(model).__name__)
+  cap, captured, exported, capture, imported = _capture(model, inputs, kwargs, dynamic_shapes, ir,
+                                                        parsed)
+  program = build_program(cap, captured, parsed, {"capture": capture, "import": imported},
+                          name=type(model).__name__)
+  program._open_form = lambda: export_open(
+    exported, captured, program.report.fallbacks, _native.CaptureBuilder,
+    lambda cap, segment: _build_segment(cap, segment, parsed))
+  return program
+
+
+def _build_segment(cap: Any, captured: CapturedProgram, options: Options
+                   ) -> tuple[Any, torch.ScriptObject]:
+  """One native part of a program by itself."""
+  compiled = _native.compile(cap, threads=options.threads, target=options.target,
+                             metadata=captured.to_json(), name="segment")
+  native = compiled.instantiate(options.threads)
+  return native, script_object(native, compiled, captured)
 
 
 def explain(model: Any, inputs: Any = None, *, kwargs: dict[str, Any] | None = None,
             dynamic_shapes: Any = None, ir: str = "auto", **options: Any) -> Report:
   """The coverage part of the report without building anything. Arguments as for compile()."""
   parsed = parse_options(options)
-  cap, captured, capture, imported = _capture(model, inputs, kwargs, dynamic_shapes, ir, parsed)
+  cap, captured, _, capture, imported = _capture(model, inputs, kwargs, dynamic_shapes, ir, parsed)
   report = Report.from_json(_native.explain(
     cap, strict=parsed.strict, min_block_size=parsed.min_block_size, target=parsed.target))
   report.update(build_seconds={"capture": capture, "import": imported},

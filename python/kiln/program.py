@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 import warnings
-from typing import Any
+from typing import Any, Callable
 
 import torch
 
@@ -36,6 +35,7 @@ class Program(torch.nn.Module):
     self._path = path
     self._strict = strict
     self._script_object: torch.ScriptObject | None = None
+    self._open_form: Callable[[], torch.export.ExportedProgram] | None = None
     self.report = report
     self._run = native.run
     count = len(captured.inputs)
@@ -109,11 +109,23 @@ class Program(torch.nn.Module):
       raise FrontendError("K1010", f"only a .pt2 file can leave its fallbacks to PyTorch: {path}")
     elif self._compiled is not None:
       self._compiled.save(path)
-    else:
+    elif self._path.endswith(".kiln"):
       pt2.write_atomically(path, lambda name: shutil.copyfile(self._path, name), suffix)
+    else:
+      raise FrontendError("K1010", "a program from a .pt2 file is saved as a .pt2 file: "
+                          f"{path}")
 
   def exported_program(self, *, embed_fallback: bool = True) -> torch.export.ExportedProgram:
-    """The program as torch.export's: one call of the operator kiln::run. What `.pt2` files hold."""
+    """The program as torch.export's: one call of the operator kiln::run. What `.pt2` files hold.
+
+    With embed_fallback=False one call for each native part, and between them the ATen calls that
+    stay in PyTorch.
+    """
+    if not embed_fallback:
+      if self._open_form is None:
+        raise FrontendError("K1004", "only a program built in this process can leave its fallbacks "
+                            "to PyTorch")
+      return self._open_form()
     names = [info["name"] for info in self._native.inputs()[len(self._captured.inputs):]]
     return pt2.export_closed(self._native, self._captured, self.script_object(),
                              dict(zip(names, self._state)))
@@ -124,21 +136,14 @@ class Program(torch.nn.Module):
     It shares the program's memory, and the weights are saved from where they lie.
     """
     if self._script_object is None:
-      program, weights = self._saved_state()
-      self._script_object = self._native.script_object(program, list(weights),
-                                                       list(weights.values()))
+      if self._compiled is not None:
+        self._script_object = pt2.script_object(self._native, self._compiled, self._captured)
+      else:
+        # A program from a `.kiln` file is saved as that file, which has its weights inside.
+        with open(self._path, "rb") as file:
+          data = torch.frombuffer(bytearray(file.read()), dtype=torch.uint8)
+        self._script_object = self._native.script_object(data, [], [])
     return self._script_object
-
-  def _saved_state(self) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """The bytes of a `.kiln` file, and the weights that it lacks."""
-    if self._compiled is None:
-      # A program from a file is saved as that file, which has its weights inside.
-      with open(self._path, "rb") as file:
-        return torch.frombuffer(bytearray(file.read()), dtype=torch.uint8), {}
-    program = bytearray(self._compiled.serialize(external_weights=True))
-    weights = self._captured.weights
-    return torch.frombuffer(program, dtype=torch.uint8), {
-      name: weights[name].detach().contiguous() for name, _, _ in self._native.weights()}
 
   # ---- looking inside
 

@@ -144,6 +144,22 @@ def with_signature(call: Callable, captured: CapturedProgram) -> Callable:
   return forward
 
 
+def script_object(native: Any, compiled: Any, captured: CapturedProgram) -> torch.ScriptObject:
+  """A program that was built here as a value of class kiln.Program, saved without a second copy of
+  its weights: they are the captured tensors."""
+  program = torch.frombuffer(bytearray(compiled.serialize(external_weights=True)),
+                             dtype=torch.uint8)
+  names = [name for name, _, _ in native.weights()]
+  weights = [captured.weights[name].detach().contiguous() for name in names]
+  return native.script_object(program, names, weights)
+
+
+def trusting(allow_ops: list[str] | tuple[str, ...] | None = None) -> Any:
+  """A context in which torch.export.load may open programs that call operators beyond the harmless
+  ones: all, or those of `allow_ops` ("mylib::op"). For this thread."""
+  return _native.LoadScope(trust=allow_ops is None, allow_ops=list(allow_ops or ()))
+
+
 # ---- example arguments and dynamic sizes --------------------------------------------------------
 
 

@@ -405,6 +405,32 @@ void bind_program(nb::module_& m) {
       .def("weight_names", &CompiledProgram::weight_names);
 }
 
+// Programs inside torch's own files.
+void bind_script_objects(nb::module_& m) {
+  m.def(
+      "program_of",
+      [](nb::handle object) {
+        return std::make_unique<NativeProgram>(check(unwrap_script_object(object.ptr())));
+      },
+      nb::arg("object"), "The program in a torch.ScriptObject of class kiln.Program.");
+  nb::class_<LoadScope>(m, "LoadScope", "A context manager: how this thread loads programs.")
+      .def(
+          "__init__",
+          [](LoadScope* scope, int threads, bool trust, std::vector<std::string> allow_ops) {
+            new (scope) LoadScope();
+            scope->options.threads = threads;
+            scope->options.trust = trust;
+            scope->options.allow_ops = std::move(allow_ops);
+          },
+          nb::arg("threads") = 0, nb::arg("trust") = false,
+          nb::arg("allow_ops") = std::vector<std::string>())
+      .def("__enter__",
+           [](LoadScope& scope) {
+             scope.active = std::make_unique<ScopedLoadOptions>(scope.options);
+           })
+      .def("__exit__", [](LoadScope& scope, nb::args) { scope.active.reset(); });
+}
+
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -441,30 +467,6 @@ NB_MODULE(_native, m) {
         return std::make_unique<NativeProgram>(std::move(program));
       },
       nb::arg("path"), nb::arg("threads") = 0, nb::arg("trust") = false,
-      nb::arg("allow_ops") = std::vector<std::string>());
-  m.def(
-      "program_of",
-      [](nb::handle object) {
-        return std::make_unique<NativeProgram>(check(unwrap_script_object(object.ptr())));
-      },
-      nb::arg("object"), "The program in a torch.ScriptObject of class kiln.Program.");
-  nb::class_<LoadScope>(m, "LoadScope", "A context manager: how this thread loads programs.")
-      .def(
-          "__init__",
-          [](LoadScope* scope, int threads, bool trust, std::vector<std::string> allow_ops) {
-            new (scope) LoadScope();
-            scope->options.threads = threads;
-            scope->options.trust = trust;
-            scope->options.allow_ops = std::move(allow_ops);
-          },
-          nb::arg("threads") = 0, nb::arg("trust") = false,
-          nb::arg("allow_ops") = std::vector<std::string>())
-      .def("__enter__",
-           [](LoadScope& scope) {
-             scope.active = std::make_unique<ScopedLoadOptions>(scope.options);
-           })
-      .def("__exit__", [](LoadScope& scope, nb::args) { scope.active.reset(); });
-
       nb::arg("allow_ops") = std::vector<std::string>(), nb::arg("weights") = nb::dict());
   m.def(
       "load_bytes",
@@ -480,6 +482,7 @@ NB_MODULE(_native, m) {
       },
       nb::arg("data"), nb::arg("threads") = 0, nb::arg("trust") = false,
       nb::arg("allow_ops") = std::vector<std::string>(), nb::arg("weights") = nb::dict());
+  bind_script_objects(m);
   m.def("cpu_level", [] { return std::string(cpu_level_name(cpu_level())); });
 }
 
