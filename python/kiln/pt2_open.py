@@ -144,14 +144,15 @@ class _Segment(torch.nn.Module):
 
   def __init__(self, program: torch.ScriptObject, inputs: list[int], many: bool, signature: dict):
     super().__init__()
-    self.program = program
+    # In a list: torch.export shall find programs in the module that it traces, under flat names.
+    self._program = [program]
     self._inputs = inputs
     self._many = many
     self._outputs = signature["outputs"]
 
   def forward(self, *args: Any) -> Any:
     inputs = [args[i] for i in self._inputs]
-    fresh = iter(torch.ops.kiln.run(inputs, [], self.program))
+    fresh = iter(torch.ops.kiln.run(inputs, [], self._program[0]))
     results = tuple(next(fresh) if row["kind"] == "result" else inputs[row["target"]]
                     for row in self._outputs)
     return results if self._many else results[0]
@@ -179,8 +180,10 @@ class _OpenModule(torch.nn.Module):
         pt2.register_buffer(self, name, tensor.detach())
         self._values[placeholder] = name
     self._order = [n.name for n in graph.graph.nodes if n.op == "placeholder"]
-    self._graph = graph
-    self._names = {name for name, _ in graph.named_children()}
+    self._graph = [graph]
+    segments = [child for child in graph.children() if isinstance(child, _Segment)]
+    for i, segment in enumerate(segments):
+      setattr(self, f"program_{i}", segment._program[0])
     self.forward = pt2.with_signature(self._call, captured)
 
   def _call(self, *args: Any, **kwargs: Any) -> Any:
@@ -196,7 +199,7 @@ class _OpenModule(torch.nn.Module):
       else:
         value = None  # a weight that lies in the programs now
       values.append(value)
-    results = Interpreter(self._graph).run(*values)
+    results = Interpreter(self._graph[0]).run(*values)
     outputs = []
     for spec, value in zip(self._signature.output_specs, results, strict=True):
       if spec.kind is OutputKind.USER_OUTPUT:
