@@ -8,6 +8,7 @@
 // through are not among the results.
 #include <ATen/ATen.h>
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/core/stack.h>
 #include <torch/library.h>
 
 #include <algorithm>
@@ -139,6 +140,39 @@ void run_(at::TensorList state_and_outs, at::TensorList inputs, c10::SymIntArray
   check(runner.run(call));
 }
 
+// The numbers of an argument `sizes`. AOTInductor hands an empty list over as None.
+std::vector<c10::SymInt> numbers_of(const c10::IValue& value) {
+  std::vector<c10::SymInt> numbers;
+  if (value.isNone()) return numbers;
+  for (const c10::IValue& item : value.toListRef()) numbers.push_back(item.toSymInt());
+  return numbers;
+}
+
+int64_t entry_of(const c10::IValue& value) { return value.isNone() ? 0 : value.toInt(); }
+
+// The kernels are boxed: so are all their callers (Python, nativert, AOTInductor), and only so can
+// they take AOTInductor's way of passing arguments.
+void run_boxed(const c10::OperatorHandle&, torch::jit::Stack* stack) {
+  constexpr size_t kArguments = 4;
+  std::vector<at::Tensor> results =
+      run(torch::jit::peek(*stack, 0, kArguments).toTensorVector(),
+          numbers_of(torch::jit::peek(*stack, 1, kArguments)),
+          torch::jit::peek(*stack, 2, kArguments).toCustomClass<ProgramObject>(),
+          entry_of(torch::jit::peek(*stack, 3, kArguments)));
+  torch::jit::drop(*stack, kArguments);
+  stack->emplace_back(std::move(results));
+}
+
+void run_boxed_(const c10::OperatorHandle&, torch::jit::Stack* stack) {
+  constexpr size_t kArguments = 5;
+  run_(torch::jit::peek(*stack, 0, kArguments).toTensorVector(),
+       torch::jit::peek(*stack, 1, kArguments).toTensorVector(),
+       numbers_of(torch::jit::peek(*stack, 2, kArguments)),
+       torch::jit::peek(*stack, 3, kArguments).toCustomClass<ProgramObject>(),
+       entry_of(torch::jit::peek(*stack, 4, kArguments)));
+  torch::jit::drop(*stack, kArguments);
+}
+
 std::vector<at::Tensor> run_meta(at::TensorList inputs, c10::SymIntArrayRef sizes,
                                  const ProgramPtr& program, int64_t entry) {
   check_entry(entry);
@@ -212,8 +246,8 @@ class Registration {
     library_->def(kRunMutating);
     real_.emplace(torch::Library::IMPL, "kiln", c10::DispatchKey::CompositeExplicitAutograd,
                   __FILE__, __LINE__);
-    real_->impl("run", run);
-    real_->impl("run_", run_);
+    real_->impl("run", torch::CppFunction::makeFromBoxedFunction<&run_boxed>());
+    real_->impl("run_", torch::CppFunction::makeFromBoxedFunction<&run_boxed_>());
     meta_.emplace(torch::Library::IMPL, "kiln", c10::DispatchKey::Meta, __FILE__, __LINE__);
     meta_->impl("run", run_meta);
     meta_->impl("run_", run_meta_);

@@ -58,10 +58,9 @@ WeightView view_of(const at::Tensor& tensor, std::string name) {
   return view;
 }
 
-// Compares the weights with the description and puts them into `options`.
+// Compares the weights with the description and puts them into `options`. All tensors are plain.
 Status read_state(const ProgramState& state, LoadOptions& options) {
-  if (!is_plain(state.program) || state.program.scalar_type() != at::kByte ||
-      state.program.dim() != 1) {
+  if (state.program.scalar_type() != at::kByte || state.program.dim() != 1) {
     return not_a_state("the program is no tensor of bytes");
   }
   KILN_ASSIGN_OR_RETURN(const Json description, parse_json(state.description));
@@ -78,9 +77,7 @@ Status read_state(const ProgramState& state, LoadOptions& options) {
     KILN_ASSIGN_OR_RETURN(std::string name, (*weights)[i].string_at("name"));
     KILN_ASSIGN_OR_RETURN(const std::string hash, (*weights)[i].string_at("xxh128"));
     const at::Tensor& tensor = state.weights[i];
-    if (!is_plain(tensor) || !from_scalar_type(tensor.scalar_type())) {
-      return not_a_state("a weight is no dense tensor on the cpu: " + name);
-    }
+    if (!from_scalar_type(tensor.scalar_type())) return not_a_state("dtype of weight " + name);
     if (hash_of(tensor) != hash) return not_a_state("hash of weight " + name);
     options.weights.push_back(view_of(tensor, std::move(name)));
   }
@@ -133,7 +130,9 @@ Result<c10::intrusive_ptr<ProgramObject>> ProgramObject::load(ProgramState state
   return guarded([&]() -> Result<c10::intrusive_ptr<ProgramObject>> {
     LoadOptions options = scoped_options != nullptr ? *scoped_options : LoadOptions();
     options.host = torch_host();
-    if (!is_plain(state.program)) return not_a_state("the program is no tensor of bytes");
+    const bool plain = is_plain(state.program) && std::all_of(state.weights.begin(),
+                                                              state.weights.end(), is_plain);
+    if (!plain) return not_a_state("a tensor is not dense and on the cpu");
     std::shared_ptr<Shared> shared = find(state);
     if (shared == nullptr) {
       KILN_RETURN_IF_ERROR(read_state(state, options));

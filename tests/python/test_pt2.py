@@ -484,13 +484,15 @@ def test_torch_runs_files_without_python(tmp_path, name, options):
   torch.testing.assert_close(got, list(expected), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.long
 @needs_runner
 @pytest.mark.skipif(shutil.which("g++") is None, reason="AOTInductor needs a C++ compiler")
 def test_an_aot_inductor_package_runs_without_python(tmp_path):
   program, reference, args, _ = compiled("hybrid")
-  exported = program.exported_program(embed_fallback=False)
-  package = tmp_path / "model.aoti.pt2"
-  torch._inductor.aoti_compile_and_package(exported, package_path=str(package))
-  got = run_without_python(tmp_path, package, args)
-  with torch.no_grad():
-    torch.testing.assert_close(got, [reference(*args)], rtol=1e-4, atol=1e-5)
+  for embed_fallback in (True, False):
+    exported = program.exported_program(embed_fallback=embed_fallback)
+    package = tmp_path / "model.aoti.pt2"
+    torch._inductor.aoti_compile_and_package(exported, package_path=str(package))
+    got = run_without_python(tmp_path, package, args)
+    with torch.no_grad():
+      torch.testing.assert_close(got, [reference(*args)], rtol=1e-4, atol=1e-5)
