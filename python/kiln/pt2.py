@@ -22,6 +22,7 @@ from torch.export import Dim, ExportedProgram
 from . import _native
 from .errors import NativeError
 from .frontends import symbols as sizes
+from .frontends import tree
 from .frontends.captured import CapturedProgram
 from .frontends.errors import FrontendError
 from .frontends.tree import make_binder, make_unflatten
@@ -282,16 +283,31 @@ def read_exported(path: str, *, threads: int = 0, trust: bool = False,
 
   torch's reader checks no checksums; K3104 for an archive that is damaged.
   """
-  from torch.export.pt2_archive._package import load_pt2
   _check_archive(path)
   try:
     with _native.LoadScope(threads=threads, trust=trust, allow_ops=list(allow_ops)):
-      contents = load_pt2(path)
-      programs = contents.exported_programs
-      exported = programs.get("model") or next(iter(programs.values()))
+      return _load(path)
   except Exception as error:  # noqa: BLE001: a damaged file makes torch's reader raise anything
     raise _typed(error, path) from error
-  return exported
+
+
+def _load(path: str) -> ExportedProgram:
+  """torch.export.load would hide the reason of a failure in its log.
+
+  torch reads a nested type only if its module is imported; those of the libraries that
+  frontends/tree.py names are imported here.
+  """
+  from torch.export.pt2_archive._package import load_pt2
+  missing: set[str] = set()
+  while True:
+    try:
+      programs = load_pt2(path).exported_programs
+      return programs["model"] if "model" in programs else next(iter(programs.values()))
+    except NotImplementedError as error:
+      found = re.search(r"Deserializing (\S+) in pytree", str(error))
+      if found is None or found[1] in missing or tree._find_type(found[1]) is None:
+        raise
+      missing.add(found[1])
 
 
 def _check_archive(path: str) -> None:
