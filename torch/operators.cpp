@@ -204,12 +204,12 @@ using State = std::tuple<std::string, at::Tensor, std::vector<at::Tensor>>;
 
 State get_state(const ProgramPtr& program) {
   const ProgramState& state = program->state();
-  return {state.description, state.program, state.weights};
+  return {state.describe(), state.program, state.weights};
 }
 
 ProgramPtr set_state(State state) {
-  return check(ProgramObject::load({std::move(std::get<0>(state)), std::move(std::get<1>(state)),
-                                    std::move(std::get<2>(state))}));
+  return check(ProgramObject::load(std::get<0>(state), std::move(std::get<1>(state)),
+                                   std::move(std::get<2>(state))));
 }
 
 constexpr const char* kRun =
@@ -232,7 +232,7 @@ class Registration {
           return set_state({std::move(description), std::move(program), std::move(weights)});
         }))
         // The description, see program_object.h.
-        .def("description", [](const ProgramPtr& p) { return p->state().description; })
+        .def("description", [](const ProgramPtr& p) { return p->state().describe(); })
         // What a file keeps of the Python side: trees of inputs and outputs, names, sizes.
         .def("metadata", [](const ProgramPtr& p) { return p->runner().program().metadata(); })
         .def("report", [](const ProgramPtr& p) { return p->runner().program().report_json(); })

@@ -38,7 +38,7 @@ bool same_memory(const at::Tensor& a, const at::Tensor& b) {
 }
 
 bool same_memory(const ProgramState& a, const ProgramState& b) {
-  return a.description == b.description && same_memory(a.program, b.program) &&
+  return a.names == b.names && same_memory(a.program, b.program) &&
          std::equal(a.weights.begin(), a.weights.end(), b.weights.begin(), b.weights.end(),
                     [](const at::Tensor& x, const at::Tensor& y) { return same_memory(x, y); });
 }
@@ -58,12 +58,13 @@ WeightView view_of(const at::Tensor& tensor, std::string name) {
   return view;
 }
 
-// Compares the weights with the description and puts them into `options`. All tensors are plain.
-Status read_state(const ProgramState& state, LoadOptions& options) {
+// Reads the names and hashes of the weights from the description. All tensors are plain.
+Status read_description(const std::string& text, ProgramState& state,
+                        std::vector<std::string>& hashes) {
   if (state.program.scalar_type() != at::kByte || state.program.dim() != 1) {
     return not_a_state("the program is no tensor of bytes");
   }
-  KILN_ASSIGN_OR_RETURN(const Json description, parse_json(state.description));
+  KILN_ASSIGN_OR_RETURN(const Json description, parse_json(text));
   KILN_ASSIGN_OR_RETURN(const int64_t format, description.int_at("format"));
   if (format != kStateFormat) {
     return Status::error("K3108",
@@ -75,19 +76,19 @@ Status read_state(const ProgramState& state, LoadOptions& options) {
   if (weights->size() != state.weights.size()) return not_a_state("number of weights");
   for (size_t i = 0; i < weights->size(); ++i) {
     KILN_ASSIGN_OR_RETURN(std::string name, (*weights)[i].string_at("name"));
-    KILN_ASSIGN_OR_RETURN(const std::string hash, (*weights)[i].string_at("xxh128"));
-    const at::Tensor& tensor = state.weights[i];
-    if (!from_scalar_type(tensor.scalar_type())) return not_a_state("dtype of weight " + name);
-    if (hash_of(tensor) != hash) return not_a_state("hash of weight " + name);
-    options.weights.push_back(view_of(tensor, std::move(name)));
+    KILN_ASSIGN_OR_RETURN(std::string hash, (*weights)[i].string_at("xxh128"));
+    if (!from_scalar_type(state.weights[i].scalar_type())) {
+      return not_a_state("dtype of weight " + name);
+    }
+    state.names.push_back(std::move(name));
+    hashes.push_back(std::move(hash));
   }
   return {};
 }
 
 }  // namespace
 
-std::string ProgramObject::describe(const std::vector<std::string>& names,
-                                    const std::vector<at::Tensor>& weights) {
+std::string ProgramState::describe() const {
   Json list = Json::array();
   for (size_t i = 0; i < names.size(); ++i) {
     Json entry = Json::object();
@@ -126,22 +127,32 @@ void ProgramObject::remember(const std::shared_ptr<Shared>& shared) {
   known().push_back(shared);
 }
 
-Result<c10::intrusive_ptr<ProgramObject>> ProgramObject::load(ProgramState state) {
+Result<c10::intrusive_ptr<ProgramObject>> ProgramObject::load(const std::string& description,
+                                                              at::Tensor program,
+                                                              std::vector<at::Tensor> weights) {
   return guarded([&]() -> Result<c10::intrusive_ptr<ProgramObject>> {
     LoadOptions options = scoped_options != nullptr ? *scoped_options : LoadOptions();
     options.host = torch_host();
+    ProgramState state{std::move(program), {}, std::move(weights)};
     const bool plain = is_plain(state.program) && std::all_of(state.weights.begin(),
                                                               state.weights.end(), is_plain);
     if (!plain) return not_a_state("a tensor is not dense and on the cpu");
+    std::vector<std::string> hashes;
+    KILN_RETURN_IF_ERROR(read_description(description, state, hashes));
     std::shared_ptr<Shared> shared = find(state);
     if (shared == nullptr) {
-      KILN_RETURN_IF_ERROR(read_state(state, options));
+      for (size_t i = 0; i < hashes.size(); ++i) {
+        if (hash_of(state.weights[i]) != hashes[i]) {
+          return not_a_state("hash of weight " + state.names[i]);
+        }
+        options.weights.push_back(view_of(state.weights[i], state.names[i]));
+      }
       auto owner = std::make_shared<at::Tensor>(state.program);
-      KILN_ASSIGN_OR_RETURN(auto program, Program::load(owner->const_data_ptr(), owner->nbytes(),
+      KILN_ASSIGN_OR_RETURN(auto loaded, Program::load(owner->const_data_ptr(), owner->nbytes(),
                                                         owner, options));
       shared = std::make_shared<Shared>();
       shared->state = std::move(state);
-      shared->runner = std::make_shared<ProgramRunner>(std::move(program));
+      shared->runner = std::make_shared<ProgramRunner>(std::move(loaded));
       remember(shared);
     }
     return c10::make_intrusive<ProgramObject>(std::move(shared));

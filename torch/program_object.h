@@ -20,9 +20,12 @@ namespace kiln {
 // The state: a JSON text {"format": 1, "weights": [{"name", "xxh128"}]}, the program as the bytes
 // of a `.kiln` file without weights, and the weights under the names of the text.
 struct ProgramState {
-  std::string description;
   at::Tensor program;               // uint8, one dim
+  std::vector<std::string> names;   // of the weights
   std::vector<at::Tensor> weights;  // contiguous, on the CPU
+
+  // The text. It is made when the state is asked for: weights may have changed in place.
+  std::string describe() const;
 };
 
 class ProgramObject : public torch::CustomClassHolder {
@@ -30,13 +33,12 @@ class ProgramObject : public torch::CustomClassHolder {
   // Loads a program from a state by the rules for files from strangers (see ScopedLoadOptions).
   // Objects made of the same memory share one program, so copies cost nothing.
   // K3121 for a state that is not one; K31xx, K33xx, K51xx as for files.
-  static Result<c10::intrusive_ptr<ProgramObject>> load(ProgramState state);
+  static Result<c10::intrusive_ptr<ProgramObject>> load(const std::string& description,
+                                                        at::Tensor program,
+                                                        std::vector<at::Tensor> weights);
   // A program that runs in this process already, with the state that will be saved for it.
   static c10::intrusive_ptr<ProgramObject> wrap(std::shared_ptr<ProgramRunner> runner,
                                                 ProgramState state);
-  // The description for these weights.
-  static std::string describe(const std::vector<std::string>& names,
-                              const std::vector<at::Tensor>& weights);
 
   ProgramRunner& runner() const { return *shared_->runner; }
   const std::shared_ptr<ProgramRunner>& shared_runner() const { return shared_->runner; }

@@ -104,7 +104,7 @@ def _build_segment(cap: Any, captured: CapturedProgram, options: Options
   compiled = _native.compile(cap, threads=options.threads, target=options.target,
                              metadata=captured.to_json(), name="segment")
   native = compiled.instantiate(options.threads)
-  return native, script_object(native, compiled, captured)
+  return native, script_object(native, compiled, captured.weights)
 
 
 def explain(model: Any, inputs: Any = None, *, kwargs: dict[str, Any] | None = None,

@@ -97,7 +97,7 @@ class Program(torch.nn.Module):
     `.kiln`: runs with kiln.load, `kiln run` and libkiln_runtime in C++. `.pt2`: an ExportedProgram,
     for torch.export.load, kiln.load and C++ programs with libtorch; with embed_fallback=False the
     calls that stay in PyTorch are nodes of its graph. On failure a file that was there stays as it
-    was. Raises kiln.Error K1010 to K1012, K30xx.
+    was. Raises kiln.Error K1010 to K1015, K30xx.
     """
     path = os.fspath(path)
     suffix = os.path.splitext(path)[1]
@@ -109,7 +109,7 @@ class Program(torch.nn.Module):
       raise FrontendError("K1010", f"only a .pt2 file can leave its fallbacks to PyTorch: {path}")
     elif self._compiled is not None:
       self._compiled.save(path)
-    elif self._path.endswith(".kiln"):
+    elif self._path is not None:
       pt2.write_atomically(path, lambda name: shutil.copyfile(self._path, name), suffix)
     else:
       raise FrontendError("K1010", "a program from a .pt2 file is saved as a .pt2 file: "
@@ -135,14 +135,13 @@ class Program(torch.nn.Module):
 
     It shares the program's memory, and the weights are saved from where they lie.
     """
+    if self._compiled is not None:
+      return pt2.script_object(self._native, self._compiled, self._captured.weights)
     if self._script_object is None:
-      if self._compiled is not None:
-        self._script_object = pt2.script_object(self._native, self._compiled, self._captured)
-      else:
-        # A program from a `.kiln` file is saved as that file, which has its weights inside.
-        with open(self._path, "rb") as file:
-          data = torch.frombuffer(bytearray(file.read()), dtype=torch.uint8)
-        self._script_object = self._native.script_object(data, [], [])
+      # A program from a `.kiln` file is saved as that file, which has its weights inside.
+      with open(self._path, "rb") as file:
+        data = torch.frombuffer(bytearray(file.read()), dtype=torch.uint8)
+      self._script_object = self._native.script_object(data, [], [])
     return self._script_object
 
   # ---- looking inside
@@ -176,24 +175,30 @@ def save(program: Program, path: str | os.PathLike, **options: Any) -> None:
   program.save(path, **options)
 
 
-def load(path: str | os.PathLike, *, threads: int = 0, trust: bool = False,
-         allow_ops: list[str] | tuple[str, ...] = ()) -> Program:
-  """Reads a `.kiln` file, or a `.pt2` file that holds a program. `.kiln` files are safe with files
-  from strangers unless `trust` or `allow_ops` says more; `.pt2` files are read by torch.
+def load(path: str | os.PathLike | torch.export.ExportedProgram, *, threads: int = 0,
+         trust: bool = False, allow_ops: list[str] | tuple[str, ...] = ()) -> Program:
+  """Reads a `.kiln` file, or a `.pt2` file that holds a program; docs/files.md.
 
-  Raises kiln.Error: K3001 no such file, K31xx damaged or foreign, K3301 an operator that needs
-  `allow_ops`, K51xx something this machine lacks.
+  `.kiln` files are safe with files from strangers unless `trust` or `allow_ops` says more; `.pt2`
+  files are read by torch. An ExportedProgram that torch.export.load gave is taken as well: calls
+  of the result do not go through torch's module and operator. Raises kiln.Error: K3001 no such
+  file, K31xx damaged or foreign, K3301 an operator that needs `allow_ops`, K51xx something this
+  machine lacks.
   """
-  path = os.fspath(path)
-  if path.endswith(".pt2"):
-    exported = pt2.read_exported(path, threads=threads, trust=trust, allow_ops=tuple(allow_ops))
-    native, captured, script_object = pt2.find_program(exported, path)
+  script_object = None
+  if isinstance(path, torch.export.ExportedProgram) or os.fspath(path).endswith(".pt2"):
+    exported = path
+    if not isinstance(path, torch.export.ExportedProgram):
+      exported = pt2.read_exported(os.fspath(path), threads=threads, trust=trust,
+                                   allow_ops=tuple(allow_ops))
+    native, captured, script_object = pt2.find_program(exported)
     captured.weights.update(exported.state_dict)
   else:
+    path = os.fspath(path)
     native = _native.load(path, threads=threads, trust=trust, allow_ops=list(allow_ops))
-    captured, script_object = CapturedProgram.from_json(native.metadata()), None
+    captured = CapturedProgram.from_json(native.metadata())
   report = Report.from_json(native.report_json())
   report.update(memory={"packed_bytes": native.packed_bytes()})
-  program = Program(native, captured, report, path=path)
+  program = Program(native, captured, report, path=path if script_object is None else None)
   program._script_object = script_object
   return program

@@ -14,7 +14,7 @@ import re
 import tempfile
 import warnings
 import zipfile
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterator, Mapping
 
 import torch
 from torch.export import Dim, ExportedProgram
@@ -145,14 +145,15 @@ def with_signature(call: Callable, captured: CapturedProgram) -> Callable:
   return forward
 
 
-def script_object(native: Any, compiled: Any, captured: CapturedProgram) -> torch.ScriptObject:
+def script_object(native: Any, compiled: Any, weights: Mapping[str, torch.Tensor]
+                  ) -> torch.ScriptObject:
   """A program that was built here as a value of class kiln.Program, saved without a second copy of
-  its weights: they are the captured tensors."""
+  its weights: they are the given tensors."""
   program = torch.frombuffer(bytearray(compiled.serialize(external_weights=True)),
                              dtype=torch.uint8)
   names = [name for name, _, _ in native.weights()]
-  weights = [captured.weights[name].detach().contiguous() for name in names]
-  return native.script_object(program, names, weights)
+  return native.script_object(program, names,
+                              [weights[name].detach().contiguous() for name in names])
 
 
 def trusting(allow_ops: list[str] | tuple[str, ...] | None = None) -> Any:
@@ -189,7 +190,7 @@ def example_arguments(captured: CapturedProgram, strides: list[list[int] | None]
   values: list[Any] = []
   for item in captured.inputs:
     if item.kind != "tensor":
-      raise FrontendError("K1011", "a .pt2 file cannot hold a program with an argument that is a "
+      raise FrontendError("K1014", "a .pt2 file cannot hold a program with an argument that is a "
                           f"number: {item.name}", hint="save it as a .kiln file")
     shape, dynamic = [], {}
     for d, size in enumerate(item.dims):
@@ -217,11 +218,11 @@ def example_arguments(captured: CapturedProgram, strides: list[list[int] | None]
 
 def export_closed(native: Any, captured: CapturedProgram, program: torch.ScriptObject,
                   state: dict[str, torch.Tensor]) -> ExportedProgram:
-  """The ExportedProgram with one call of kiln::run or kiln::run_. K1011 for what it cannot hold."""
+  """The ExportedProgram with one call of kiln::run or kiln::run_. K1014 for what it cannot hold."""
   for row in native.signature()["outputs"]:
     if row["is_object"]:
       raise FrontendError(
-        "K1011", "a .pt2 file cannot hold a program with a result whose type or shape only PyTorch "
+        "K1014", "a .pt2 file cannot hold a program with a result whose type or shape only PyTorch "
         f"knows: {row['name']}", hint="save it with embed_fallback=False, or as a .kiln file")
   module = ProgramModule(native, program, captured, state)
   args, kwargs, dynamic_shapes = example_arguments(captured)
@@ -237,7 +238,7 @@ def trace(module: torch.nn.Module, args: tuple, kwargs: dict, dynamic_shapes: An
   except FrontendError:
     raise
   except Exception as error:  # noqa: BLE001: torch.export raises anything
-    raise FrontendError("K1012", "torch.export could not make an exported program of the compiled "
+    raise FrontendError("K1015", "torch.export could not make an exported program of the compiled "
                         f"one: {type(error).__name__}: {str(error)[:400]}") from error
 
 
@@ -343,8 +344,7 @@ _RUN, _RUN_MUTATING = "kiln.run.default", "kiln.run_.default"
 _ALLOCATIONS = ("aten.empty_strided.", "aten.sym_")
 
 
-def find_program(exported: ExportedProgram, path: str
-                 ) -> tuple[Any, CapturedProgram, torch.ScriptObject]:
+def find_program(exported: ExportedProgram) -> tuple[Any, CapturedProgram, torch.ScriptObject]:
   """The native program that `exported` consists of, its description, and its object.
 
   K3123 when it holds none, or does more than calling it with its own arguments.
@@ -353,15 +353,15 @@ def find_program(exported: ExportedProgram, path: str
              if isinstance(value, torch.ScriptObject)
              and value._type().qualified_name() == "__torch__.torch.classes.kiln.Program"]
   if not objects:
-    raise FrontendError("K3123", f"the file holds no kiln program: {path}",
-                        hint="kiln.compile(torch.export.load(path)) compiles it")
+    raise FrontendError("K3123", "an exported program that calls no program of kiln",
+                        hint="kiln.compile takes exported programs")
   if len(objects) == 1:
     native = _native.program_of(objects[0])
     captured = CapturedProgram.from_json(native.metadata())
     if _is_plain_call(exported, native, captured):
       return native, captured, objects[0]
-  raise FrontendError("K3123", f"the file holds more than one call of a kiln program: {path}",
-                      hint="torch.export.load(path).module() runs it")
+  raise FrontendError("K3123", "an exported program that does more than calling one program of "
+                      "kiln", hint="torch.export.load(path).module() runs it")
 
 
 def _is_plain_call(exported: ExportedProgram, native: Any, captured: CapturedProgram) -> bool:

@@ -48,7 +48,7 @@ def export_open(exported: ExportedProgram, captured: CapturedProgram, fallbacks:
       setattr(graph, name, segment)
       segments += 1
   if segments == 0:
-    raise FrontendError("K1013", "no part of the program is native, so its open form would be the "
+    raise FrontendError("K1016", "no part of the program is native, so its open form would be the "
                         "model itself", hint="see program.report for the reasons")
   module = _OpenModule(functional, graph, values, captured)
   args, kwargs, dynamic_shapes = pt2.example_arguments(captured)

@@ -36,7 +36,7 @@ Result<PyObject*> wrap_in_script_object(const std::shared_ptr<ProgramRunner>& ru
     }
     state.weights.push_back(THPVariable_Unpack(item));
   }
-  state.description = ProgramObject::describe(names, state.weights);
+  state.names = names;
   c10::IValue value(ProgramObject::wrap(runner, std::move(state)));
   return torch::jit::toPyObject(std::move(value)).release().ptr();
 }
