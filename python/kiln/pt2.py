@@ -182,8 +182,7 @@ def _dims(captured: CapturedProgram) -> dict[str, Any]:
           for name, (low, high) in captured.symbols.items() if high > max(low, 1)}
 
 
-def example_arguments(captured: CapturedProgram, strides: list[list[int] | None] | None = None
-                      ) -> tuple[tuple, dict, Any]:
+def example_arguments(captured: CapturedProgram) -> tuple[tuple, dict, Any]:
   """(args, kwargs, dynamic_shapes) that torch.export needs to see the sizes of `captured`."""
   chosen, dims = _example_sizes(captured), _dims(captured)
   shapes = torch.export.ShapesCollection()
@@ -372,21 +371,26 @@ def _is_plain_call(exported: ExportedProgram, native: Any, captured: CapturedPro
   if len(calls) != 1 or str(calls[0].target) not in (_RUN, _RUN_MUTATING):
     return False
   call, signature = calls[0], native.signature()
+  rows = signature["inputs"]
+  written = sum(row["written"] for row in rows)
+  if len(call.args) < 3 or any(row["is_object"] for row in rows):
+    return False
   if str(call.target) == _RUN:
     state: list[Any] = []
     read = list(call.args[0])
     items = {n.args[1]: n for n in call.users}
     fresh = [items.get(i) for i in range(len(signature["outputs"]))]
   else:
-    written = sum(row["written"] for row in signature["inputs"])
     state, fresh = list(call.args[0][:written]), list(call.args[0][written:])
     read = list(call.args[1])
-  state.reverse(), read.reverse(), fresh.reverse()
-  positions = [(state if row["written"] else read).pop() for row in signature["inputs"]]
-  results = [fresh.pop() if row["kind"] == "result" else positions[row["target"]]
+  if len(state) != written or len(read) != len(rows) - written:
+    return False
+  states, reads, freshes = iter(state), iter(read), iter(fresh)
+  positions = [next(states if row["written"] else reads) for row in rows]
+  results = [next(freshes, None) if row["kind"] == "result" else positions[row["target"]]
              for row in signature["outputs"] if row["kind"] != "write_input"]
   graph = exported.graph_signature
-  buffers = {**graph.inputs_to_buffers}
+  buffers = graph.inputs_to_buffers
   arguments = [n for n in graph.user_inputs if isinstance(n, str)]
   count = len(captured.inputs)
   if [n.name for n in positions[:count]] != arguments[:count]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -129,7 +130,6 @@ for name in names:
 
 def run_python(script: str, *args, timeout: float = 300) -> subprocess.CompletedProcess:
   """A fresh interpreter with the package of this source tree."""
-  import os
   environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'python'}:{ROOT}"}
   return subprocess.run([sys.executable, "-c", script, *map(str, args)], env=environment,
                         capture_output=True, text=True, timeout=timeout)

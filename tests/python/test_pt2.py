@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import shutil
-import sys
+import subprocess
 
 import pytest
 import torch
@@ -460,7 +460,6 @@ RUNNER = ROOT / "build" / "release" / "bin" / "torch_runner"
 
 def run_without_python(folder, model, inputs):
   """The results of examples/torch_runner, which knows nothing of Kiln but the library's path."""
-  import subprocess
   library = next(line.split()[-1] for line in open("/proc/self/maps")
                  if line.rstrip().endswith("libkiln_torch.so"))
   torch.save(list(inputs), folder / "inputs.pt")
