@@ -15,7 +15,9 @@ from .frontends.errors import FrontendError
 from .frontends.export_driver import capture_module, prepare_program
 from .frontends.export_frontend import walk_exported_program
 from .options import Options, parse_options
-from .program import Program, describe_program
+from .program import Program
+from .pt2 import script_object
+from .pt2_open import export_open
 from .report import Report
 from .weights import name_state
 
@@ -29,8 +31,8 @@ def jit_reports() -> list[Report]:
 
 
 def _capture(model: Any, inputs: Any, kwargs: dict | None, dynamic_shapes: Any, ir: str,
-             options: Options) -> tuple[Any, CapturedProgram, float, float]:
-  """The model handed to a new capture builder; seconds of capture and import."""
+             options: Options) -> tuple[Any, CapturedProgram, ExportedProgram, float, float]:
+  """The model handed to a new capture builder; what was exported; seconds of capture and import."""
   if ir not in _IRS:
     raise FrontendError("K1005", f"unknown ir: {ir!r}", hint=f"known: {', '.join(_IRS)}")
   start = time.perf_counter()
@@ -59,7 +61,8 @@ def _capture(model: Any, inputs: Any, kwargs: dict | None, dynamic_shapes: Any, 
     captured.state_names = name_state(captured, captured_module.program.state_dict,
                                       model.state_dict())
     captured.adopt_buffers(model)
-  return cap, captured, captured_at - start, time.perf_counter() - captured_at
+  return (cap, captured, captured_module.program, captured_at - start,
+          time.perf_counter() - captured_at)
 
 
 def _memory(native: Any) -> dict[str, int]:
@@ -71,7 +74,7 @@ def build_program(cap: Any, captured: CapturedProgram, options: Options,
   """Builds what was captured. `seconds` are the times before, for the report."""
   compiled = _native.compile(
     cap, threads=options.threads, strict=options.strict, min_block_size=options.min_block_size,
-    target=options.target, metadata=describe_program(captured), name=name, cache=options.cache)
+    target=options.target, metadata=captured.to_json(), name=name, cache=options.cache)
   start = time.perf_counter()
   native = compiled.instantiate(options.threads, captured.weights)
   pack = time.perf_counter() - start
@@ -92,16 +95,30 @@ def compile(model: Any, inputs: Any = None, *, kwargs: dict[str, Any] | None = N
   K20xx strict mode, K2xxx compiler.
   """
   parsed = parse_options(options)
-  cap, captured, capture, imported = _capture(model, inputs, kwargs, dynamic_shapes, ir, parsed)
-  return build_program(cap, captured, parsed, {"capture": capture, "import": imported},
-                       name=type(model).__name__)
+  cap, captured, exported, capture, imported = _capture(model, inputs, kwargs, dynamic_shapes, ir,
+                                                        parsed)
+  program = build_program(cap, captured, parsed, {"capture": capture, "import": imported},
+                          name=type(model).__name__)
+  program._open_form = lambda: export_open(
+    exported, captured, program.report.fallbacks, _native.CaptureBuilder,
+    lambda cap, segment: _build_segment(cap, segment, parsed))
+  return program
+
+
+def _build_segment(cap: Any, captured: CapturedProgram, options: Options
+                   ) -> tuple[Any, torch.ScriptObject]:
+  """One native part of a program by itself."""
+  compiled = _native.compile(cap, threads=options.threads, target=options.target,
+                             metadata=captured.to_json(), name="segment")
+  native = compiled.instantiate(options.threads)
+  return native, script_object(native, compiled, captured.weights)
 
 
 def explain(model: Any, inputs: Any = None, *, kwargs: dict[str, Any] | None = None,
             dynamic_shapes: Any = None, ir: str = "auto", **options: Any) -> Report:
   """The coverage part of the report without building anything. Arguments as for compile()."""
   parsed = parse_options(options)
-  cap, captured, capture, imported = _capture(model, inputs, kwargs, dynamic_shapes, ir, parsed)
+  cap, captured, _, capture, imported = _capture(model, inputs, kwargs, dynamic_shapes, ir, parsed)
   report = Report.from_json(_native.explain(
     cap, strict=parsed.strict, min_block_size=parsed.min_block_size, target=parsed.target))
   report.update(build_seconds={"capture": capture, "import": imported},

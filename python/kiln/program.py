@@ -6,51 +6,19 @@ import copy
 import json
 import os
 import shutil
-import tempfile
 import warnings
-from typing import Any, Mapping
+from typing import Any, Callable, Mapping
 
 import torch
 
-from . import _native
-from .frontends.captured import DTYPES, CapturedInput, CapturedProgram
+from . import _native, pt2
+from .frontends.captured import CapturedProgram
 from .frontends.errors import FrontendError
 from .frontends.tree import make_binder, make_unflatten
 from .report import Report
 from .weights import sort_update
 
 _warned_about_grad = False
-
-
-def describe_program(captured: CapturedProgram) -> str:
-  """What a file keeps of the Python side: trees and names, as JSON."""
-  return json.dumps({
-    "inputs": [[i.name, i.kind, i.dtype, i.dims, i.expr] for i in captured.inputs],
-    "output_names": captured.output_names,
-    "input_tree": captured.input_tree,
-    "output_tree": captured.output_tree,
-    "symbols": {name: list(bounds) for name, bounds in captured.symbols.items()},
-    "parameters": list(captured.parameters),
-    "state_names": captured.state_names,
-  })
-
-
-def _captured_from(metadata: str) -> CapturedProgram:
-  try:
-    data = json.loads(metadata)
-    return CapturedProgram(
-      inputs=[CapturedInput(*entry) for entry in data["inputs"]],
-      output_names=list(data["output_names"]),
-      input_tree=data["input_tree"],
-      output_tree=data["output_tree"],
-      symbols={name: tuple(bounds) for name, bounds in data["symbols"].items()},
-      parameters=tuple(data["parameters"]),
-      state_names=dict(data["state_names"]),
-    )
-  except (KeyError, TypeError, ValueError) as error:
-    raise FrontendError("K3120", f"the file does not describe its inputs and outputs: {error}",
-                        hint="it was not saved from Python; run it with kiln run or from C++"
-                        ) from error
 
 
 class Program(torch.nn.Module):
@@ -79,6 +47,8 @@ class Program(torch.nn.Module):
     self._compiled = compiled
     self._path = path
     self._strict = strict
+    self._script_object: torch.ScriptObject | None = None
+    self._open_form: Callable[[], torch.export.ExportedProgram] | None = None
     self.report = report
     self._run = native.run
     count = len(captured.inputs)
@@ -180,23 +150,64 @@ class Program(torch.nn.Module):
 
   # ---- files
 
-  def save(self, path: str | os.PathLike) -> None:
-    """Writes a `.kiln` file: runs with kiln.load, `kiln run` and libkiln_runtime in C++.
+  def save(self, path: str | os.PathLike, *, embed_fallback: bool = True) -> None:
+    """Writes the program to a file; the suffix says which kind (docs/files.md).
 
-    On failure a file that was there stays as it was. Raises kiln.Error K30xx.
+    `.kiln`: runs with kiln.load, `kiln run` and libkiln_runtime in C++. `.pt2`: an ExportedProgram,
+    for torch.export.load, kiln.load and C++ programs with libtorch; with embed_fallback=False the
+    calls that stay in PyTorch are nodes of its graph. On failure a file that was there stays as it
+    was. Raises kiln.Error K1010 to K1015, K30xx.
     """
     path = os.fspath(path)
     suffix = os.path.splitext(path)[1]
-    if suffix in (".pt2", ".ts", ".pt"):
-      raise FrontendError("K1010", f"programs are saved as .kiln files only: {path}")
-    if self._compiled is not None:
+    if suffix in (".ts", ".pt"):
+      raise FrontendError("K1010", f"programs are saved as .kiln and .pt2 files: {path}")
+    if suffix == ".pt2":
+      pt2.save_exported(self.exported_program(embed_fallback=embed_fallback), path)
+    elif not embed_fallback:
+      raise FrontendError("K1010", f"only a .pt2 file can leave its fallbacks to PyTorch: {path}")
+    elif self._compiled is not None:
       self._compiled.update_weights(self._weights)
       self._compiled.save(path)
-      return
+    elif self._updated:
+      raise _updated_and_loaded()
+    elif self._path is not None:
+      pt2.write_atomically(path, lambda name: shutil.copyfile(self._path, name), suffix)
+    else:
+      raise FrontendError("K1010", "a program from a .pt2 file is saved as a .pt2 file: "
+                          f"{path}")
+
+  def exported_program(self, *, embed_fallback: bool = True) -> torch.export.ExportedProgram:
+    """The program as torch.export's: one call of the operator kiln::run. What `.pt2` files hold.
+
+    With embed_fallback=False one call for each native part, and between them the ATen calls that
+    stay in PyTorch.
+    """
+    if not embed_fallback:
+      if self._open_form is None:
+        raise FrontendError("K1004", "only a program built in this process can leave its fallbacks "
+                            "to PyTorch")
+      return self._open_form()
+    names = [info["name"] for info in self._native.inputs()[len(self._captured.inputs):]]
+    return pt2.export_closed(self._native, self._captured, self.script_object(),
+                             dict(zip(self._state_names, self._state_values())))
+
+  def script_object(self) -> torch.ScriptObject:
+    """The program as a value of class `__torch__.torch.classes.kiln.Program`, as operators take it.
+
+    It shares the program's memory, and the weights are saved from where they lie.
+    """
+    if self._compiled is not None:
+      return pt2.script_object(self._native, self._compiled,
+                               {**self._captured.weights, **self._weights})
     if self._updated:
-      raise FrontendError("K1011", "a loaded program whose weights were updated cannot be saved",
-                          hint="compile the model and save that, or load the file with the weights")
-    _copy_file(self._path, path)
+      raise _updated_and_loaded()
+    if self._script_object is None:
+      # A program from a `.kiln` file is saved as that file, which has its weights inside.
+      with open(self._path, "rb") as file:
+        data = torch.frombuffer(bytearray(file.read()), dtype=torch.uint8)
+      self._script_object = self._native.script_object(data, [], [])
+    return self._script_object
 
   # ---- looking inside
 
@@ -231,32 +242,41 @@ class Program(torch.nn.Module):
     return twin
 
 
-def _copy_file(source: str, target: str) -> None:
-  """Copies under a temporary name and renames."""
-  folder = os.path.dirname(os.path.abspath(target))
-  try:
-    handle, temporary = tempfile.mkstemp(dir=folder)
-    os.close(handle)
-    try:
-      shutil.copyfile(source, temporary)
-      os.replace(temporary, target)
-    except BaseException:
-      os.unlink(temporary)
-      raise
-  except OSError as error:
-    raise FrontendError("K3003", f"cannot write: {target}: {error.strerror}") from error
+def _updated_and_loaded() -> FrontendError:
+  return FrontendError("K1011", "a loaded program whose weights were updated cannot be saved",
+                       hint="compile the model and save that, or load the file with the weights")
 
 
-def load(path: str | os.PathLike, *, threads: int = 0, trust: bool = False,
-         allow_ops: list[str] | tuple[str, ...] = ()) -> Program:
-  """Reads a `.kiln` file. Safe with files from strangers unless `trust` or `allow_ops` says more.
+def save(program: Program, path: str | os.PathLike, **options: Any) -> None:
+  """program.save(path, ...)."""
+  program.save(path, **options)
 
-  Raises kiln.Error: K3001 no such file, K31xx damaged or foreign, K3301 an operator that needs
-  `allow_ops`, K51xx something this machine lacks.
+
+def load(path: str | os.PathLike | torch.export.ExportedProgram, *, threads: int = 0,
+         trust: bool = False, allow_ops: list[str] | tuple[str, ...] = ()) -> Program:
+  """Reads a `.kiln` file, or a `.pt2` file that holds a program; docs/files.md.
+
+  `.kiln` files are safe with files from strangers unless `trust` or `allow_ops` says more; `.pt2`
+  files are read by torch. An ExportedProgram that torch.export.load gave is taken as well: calls
+  of the result do not go through torch's module and operator. Raises kiln.Error: K3001 no such
+  file, K31xx damaged or foreign, K3301 an operator that needs `allow_ops`, K51xx something this
+  machine lacks.
   """
-  path = os.fspath(path)
-  native = _native.load(path, threads=threads, trust=trust, allow_ops=list(allow_ops))
+  script_object = None
+  if isinstance(path, torch.export.ExportedProgram) or os.fspath(path).endswith(".pt2"):
+    exported = path
+    if not isinstance(path, torch.export.ExportedProgram):
+      exported = pt2.read_exported(os.fspath(path), threads=threads, trust=trust,
+                                   allow_ops=tuple(allow_ops))
+    native, captured, script_object = pt2.find_program(exported)
+    captured.weights.update(exported.state_dict)
+  else:
+    path = os.fspath(path)
+    native = _native.load(path, threads=threads, trust=trust, allow_ops=list(allow_ops))
+    captured = CapturedProgram.from_json(native.metadata())
   report = Report.from_json(native.report_json())
   report.update(memory={"packed_bytes": native.packed_bytes(),
                         "shared_bytes": native.shared_bytes()})
-  return Program(native, _captured_from(native.metadata()), report, path=path)
+  program = Program(native, captured, report, path=path if script_object is None else None)
+  program._script_object = script_object
+  return program

@@ -8,14 +8,6 @@
 
 namespace kiln {
 
-enum class AtomKind { kSymbol, kFloorDiv, kMod, kMin, kMax };
-
-struct DimExpr::Atom {
-  AtomKind kind = AtomKind::kSymbol;
-  std::string text;  // canonical; for a symbol its name
-  DimExpr a, b;      // arguments of the functions
-};
-
 namespace {
 
 const char* function_name(AtomKind kind) {

@@ -70,12 +70,15 @@ class DimExpr {
   // Replaces symbols by expressions.
   DimExpr substitute(const std::map<std::string, DimExpr, std::less<>>& replacements) const;
 
+  // What an expression is made of: constant_part() + sum of coefficient * product of factors.
   struct Atom;
   struct Term {
     int64_t coefficient = 0;
     std::vector<std::shared_ptr<const Atom>> factors;  // sorted by text; repeated for powers
     std::string key;                                   // text of the factors
   };
+  int64_t constant_part() const { return constant_; }
+  const std::vector<Term>* terms() const { return terms_.get(); }  // null: constant
 
  private:
   static DimExpr from_terms(std::vector<Term> terms, int64_t constant);
@@ -84,6 +87,14 @@ class DimExpr {
 
   int64_t constant_ = 0;
   std::shared_ptr<const std::vector<Term>> terms_;  // null: constant; sorted by key, no zeros
+};
+
+enum class AtomKind : uint8_t { kSymbol, kFloorDiv, kMod, kMin, kMax };
+
+struct DimExpr::Atom {
+  AtomKind kind = AtomKind::kSymbol;
+  std::string text;  // canonical; for a symbol its name
+  DimExpr a, b;      // arguments of the functions
 };
 
 using Shape = std::vector<DimExpr>;

@@ -1,6 +1,7 @@
 #include "runtime/input_symbols.h"
 
 #include <optional>
+#include <set>
 
 namespace kiln {
 namespace {
@@ -44,6 +45,21 @@ std::string place(const TensorSignature& input, size_t dim) {
 
 }  // namespace
 
+std::vector<SymbolSource> symbol_sources(const std::vector<TensorSignature>& inputs) {
+  std::vector<SymbolSource> sources;
+  std::set<std::string> found;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const Shape sizes = sizes_of(inputs[i]);
+    for (size_t d = 0; d < sizes.size(); ++d) {
+      if (sizes[d].is_constant()) continue;
+      auto linear = as_linear(sizes[d]);
+      if (!linear || !found.insert(linear->symbol).second) continue;
+      sources.push_back({std::move(linear->symbol), i, d, linear->scale, linear->bias});
+    }
+  }
+  return sources;
+}
+
 Status solve_symbols(const std::vector<TensorSignature>& inputs, const SymbolRanges& ranges,
                      const std::vector<std::vector<int64_t>>& dims, SymbolValues& symbols) {
   for (size_t i = 0; i < inputs.size(); ++i) {
@@ -53,28 +69,24 @@ Status solve_symbols(const std::vector<TensorSignature>& inputs, const SymbolRan
                                         std::to_string(dims[i][d]));
     }
   }
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    const Shape sizes = sizes_of(inputs[i]);
-    for (size_t d = 0; d < sizes.size(); ++d) {
-      const DimExpr& dim = sizes[d];
-      if (dim.is_constant()) continue;
-      const auto linear = as_linear(dim);
-      if (!linear || symbols.contains(linear->symbol)) continue;
-      int64_t rest = 0;
-      if (__builtin_sub_overflow(dims[i][d], linear->bias, &rest) || rest % linear->scale != 0) {
-        return Status::error("K4105", "size does not fit: " + place(inputs[i], d) + " is " +
-                                          std::to_string(dims[i][d]) + ", expected " +
-                                          dim.to_string() + " for an integer " + linear->symbol);
-      }
-      const int64_t value = rest / linear->scale;
-      if (auto range = ranges.find(linear->symbol);
-          range != ranges.end() && (value < range->second.min || value > range->second.max)) {
-        return Status::error("K4105", "size is out of range: " + place(inputs[i], d) + " is " +
-                                          std::to_string(dims[i][d]) + ", allowed is " +
-                                          range_text(dim.range(ranges)));
-      }
-      symbols[linear->symbol] = value;
+  for (const SymbolSource& source : symbol_sources(inputs)) {
+    const TensorSignature& input = inputs[source.input];
+    const DimExpr dim = sizes_of(input)[source.dim];
+    const int64_t extent = dims[source.input][source.dim];
+    int64_t rest = 0;
+    if (__builtin_sub_overflow(extent, source.bias, &rest) || rest % source.scale != 0) {
+      return Status::error("K4105", "size does not fit: " + place(input, source.dim) + " is " +
+                                        std::to_string(extent) + ", expected " + dim.to_string() +
+                                        " for an integer " + source.symbol);
     }
+    const int64_t value = rest / source.scale;
+    if (auto range = ranges.find(source.symbol);
+        range != ranges.end() && (value < range->second.min || value > range->second.max)) {
+      return Status::error("K4105", "size is out of range: " + place(input, source.dim) + " is " +
+                                        std::to_string(extent) + ", allowed is " +
+                                        range_text(dim.range(ranges)));
+    }
+    symbols[source.symbol] = value;
   }
   for (size_t i = 0; i < inputs.size(); ++i) {
     const Shape sizes = sizes_of(inputs[i]);
@@ -93,11 +105,7 @@ Status solve_symbols(const std::vector<TensorSignature>& inputs, const SymbolRan
 
 Status check_solvable(const std::vector<TensorSignature>& inputs, const SymbolRanges& ranges) {
   std::set<std::string> found;
-  for (const TensorSignature& input : inputs) {
-    for (const DimExpr& dim : sizes_of(input)) {
-      if (const auto linear = as_linear(dim)) found.insert(linear->symbol);
-    }
-  }
+  for (const SymbolSource& source : symbol_sources(inputs)) found.insert(source.symbol);
   for (const auto& [symbol, range] : ranges) {
     if (range.min > range.max) {
       return Status::error("K3105", "range of a size symbol is empty: " + symbol);

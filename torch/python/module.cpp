@@ -15,8 +15,10 @@
 #include "core/cpu_features.h"
 #include "core/dtype.h"
 #include "runtime/engine.h"
+#include "torch/load_options.h"
 #include "torch/python/graph_call.h"
 #include "torch/python/native_program.h"
+#include "torch/python/script_object.h"
 #include "torch/python/weight_tensor.h"
 #include "torch/torch_host.h"
 
@@ -251,6 +253,50 @@ nb::list infos(const std::vector<TensorInfo>& tensors) {
   return list;
 }
 
+const char* kind_name(PlanOutput::Kind kind) {
+  switch (kind) {
+    case PlanOutput::Kind::kResult: return "result";
+    case PlanOutput::Kind::kWriteInput: return "write_input";
+    case PlanOutput::Kind::kViewOfInput: return "view_of_input";
+    case PlanOutput::Kind::kViewOfOutput: return "view_of_output";
+  }
+  return "";
+}
+
+// Where the inputs and results stand: what a caller needs who does not go through run().
+nb::dict signature_of(NativeProgram& program) {
+  const EnginePlan& plan = program.program().engine()->plan();
+  nb::list inputs, outputs;
+  for (const TensorSignature& input : plan.inputs) {
+    nb::dict row;
+    row["name"] = input.name;
+    row["is_object"] = input.is_object;
+    row["written"] = false;
+    inputs.append(row);
+  }
+  for (const PlanOutput& output : plan.outputs) {
+    nb::dict row;
+    row["name"] = output.signature.name;
+    row["is_object"] = output.signature.is_object;
+    row["kind"] = kind_name(output.kind);
+    row["target"] = output.target;
+    nb::list views;
+    for (const ViewOp& op : output.view) {
+      nb::list sizes;
+      for (const DimExpr& arg : op.args) sizes.append(arg.to_string());
+      views.append(nb::make_tuple(std::string(view_op_name(op.kind)), sizes));
+    }
+    row["view"] = views;
+    row["order"] = output.signature.order;
+    outputs.append(row);
+    if (output.kind == PlanOutput::Kind::kWriteInput) inputs[output.target]["written"] = true;
+  }
+  nb::dict result;
+  result["inputs"] = inputs;
+  result["outputs"] = outputs;
+  return result;
+}
+
 FollowedWeights followed(nb::dict tensors) {
   FollowedWeights weights;
   for (const auto& [name, tensor] : tensors) {
@@ -286,6 +332,11 @@ nb::object call_program(NativeProgram& program, nb::handle inputs) {
   return nb::steal(results);
 }
 
+struct LoadScope {
+  LoadOptions options;
+  std::unique_ptr<ScopedLoadOptions> active;
+};
+
 SaveOptions save_options(bool external_weights) {
   return {external_weights ? WeightPolicy::kExternal : WeightPolicy::kEmbed};
 }
@@ -307,6 +358,18 @@ void bind_program(nb::module_& m) {
           },
           "New tensors with the initial values of states().")
       .def("outputs", [](NativeProgram& p) { return infos(p.program().outputs()); })
+      .def("signature", signature_of,
+           "{inputs: [{name, is_object, written}], outputs: [{name, is_object, kind, target, "
+           "order}]}")
+      .def(
+          "script_object",
+          [](NativeProgram& p, nb::handle program, const std::vector<std::string>& names,
+             nb::list weights) {
+            return nb::steal(check(
+                wrap_in_script_object(p.runner(), program.ptr(), names, weights.ptr())));
+          },
+          nb::arg("program"), nb::arg("names"), nb::arg("weights"),
+          "The program as a torch.ScriptObject, to be saved as these tensors.")
       .def("metadata", [](NativeProgram& p) { return p.program().metadata(); })
       .def("report_json", [](NativeProgram& p) { return p.program().report_json(); })
       .def(
@@ -427,6 +490,32 @@ void bind_graph_call(nb::module_& m) {
       });
 }
 
+// Programs inside torch's own files.
+void bind_script_objects(nb::module_& m) {
+  m.def(
+      "program_of",
+      [](nb::handle object) {
+        return std::make_unique<NativeProgram>(check(unwrap_script_object(object.ptr())));
+      },
+      nb::arg("object"), "The program in a torch.ScriptObject of class kiln.Program.");
+  nb::class_<LoadScope>(m, "LoadScope", "A context manager: how this thread loads programs.")
+      .def(
+          "__init__",
+          [](LoadScope* scope, int threads, bool trust, std::vector<std::string> allow_ops) {
+            new (scope) LoadScope();
+            scope->options.threads = threads;
+            scope->options.trust = trust;
+            scope->options.allow_ops = std::move(allow_ops);
+          },
+          nb::arg("threads") = 0, nb::arg("trust") = false,
+          nb::arg("allow_ops") = std::vector<std::string>())
+      .def("__enter__",
+           [](LoadScope& scope) {
+             scope.active = std::make_unique<ScopedLoadOptions>(scope.options);
+           })
+      .def("__exit__", [](LoadScope& scope, nb::args) { scope.active.reset(); });
+}
+
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -486,6 +575,7 @@ NB_MODULE(_native, m) {
       },
       nb::arg("data"), nb::arg("threads") = 0, nb::arg("trust") = false,
       nb::arg("allow_ops") = std::vector<std::string>(), nb::arg("weights") = nb::dict());
+  bind_script_objects(m);
   m.def("cpu_level", [] { return std::string(cpu_level_name(cpu_level())); });
 }
 

@@ -6,7 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
-#include <vector>
+#include <utility>
 
 #include <kiln/program.h>
 
@@ -14,13 +14,17 @@
 
 namespace kiln {
 
-// Runs one program from any number of threads; contexts are pooled.
+class ProgramRunner;
+
+// A runner with Python objects as inputs and outputs; thread-safe.
 class NativeProgram {
  public:
   // `weights` are tensors behind the program's weights, as they were when it was made.
   explicit NativeProgram(std::shared_ptr<Program> program, FollowedWeights weights = {});
+  explicit NativeProgram(std::shared_ptr<ProgramRunner> runner, FollowedWeights weights = {});
 
-  Program& program() { return *program_; }
+  Program& program();
+  const std::shared_ptr<ProgramRunner>& runner() const { return runner_; }
   // New tensors for some weights, which are followed from now on. Nothing changes on error. Call
   // with the GIL, which is released meanwhile.
   Status update_weights(FollowedWeights weights);
@@ -36,23 +40,15 @@ class NativeProgram {
   // A list of new tensors with the initial values of Program::state_infos(), or null with a Python
   // error set.
   PyObject* initial_state();
-  // Contexts made so far.
-  size_t contexts_made() const { return contexts_made_; }
 
  private:
   Status take_changed_weights();
-  std::unique_ptr<ExecutionContext> take_context();
-  void give_back(std::unique_ptr<ExecutionContext> context);
 
-  std::shared_ptr<Program> program_;
+  std::shared_ptr<ProgramRunner> runner_;
   // Read with the GIL or update_mutex_, written with both. Whoever waits for the mutex has released
   // the GIL.
   FollowedWeights weights_;
   std::mutex update_mutex_;
-  std::mutex mutex_;
-  std::mutex state_mutex_;  // runs of a program with state exclude each other
-  std::vector<std::unique_ptr<ExecutionContext>> idle_;
-  size_t contexts_made_ = 0;
 };
 
 // Sets kiln's Python exception from a failed status.

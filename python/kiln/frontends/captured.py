@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from .errors import FrontendError
 from .symbols import linear_in_one_symbol
 
 
@@ -66,6 +68,37 @@ class CapturedProgram:
       if known is not None and known.data_ptr() == tensor.data_ptr() and (
           known.shape == tensor.shape and known.stride() == tensor.stride()):
         self.weights[name] = tensor
+
+  def to_json(self) -> str:
+    """What a file keeps of the Python side: trees, names and sizes."""
+    return json.dumps({
+      "inputs": [[i.name, i.kind, i.dtype, i.dims, i.expr] for i in self.inputs],
+      "output_names": self.output_names,
+      "input_tree": self.input_tree,
+      "output_tree": self.output_tree,
+      "symbols": {name: list(bounds) for name, bounds in self.symbols.items()},
+      "parameters": list(self.parameters),
+      "state_names": self.state_names,
+    })
+
+  @staticmethod
+  def from_json(text: str) -> "CapturedProgram":
+    """The inverse of to_json(). K3120 for any other text."""
+    try:
+      data = json.loads(text)
+      return CapturedProgram(
+        inputs=[CapturedInput(*entry) for entry in data["inputs"]],
+        output_names=list(data["output_names"]),
+        input_tree=data["input_tree"],
+        output_tree=data["output_tree"],
+        symbols={name: tuple(bounds) for name, bounds in data["symbols"].items()},
+        parameters=tuple(data["parameters"]),
+        state_names=dict(data["state_names"]),
+      )
+    except (KeyError, TypeError, ValueError) as error:
+      raise FrontendError("K3120", f"the file does not describe its inputs and outputs: {error}",
+                          hint="it was not saved from Python; run it with kiln run or from C++"
+                          ) from error
 
   def symbol_sources(self) -> dict[str, Source]:
     """Where to read each symbol that some size or number determines."""

@@ -176,15 +176,23 @@ def linear_in_one_symbol(text: str) -> tuple[str, int, int] | None:
 _FUNCTIONS: dict[str, Callable[..., int]] = {
   "floordiv": lambda a, b: a // b,
   "mod": lambda a, b: a % b,
-  "min": min,
-  "max": max,
+  "min": torch.sym_min,
+  "max": torch.sym_max,
 }
 _ALLOWED_NODES = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.USub, ast.Add, ast.Sub, ast.Mult,
                   ast.Constant, ast.Name, ast.Load, ast.Call)
 
 
-def compile_expr(text: str) -> Callable[[Mapping[str, int]], int]:
-  """A function from symbol values to the value of `text`. ValueError if it is no size."""
+def names_of(text: str) -> set[str]:
+  """The size symbols of an expression's text."""
+  return set(re.findall(r"[A-Za-z_]\w*", text)) - _FUNCTIONS.keys()
+
+
+def compile_expr(text: str) -> Callable[[Mapping[str, Any]], Any]:
+  """A function from symbol values to the value of `text`. ValueError if it is no size.
+
+  The values are integers, or torch's symbolic ones while it traces.
+  """
   try:
     tree = ast.parse(text, mode="eval")
   except SyntaxError as error:

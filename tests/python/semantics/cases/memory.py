@@ -252,7 +252,7 @@ class DuplicateInputsWritten(Case):
     return (x, x)
 
   doors = {
-    "module": Refuses("kiln.Error K4125", "give one of them as a copy"),
+    "module": Refuses("kiln.Error K4118", "give one of them as a copy"),
     "export": Refuses("kiln.Error K1101", "export with a tensor of its own for each argument"),
     "functional": Refuses("AssertionError", "`run_decompositions` of torch cannot"),
   }
@@ -272,7 +272,7 @@ class OverlappingInputsWritten(Case):
     return (x, x[1])
 
   doors = {
-    "module": Refuses("kiln.Error K4125", "give one of them as a copy"),
+    "module": Refuses("kiln.Error K4118", "give one of them as a copy"),
     "functional": Refuses("AssertionError", "`run_decompositions` of torch cannot"),
   }
 
@@ -291,8 +291,8 @@ class InputsThatShareAtTheSecondCall(Case):
     return (x, torch.randn(4)) if step != 1 else (x, x[2])
 
   doors = {
-    "module": Refuses("kiln.Error K4125", "give one of them as a copy"),
-    "torch.compile": Refuses("kiln.Error K4125", "give one of them as a copy"),
+    "module": Refuses("kiln.Error K4118", "give one of them as a copy"),
+    "torch.compile": Refuses("kiln.Error K4118", "give one of them as a copy"),
   }
 
 

@@ -1,0 +1,416 @@
+"""Programs as torch.export's ExportedPrograms and `.pt2` files; docs/files.md.
+
+An ExportedProgram of Kiln is an ordinary one: it holds one call of `kiln::run` (`kiln::run_` for a
+program that writes its inputs or buffers) and the program as a constant of class
+`__torch__.torch.classes.kiln.Program`. torch makes it, by tracing a module that calls the operator,
+so its signature, sizes and nesting are what torch.export gives to any module.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import tempfile
+import warnings
+import zipfile
+from typing import Any, Callable, Iterator, Mapping
+
+import torch
+from torch.export import Dim, ExportedProgram
+
+from . import _native
+from .errors import NativeError
+from .frontends import symbols as sizes
+from .frontends import tree
+from .frontends.captured import DTYPES, CapturedProgram
+from .frontends.errors import FrontendError
+from .frontends.tree import make_binder, make_unflatten
+
+
+# ---- the module that torch.export traces -------------------------------------------------------
+
+
+class ProgramModule(torch.nn.Module):
+  """Calls a program through its operator; buffers that the program writes are its own."""
+
+  def __init__(self, native: Any, program: torch.ScriptObject, captured: CapturedProgram,
+               state: dict[str, torch.Tensor]):
+    super().__init__()
+    self.program = program
+    self._captured = captured
+    self._signature = native.signature()
+    self._infos = native.outputs()
+    self._count = len(captured.inputs)
+    self._bind = make_binder(captured.input_tree, self._count, captured.parameters)
+    self._rebuild = make_unflatten(captured.output_tree)
+    self._state_names = list(state)
+    for name, tensor in state.items():
+      register_buffer(self, name, tensor)
+    self.forward = with_signature(self._call, captured)
+
+  def _call(self, *args: Any, **kwargs: Any) -> Any:
+    given = self._bind(args, kwargs)
+    values = [*given, *(self.get_buffer(name) for name in self._state_names)]
+    inputs = self._signature["inputs"]
+    written = [v for v, row in zip(values, inputs, strict=True) if row["written"]]
+    read = [v for v, row in zip(values, inputs)
+            if not row["written"] and not row["is_object"]]
+    numbers = [v for v, row in zip(values, inputs) if row["is_object"]]
+    if written:
+      outs = self._empty_results(given)
+      torch.ops.kiln.run_(written + outs, read, numbers, self.program)
+    else:
+      outs = torch.ops.kiln.run(read, numbers, self.program)
+    known = symbolic_values(self._captured, given)
+    rows = self._signature["outputs"]
+    fresh = iter(outs)
+    made = [next(fresh) if row["kind"] == "result" else None for row in rows]
+    results = []
+    for row, result in zip(rows, made):
+      if row["kind"] == "write_input":
+        continue
+      if row["kind"] != "result":
+        base = values if row["kind"] == "view_of_input" else made
+        result = _view(base[row["target"]], row["view"], known)
+      results.append(result)
+    return self._rebuild(results, known)
+
+  def _empty_results(self, values: list[Any]) -> list[torch.Tensor]:
+    known = symbolic_values(self._captured, values)
+    outs = []
+    for row, info in zip(self._signature["outputs"], self._infos, strict=True):
+      if row["kind"] != "result":
+        continue
+      shape = [sizes.compile_expr(text)(known) for text, _, _ in info["dims"]]
+      strides: list[Any] = [1] * len(shape)
+      stride: Any = 1
+      for d in reversed(row["order"] or range(len(shape))):
+        strides[d] = stride
+        stride = stride * torch.sym_max(shape[d], 1)
+      outs.append(torch.empty_strided(shape, strides, dtype=DTYPES[info["dtype"]]))
+    return outs
+
+
+def _view(tensor: torch.Tensor, operations: list[tuple[str, list[str]]],
+          known: Mapping[str, Any]) -> torch.Tensor:
+  """A result that is a view of an argument or of another result."""
+  for name, texts in operations:
+    numbers = [sizes.compile_expr(text)(known) for text in texts]
+    if name == "reshape":
+      tensor = tensor.reshape(numbers)
+    elif name == "permute":
+      tensor = tensor.permute(numbers)
+    elif name == "expand":
+      tensor = tensor.expand(numbers)
+    else:
+      axis, start, end, step = numbers
+      tensor = torch.ops.aten.slice.Tensor(tensor, axis, start, end, step)
+  return tensor
+
+
+def symbolic_values(captured: CapturedProgram, values: list[Any]) -> dict[str, Any]:
+  """The sizes of one call, which may be symbolic integers while torch traces."""
+  known: dict[str, Any] = {}
+  for name, source in captured.symbol_sources().items():
+    value = values[source.input]
+    size = (value if source.dim is None else value.shape[source.dim]) - source.bias
+    known[name] = size if source.scale == 1 else size // source.scale
+  return known
+
+
+def register_buffer(module: torch.nn.Module, name: str, tensor: torch.Tensor) -> None:
+  *path, leaf = name.split(".")
+  for part in path:
+    if not isinstance(getattr(module, part, None), torch.nn.Module):
+      module.add_module(part, torch.nn.Module())
+    module = getattr(module, part)
+  module.register_buffer(leaf, tensor)
+
+
+def with_signature(call: Callable, captured: CapturedProgram) -> Callable:
+  """A forward whose parameters are those of the captured module, which torch.export reads."""
+  args, kwargs = captured.input_tree["items"]
+  count = len(args["items"])
+  names = [name if name.isidentifier() else f"arg_{i}"
+           for i, name in enumerate(captured.parameters[:count])]
+  names += [f"arg_{i}" for i in range(len(names), count)]
+  kind = inspect.Parameter
+  parameters = [kind(name, kind.POSITIONAL_OR_KEYWORD) for name in names]
+  parameters += [kind(name, kind.KEYWORD_ONLY) for name in kwargs["keys"] if name not in names]
+
+  def forward(*given: Any, **named: Any) -> Any:
+    return call(*given, **named)
+
+  forward.__signature__ = inspect.Signature(parameters)
+  return forward
+
+
+def script_object(native: Any, compiled: Any, weights: Mapping[str, torch.Tensor]
+                  ) -> torch.ScriptObject:
+  """A program that was built here as a value of class kiln.Program, saved without a second copy of
+  its weights: they are the given tensors."""
+  program = torch.frombuffer(bytearray(compiled.serialize(external_weights=True)),
+                             dtype=torch.uint8)
+  names = [name for name, _, _ in native.weights()]
+  return native.script_object(program, names,
+                              [weights[name].detach().contiguous() for name in names])
+
+
+def trusting(allow_ops: list[str] | tuple[str, ...] | None = None) -> Any:
+  """A context in which torch.export.load may open programs that call operators beyond the harmless
+  ones: all, or those of `allow_ops` ("mylib::op"). For this thread."""
+  return _native.LoadScope(trust=allow_ops is None, allow_ops=list(allow_ops or ()))
+
+
+# ---- example arguments and dynamic sizes --------------------------------------------------------
+
+
+def _example_sizes(captured: CapturedProgram) -> dict[str, int]:
+  """A size for each symbol: in its range, at least 2 and distinct where there is room, since torch
+  takes 0 and 1 as constants and may take equal sizes for one."""
+  chosen: dict[str, int] = {}
+  for name, (low, high) in captured.symbols.items():
+    size = max(low, 2)
+    while size in chosen.values() and size < high:
+      size += 1
+    chosen[name] = min(size, high)
+  return chosen
+
+
+def _dims(captured: CapturedProgram) -> dict[str, Any]:
+  return {name: Dim(name, min=low, max=None if high >= sizes.NO_BOUND else high)
+          for name, (low, high) in captured.symbols.items() if high > max(low, 1)}
+
+
+def example_arguments(captured: CapturedProgram) -> tuple[tuple, dict, Any]:
+  """(args, kwargs, dynamic_shapes) that torch.export needs to see the sizes of `captured`."""
+  chosen, dims = _example_sizes(captured), _dims(captured)
+  shapes = torch.export.ShapesCollection()
+  values: list[Any] = []
+  for item in captured.inputs:
+    if item.kind != "tensor" or item.dtype not in DTYPES:
+      raise FrontendError("K1014", "a .pt2 file cannot hold a program with an argument of this "
+                          f"kind: {item.name}, {item.dtype or item.kind}",
+                          hint="save it as a .kiln file")
+    shape, dynamic = [], {}
+    for d, size in enumerate(item.dims):
+      if isinstance(size, int):
+        shape.append(size)
+        continue
+      shape.append(sizes.compile_expr(size)(chosen))
+      linear = sizes.linear_in_one_symbol(size)
+      if linear is None:
+        dynamic[d] = Dim.AUTO
+      elif linear[0] in dims:
+        symbol, scale, bias = linear
+        dim = dims[symbol] if scale == 1 else scale * dims[symbol]
+        dynamic[d] = dim if bias == 0 else dim + bias
+    value = torch.zeros(shape, dtype=DTYPES[item.dtype])
+    values.append(value)
+    if dynamic:
+      shapes[value] = dynamic
+  args, kwargs = make_unflatten(captured.input_tree)(values, {})
+  return args, kwargs, shapes if len(shapes) else None
+
+
+# ---- ExportedPrograms ---------------------------------------------------------------------------
+
+
+def export_closed(native: Any, captured: CapturedProgram, program: torch.ScriptObject,
+                  state: dict[str, torch.Tensor]) -> ExportedProgram:
+  """The ExportedProgram with one call of kiln::run or kiln::run_. K1014 for what it cannot hold."""
+  for row in native.signature()["outputs"]:
+    if row["is_object"]:
+      raise FrontendError(
+        "K1014", "a .pt2 file cannot hold a program with a result whose type or shape only PyTorch "
+        f"knows: {row['name']}", hint="save it with embed_fallback=False, or as a .kiln file")
+  module = ProgramModule(native, program, captured, state)
+  args, kwargs, dynamic_shapes = example_arguments(captured)
+  return trace(module, args, kwargs, dynamic_shapes)
+
+
+def trace(module: torch.nn.Module, args: tuple, kwargs: dict, dynamic_shapes: Any
+          ) -> ExportedProgram:
+  try:
+    with torch.no_grad(), warnings.catch_warnings():
+      warnings.filterwarnings("ignore", category=FutureWarning, module=r"(torch|copyreg).*")
+      return torch.export.export(module, args, kwargs, dynamic_shapes=dynamic_shapes, strict=False)
+  except FrontendError:
+    raise
+  except Exception as error:  # noqa: BLE001: torch.export raises anything
+    raise FrontendError("K1015", "torch.export could not make an exported program of the compiled "
+                        f"one: {type(error).__name__}: {str(error)[:400]}") from error
+
+
+# ---- files --------------------------------------------------------------------------------------
+
+
+def write_atomically(path: str, write: Callable[[str], None], suffix: str) -> None:
+  """Calls `write` with a temporary name beside `path`, then syncs and renames.
+
+  On failure what was at `path` stays. K3003 where the system refuses.
+  """
+  folder = os.path.dirname(os.path.abspath(path))
+  temporary = ""
+  try:
+    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".kiln-", suffix=suffix)
+    os.close(handle)
+    write(temporary)
+    with open(temporary, "rb") as file:
+      os.fsync(file.fileno())
+    os.chmod(temporary, 0o666 & ~_umask())
+    os.replace(temporary, path)
+    temporary = ""
+  except OSError as error:
+    raise FrontendError("K3003", f"cannot write: {path}: {error.strerror}") from error
+  finally:
+    if temporary and os.path.exists(temporary):
+      os.unlink(temporary)
+
+
+def _umask() -> int:
+  mask = os.umask(0)
+  os.umask(mask)
+  return mask
+
+
+def save_exported(exported: ExportedProgram, path: str) -> None:
+  write_atomically(path, lambda name: torch.export.save(exported, name), ".pt2")
+
+
+def read_exported(path: str, *, threads: int = 0, trust: bool = False,
+                  allow_ops: tuple[str, ...] = ()) -> ExportedProgram:
+  """torch.export.load, with the archive checked first and typed errors.
+
+  torch's reader checks no checksums; K3104 for an archive that is damaged.
+  """
+  _check_archive(path)
+  try:
+    with _native.LoadScope(threads=threads, trust=trust, allow_ops=list(allow_ops)):
+      return _load(path)
+  except Exception as error:  # noqa: BLE001: a damaged file makes torch's reader raise anything
+    raise _typed(error, path) from error
+
+
+def _load(path: str) -> ExportedProgram:
+  """torch.export.load would hide the reason of a failure in its log.
+
+  torch reads a nested type only if its module is imported; those of the libraries that
+  frontends/tree.py names are imported here.
+  """
+  from torch.export.pt2_archive._package import load_pt2
+  missing: set[str] = set()
+  while True:
+    try:
+      programs = load_pt2(path).exported_programs
+      return programs["model"] if "model" in programs else next(iter(programs.values()))
+    except NotImplementedError as error:
+      found = re.search(r"Deserializing (\S+) in pytree", str(error))
+      if found is None or found[1] in missing or tree._find_type(found[1]) is None:
+        raise
+      missing.add(found[1])
+
+
+def _check_archive(path: str) -> None:
+  try:
+    with zipfile.ZipFile(path) as archive:
+      damaged = archive.testzip()
+  except FileNotFoundError as error:
+    raise FrontendError("K3001", f"cannot open: {path}: {error.strerror}") from error
+  except IsADirectoryError as error:
+    raise FrontendError("K3004", f"not a regular file: {path}") from error
+  except OSError as error:
+    raise FrontendError("K3002", f"cannot read: {path}: {error.strerror}") from error
+  except Exception as error:  # noqa: BLE001: zipfile raises many types on damaged archives
+    raise FrontendError("K3104", f"file is damaged: {path}: {error}") from error
+  if damaged is not None:
+    raise FrontendError("K3104", f"file is damaged: {path}: checksum of {damaged}")
+
+
+def _typed(error: Exception, path: str) -> Exception:
+  """Kiln's error inside one of torch's, else K3122."""
+  if isinstance(error, (FrontendError, NativeError)):
+    return error
+  found = re.search(r"\b(K\d{4}): (.*?)(?:; hint: (.*))?(?:\n|$)", str(error))
+  if found:
+    return NativeError(found[1], found[2], found[3] or "", path)
+  return FrontendError("K3122", f"torch cannot read the exported program: {path}: "
+                       f"{type(error).__name__}: {str(error)[:300]}")
+
+
+# ---- back to a program --------------------------------------------------------------------------
+
+_RUN, _RUN_MUTATING = "kiln.run.default", "kiln.run_.default"
+_ALLOCATIONS = ("aten.empty_strided.", "aten.sym_")
+
+
+def find_program(exported: ExportedProgram) -> tuple[Any, CapturedProgram, torch.ScriptObject]:
+  """The native program that `exported` consists of, its description, and its object.
+
+  K3123 when it holds none, or does more than calling it with its own arguments.
+  """
+  objects = [value for value in exported.constants.values()
+             if isinstance(value, torch.ScriptObject)
+             and value._type().qualified_name() == "__torch__.torch.classes.kiln.Program"]
+  if not objects:
+    raise FrontendError("K3123", "an exported program that calls no program of kiln",
+                        hint="kiln.compile takes exported programs")
+  if len(objects) == 1:
+    native = _native.program_of(objects[0])
+    captured = CapturedProgram.from_json(native.metadata())
+    if _is_plain_call(exported, native, captured):
+      return native, captured, objects[0]
+  raise FrontendError("K3123", "an exported program that does more than calling one program of "
+                      "kiln", hint="torch.export.load(path).module() runs it")
+
+
+def _is_plain_call(exported: ExportedProgram, native: Any, captured: CapturedProgram) -> bool:
+  """Whether the graph hands its arguments to one program, in order, and returns its results."""
+  calls = [n for n in exported.graph.nodes if n.op == "call_function"
+           and isinstance(n.target, (torch._ops.OpOverload, torch._ops.HigherOrderOperator))
+           and not str(n.target).startswith(_ALLOCATIONS)]
+  if len(calls) != 1 or str(calls[0].target) not in (_RUN, _RUN_MUTATING):
+    return False
+  call, signature = calls[0], native.signature()
+  rows = signature["inputs"]
+  written = sum(row["written"] for row in rows)
+  if len(call.args) < 3 or any(row["is_object"] for row in rows):
+    return False
+  if str(call.target) == _RUN:
+    state: list[Any] = []
+    read = list(call.args[0])
+    items = {n.args[1]: n for n in call.users}
+    fresh = [items.get(i) for i in range(len(signature["outputs"]))]
+  else:
+    state, fresh = list(call.args[0][:written]), list(call.args[0][written:])
+    read = list(call.args[1])
+  if len(state) != written or len(read) != len(rows) - written:
+    return False
+  states, reads, freshes = iter(state), iter(read), iter(fresh)
+  positions = [next(states if row["written"] else reads) for row in rows]
+  if any(row["view"] or row["kind"] == "view_of_output" for row in signature["outputs"]):
+    return False
+  results = [next(freshes, None) if row["kind"] == "result" else positions[row["target"]]
+             for row in signature["outputs"] if row["kind"] != "write_input"]
+  graph = exported.graph_signature
+  buffers = graph.inputs_to_buffers
+  arguments = [n for n in graph.user_inputs if isinstance(n, str)]
+  count = len(captured.inputs)
+  if [n.name for n in positions[:count]] != arguments[:count]:
+    return False
+  names = [row["name"] for row in signature["inputs"][count:]]
+  if [buffers.get(n.name) for n in positions[count:]] != names:
+    return False
+  returned = exported.graph.output_node().args[0][-len(graph.user_outputs):]
+  leaves = list(leaf_descriptions(captured.output_tree))
+  return len(leaves) == len(returned) and all(
+    node is results[leaf["index"]] for node, leaf in zip(returned, leaves)
+    if leaf["kind"] == "tensor")
+
+
+def leaf_descriptions(description: dict) -> Iterator[dict]:
+  if "items" not in description:
+    yield description
+  for item in description.get("items", ()):
+    yield from leaf_descriptions(item)
