@@ -51,6 +51,7 @@ PUBLIC_HEADERS = {
     "c_api.h": "capi/run",
     "capture.h": "aten",
     "builder.h": "builder",
+    "pt2.h": "frontend/pt2",
 }
 
 # Exceptions to the rows above, each with its reason.

@@ -60,7 +60,7 @@ Result<Arguments> parse_arguments(const std::vector<std::string>& words,
   Arguments arguments;
   bool only_words = false;  // after "--"
   for (size_t i = 0; i < words.size(); ++i) {
-    std::string word = words[i] == "-h" ? "--help" : words[i];
+    std::string word = words[i] == "-h" ? "--help" : words[i] == "-o" ? "--output" : words[i];
     if (only_words || !word.starts_with("--")) {
       arguments.words.push_back(std::move(word));
       continue;

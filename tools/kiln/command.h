@@ -18,6 +18,7 @@ struct Command {
   Result<int> (*run)(const Arguments& arguments);
 };
 
+Command compile_command();
 Command run_command();
 Command bench_command();
 Command inspect_command();

@@ -1,4 +1,4 @@
-// kiln: runs, times and shows compiled programs, and says what this machine has.
+// kiln: compiles, runs, times and shows programs, and says what this machine has.
 //
 // Exit codes: 0 done, 1 an error of the program or machine, 2 wrong usage.
 #include <cstdio>
@@ -18,12 +18,12 @@ namespace kiln::tool {
 namespace {
 
 std::vector<Command> commands() {
-  return {run_command(), bench_command(), inspect_command(), doctor_command(),
-          cache_command()};
+  return {compile_command(), run_command(),    bench_command(),
+          inspect_command(), doctor_command(), cache_command()};
 }
 
 void print_overview(std::FILE* stream) {
-  std::fputs("kiln: runs programs that were compiled by Kiln\n\n", stream);
+  std::fputs("kiln: compiles models and runs the programs\n\n", stream);
   for (const Command& command : commands()) {
     std::fprintf(stream, "  kiln %-8s %s\n", command.name, command.summary);
   }

@@ -1,0 +1,144 @@
+"""kiln compile on .pt2 files: the same program as the export door's, without Python."""
+
+import os
+import pathlib
+import re
+import subprocess
+import zipfile
+
+import pytest
+import torch
+from torch.export import Dim
+
+import kiln
+from tests.models import zoo
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+KILN = pathlib.Path(os.environ.get("KILN_BUILD_DIR", ROOT / "build/release")) / "bin/kiln"
+LONG = pytest.mark.long
+
+
+def compile_file(path, *options):
+  target = path.with_suffix(".kiln")
+  done = subprocess.run([str(KILN), "compile", str(path), "-o", str(target), *map(str, options)],
+                        capture_output=True, text=True, timeout=600)
+  return done, target
+
+
+def compiled(path, *options):
+  done, target = compile_file(path, *options)
+  assert done.returncode == 0, done.stderr
+  return target
+
+
+def graph(path):
+  """graph.kir with names of values and places normalised."""
+  with zipfile.ZipFile(path) as archive:
+    text = archive.read("graph.kir").decode()
+  names = {}
+  text = re.sub(r"%[A-Za-z0-9_.]+", lambda m: names.setdefault(m[0], f"%{len(names)}"), text)
+  return text
+
+
+def leaves(value):
+  return [v for v in torch.utils._pytree.tree_leaves(value)]
+
+
+def assert_equal(got, expected):
+  got, expected = leaves(got), leaves(expected)
+  assert len(got) == len(expected)
+  for a, b in zip(got, expected):
+    assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+class Nested(torch.nn.Module):
+  """Tied weights, all kinds of constants, nested inputs and outputs, sizes as results."""
+
+  def __init__(self):
+    super().__init__()
+    self.first = torch.nn.Linear(8, 4)
+    self.second = torch.nn.Linear(8, 4)
+    self.second.weight = self.first.weight
+    self.register_buffer("kept", torch.ones(4), persistent=False)
+    self.constant = torch.tensor([1.0, 2.0, 3.0, 4.0])
+
+  def forward(self, x, more, flag=True):
+    y = self.first(x) + self.kept * self.constant + self.second(x)
+    z = y.reshape(x.shape[0] * 2, -1) if flag else y
+    left, right = torch.split(y, 2, 1)
+    return {"y": y, "z": (z * 2.0, x.shape[0] + 1), "t": y.transpose(0, 1)[1:],
+            "m": y.masked_fill(y > 0, float("-inf")),
+            "c": torch.cat([left, right, more["q"]], 1)}
+
+
+@pytest.fixture(scope="module")
+def nested(tmp_path_factory):
+  torch.manual_seed(0)
+  batch = Dim("batch", min=2, max=64)
+  model, inputs = Nested().eval(), (torch.randn(4, 8), {"q": torch.randn(4, 3)})
+  shapes = {"x": {0: batch}, "more": {"q": {0: batch}}}
+  program = torch.export.export(model, inputs, dynamic_shapes=shapes)
+  path = tmp_path_factory.mktemp("pt2") / "nested.pt2"
+  torch.export.save(program, path)
+  # from the module: the names of its parameters are what the conditions on sizes use
+  return kiln.compile(model, inputs=inputs, dynamic_shapes=shapes), path
+
+
+def test_nested_inputs_and_outputs(nested):
+  expected, path = nested
+  loaded = kiln.load(compiled(path))
+  for size in (2, 5):
+    x, more = torch.randn(size, 8), {"q": torch.randn(size, 3)}
+    assert_equal(loaded(x, more), expected(x, more))
+    assert_equal(loaded(x=x, more=more), expected(x, more))
+  with pytest.raises(kiln.Error):
+    loaded(torch.randn(65, 8), {"q": torch.randn(65, 3)})
+
+
+def test_shapes_narrow_the_export(nested):
+  expected, path = nested
+  loaded = kiln.load(compiled(path, "--shape", "x=5x8"))
+  x, more = torch.randn(5, 8), {"q": torch.randn(5, 3)}
+  assert_equal(loaded(x, more), expected(x, more))
+  with pytest.raises(kiln.Error):
+    loaded(torch.randn(4, 8), {"q": torch.randn(4, 3)})
+  for option, code in (("x=5x9", "K1144"), ("x=1x8", "K1144"), ("w=5x8", "K1144"), ("x=5y", "K1007"),
+                       ("x=2x8:9x8:8x8", "K1007")):
+    done, _ = compile_file(path, "--shape", option)
+    assert done.returncode != 0 and code in done.stderr, (option, done.stderr)
+
+
+def test_damaged_files(nested, tmp_path):
+  _, path = nested
+  data = path.read_bytes()
+  damaged = tmp_path / "damaged.pt2"
+  for length in range(0, len(data), 4096):
+    damaged.write_bytes(data[:length])
+    done, _ = compile_file(damaged)
+    assert done.returncode == 1 and re.search(r"K31\d\d", done.stderr), (length, done.stderr)
+
+
+def test_unknown_options_name_the_nearest(nested):
+  done, _ = compile_file(nested[1], "--prescision", "fp32")
+  assert done.returncode == 2 and "K1001" in done.stderr and "precision" in done.stderr
+  done, _ = compile_file(nested[1], "--precision", "fp16")
+  assert done.returncode == 2 and "K1002" in done.stderr
+
+
+@pytest.mark.parametrize("name", [
+  "resnet50", "bert", *(pytest.param(n, marks=LONG) for n in ("resnet18", "mobilenet_v3_large",
+                                                              "vit_b_16"))])
+def test_models_are_the_export_door_s(name, tmp_path):
+  model, make_inputs = zoo.build(name)
+  args, kwargs = make_inputs()
+  with torch.no_grad():
+    program = torch.export.export(model, args, kwargs)
+  path = tmp_path / "model.pt2"
+  torch.export.save(program, path)
+  expected = kiln.compile(program)
+  expected.save(tmp_path / "expected.kiln")
+  target = compiled(path)
+  assert graph(target) == graph(tmp_path / "expected.kiln")
+  loaded = kiln.load(target)
+  with torch.no_grad():
+    assert_equal(loaded(*args, **kwargs), expected(*args, **kwargs))

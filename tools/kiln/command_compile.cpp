@@ -1,0 +1,152 @@
+// kiln compile: a .pt2 archive to a .kiln file, without Python and torch.
+#include <charconv>
+#include <cstdio>
+
+#include <kiln/builder.h>
+#include <kiln/pt2.h>
+
+#include "base/file.h"
+#include "tools/kiln/command.h"
+
+namespace kiln::tool {
+namespace {
+
+constexpr const char* kHelp =
+    "  -o, --output FILE      the .kiln file (default: MODEL.kiln next to MODEL.pt2)\n"
+    "  --shape NAME=1x3x8x8   fixes the dims of an input, within those of the export; repeat.\n"
+    "                         NAME=MIN:OPT:MAX narrows their ranges\n"
+    "  --precision fp32       the precision of the program (also --enable-precision)\n"
+    "  --target cpu           what it runs on\n"
+    "  --threads N            threads of the program; 0 (default): the caller's setting\n"
+    "  --strict               an error instead of any call left to PyTorch (also\n"
+    "                         --require-full-compilation)\n"
+    "  --min-block-size N     native runs of fewer ops go back to PyTorch (default 1)\n"
+    "  --torch-executed-op OP    an operator that stays in PyTorch: aten::add, aten::add.Tensor\n"
+    "  --torch-executed-mod PATH a module that stays in PyTorch, with all that it contains\n"
+    "  --op-schema SCHEMA     of a custom operator: 'my::op(Tensor x, int n=1) -> Tensor'\n"
+    "  --model NAME           which model of an archive that holds several\n"
+    "  --report FILE          writes the report as JSON\n"
+    "  --json                 the report on standard output\n";
+
+Status bad_shape(const std::string& option) {
+  return Status::error("K1007", "shape does not parse: '" + option + "'",
+                       "write NAME=1x3x224x224 or NAME=MIN:OPT:MAX");
+}
+
+Result<std::vector<int64_t>> parse_dims(const std::string& option, std::string_view text) {
+  std::vector<int64_t> dims;
+  if (text == "scalar") return dims;
+  while (true) {
+    int64_t dim = 0;
+    const char* last = text.data() + text.size();
+    const auto [end, error] = std::from_chars(text.data(), last, dim);
+    if (error != std::errc() || dim < 0 || (end != last && *end != 'x')) return bad_shape(option);
+    dims.push_back(dim);
+    if (end == last) return dims;
+    text.remove_prefix(static_cast<size_t>(end - text.data()) + 1);
+  }
+}
+
+Result<Pt2Shape> parse_shape(const std::string& option) {
+  const size_t equals = option.find('=');
+  if (equals == std::string::npos || equals == 0) return bad_shape(option);
+  Pt2Shape shape;
+  shape.input = option.substr(0, equals);
+  std::string_view rest = std::string_view(option).substr(equals + 1);
+  std::vector<std::vector<int64_t>> parts;
+  while (true) {
+    const size_t colon = rest.find(':');
+    KILN_ASSIGN_OR_RETURN(std::vector<int64_t> dims, parse_dims(option, rest.substr(0, colon)));
+    parts.push_back(std::move(dims));
+    if (colon == std::string_view::npos) break;
+    rest.remove_prefix(colon + 1);
+  }
+  if (parts.size() != 1 && parts.size() != 3) return bad_shape(option);
+  for (const auto& part : parts) {
+    if (part.size() != parts[0].size()) return bad_shape(option);
+  }
+  shape.min = parts.front();
+  shape.max = parts.back();
+  const std::vector<int64_t>& opt = parts[parts.size() / 2];
+  for (size_t i = 0; i < opt.size(); ++i) {
+    if (shape.min[i] > opt[i] || opt[i] > shape.max[i]) {
+      return Status::error("K1007", "shapes must satisfy min <= opt <= max: '" + option + "'");
+    }
+  }
+  return shape;
+}
+
+Result<std::string> output_path(const Arguments& arguments, const std::string& input) {
+  const std::vector<std::string> given = arguments.all("output");
+  if (given.size() > 1) return Status::error("K1002", "option --output is given twice");
+  if (given.size() == 1) return given[0];
+  constexpr std::string_view kSuffix = ".pt2";
+  const bool named = input.ends_with(kSuffix);
+  return (named ? input.substr(0, input.size() - kSuffix.size()) : input) + ".kiln";
+}
+
+Result<BuildOptions> build_options(const Arguments& arguments) {
+  BuildOptions options;
+  for (const char* name : {"precision", "enable-precision"}) {
+    for (const std::string& value : arguments.all(name)) {
+      if (value == "fp32" || value == "f32" || value == "float") continue;
+      return Status::error("K1002",
+                           "option --" + std::string(name) + " takes fp32: '" + value + "'",
+                           "other precisions are not built yet");
+    }
+  }
+  KILN_ASSIGN_OR_RETURN(options.threads, arguments.integer("threads", 0, 0, 4096));
+  KILN_ASSIGN_OR_RETURN(options.min_block_size, arguments.integer("min-block-size", 1, 1, 1 << 20));
+  options.strict = arguments.has("strict") || arguments.has("require-full-compilation");
+  options.target = arguments.get("target");
+  return options;
+}
+
+Result<int> compile_file(const Arguments& arguments) {
+  if (arguments.words.size() != 1) {
+    return Status::error("K1008", "kiln compile takes one file", "kiln help compile");
+  }
+  const std::string& input = arguments.words[0];
+  KILN_ASSIGN_OR_RETURN(const std::string output, output_path(arguments, input));
+  KILN_ASSIGN_OR_RETURN(BuildOptions build, build_options(arguments));
+  Pt2Options options;
+  options.model = arguments.get("model");
+  options.operator_schemas = arguments.all("op-schema");
+  for (const std::string& text : arguments.all("shape")) {
+    KILN_ASSIGN_OR_RETURN(Pt2Shape shape, parse_shape(text));
+    options.shapes.push_back(std::move(shape));
+  }
+  CaptureBuilder capture;
+  capture.keep_in_torch(arguments.all("torch-executed-op"), arguments.all("torch-executed-mod"));
+  KILN_ASSIGN_OR_RETURN(Pt2Program program, read_pt2(input, capture, options));
+  build.metadata = std::move(program.metadata);
+  build.name = program.model;
+  KILN_ASSIGN_OR_RETURN(const auto compiled, compile(capture, build));
+  KILN_RETURN_IF_ERROR(compiled->save(output));
+  const std::string& report = compiled->report_json();
+  if (arguments.has("report")) {
+    KILN_RETURN_IF_ERROR(write_file(arguments.get("report"), report));
+  }
+  if (arguments.has("json")) {
+    std::printf("%s\n", report.c_str());
+  } else {
+    std::printf("%s -> %s\n", input.c_str(), output.c_str());
+  }
+  return 0;
+}
+
+}  // namespace
+
+Command compile_command() {
+  return {
+      "compile",
+      "MODEL.pt2 [-o MODEL.kiln] [OPTIONS]",
+      "compiles a program that torch.export.save wrote",
+      kHelp,
+      {"strict", "require-full-compilation", "json"},
+      {"output", "shape", "precision", "enable-precision", "target", "threads", "min-block-size",
+       "torch-executed-op", "torch-executed-mod", "op-schema", "model", "report"},
+      compile_file};
+}
+
+}  // namespace kiln::tool
