@@ -3,6 +3,7 @@
 #include <kiln/pt2.h>
 
 #include <algorithm>
+#include <map>
 #include <cmath>
 #include <set>
 
@@ -126,6 +127,9 @@ class ProgramReader {
   const Json* signature_ = nullptr;
   TreeSpec input_tree_, output_tree_;
   std::vector<std::string> parameters_;
+  // Names of the model's state dict -> the weight that stands for the tensor, null where none is.
+  Json state_names_ = Json::object();
+  std::map<CaptureBuilder::Handle, std::string> weight_names_;
   std::set<std::string> used_;
   std::map<std::string, int32_t> weights_;                      // handles by what the bytes are
   std::map<std::string, std::vector<Polynomial>> input_sizes_;  // by source: "L['x']"
@@ -333,7 +337,9 @@ Status ProgramReader::declare_weight(std::string_view kind, const Json& spec) {
                                                                : buffer  ? "buffer_name"
                                                                          : "tensor_constant_name"));
   // num_batches_tracked and the like: never read.
+  const bool in_state_dict = parameter || buffer;
   if (!used_.contains(placeholder)) {
+    if (in_state_dict) state_names_.set(name, nullptr);
     reader_.define(placeholder, {});
     return {};
   }
@@ -352,7 +358,9 @@ Status ProgramReader::declare_weight(std::string_view kind, const Json& spec) {
                                                              : buffer  ? "buffer"
                                                                        : "constant"));
     known = weights_.insert_or_assign(key.empty() ? "empty " + name : key, handle).first;
+    weight_names_[handle] = name;
   }
+  if (in_state_dict) state_names_.set(name, weight_names_[known->second]);
   reader_.define(placeholder, {CaptureArg{CaptureArg::Value{known->second}}});
   return {};
 }
@@ -484,6 +492,7 @@ Result<std::string> ProgramReader::metadata() const {
   json.set("output_tree", describe(output_tree_, output_leaves_));
   json.set("symbols", symbols_);
   json.set("parameters", Json(parameters_));
+  json.set("state_names", state_names_);
   return json.dump();
 }
 

@@ -268,8 +268,8 @@ TEST_F(ProgramCacheTest, TheHashOfACaptureSeesEverything) {
   add("scalar expr", [](CaptureHash& h) { h.scalar_input("x", meta({"2", "3"}), "m"); });
   using W = CaptureWeight;
   auto weight = [&](const std::string& what, const std::string& name, const W& w,
-                    const std::string& kind) {
-    add("weight " + what, [&](CaptureHash& h) { h.weight(name, w, kind); });
+                    const std::string& kind, std::vector<int32_t> sharing = {}) {
+    add("weight " + what, [&](CaptureHash& h) { h.weight(name, w, kind, sharing); });
   };
   weight("", "w", W{DType::kF32, {2, 3}, {}, nullptr, {}}, "parameter");
   weight("name", "v", W{DType::kF32, {2, 3}, {}, nullptr, {}}, "parameter");
@@ -277,6 +277,7 @@ TEST_F(ProgramCacheTest, TheHashOfACaptureSeesEverything) {
   weight("dtype", "w", W{DType::kI32, {2, 3}, {}, nullptr, {}}, "parameter");
   weight("shape", "w", W{DType::kF32, {3, 2}, {}, nullptr, {}}, "parameter");
   weight("strides", "w", W{DType::kF32, {2, 3}, {1, 2}, nullptr, {}}, "parameter");
+  weight("shared memory", "w", W{DType::kF32, {2, 3}, {}, nullptr, {}}, "parameter", {0});
   const std::pair<const char*, CaptureArg> args[] = {
       {"none", {}},
       {"false", {false}},
