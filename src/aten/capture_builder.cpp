@@ -609,7 +609,7 @@ class CaptureBuilder::Impl {
       }
       Value* base = functional_.base(storage);
       Value* input = module_->main.add_input(constant->type, name);
-      module_->inputs.push_back({name, InputSpec::Kind::kState, {}, name});
+      module_->inputs.push_back({name, InputSpec::Kind::kState, {}, std::nullopt, name});
       module_->main.replace_all_uses(constant, input);
       if (base == constant) base = input;
       module_->main.add_output(base);

@@ -3,8 +3,8 @@
 #include <kiln/pt2.h>
 
 #include <algorithm>
-#include <map>
 #include <cmath>
+#include <map>
 #include <set>
 
 #include "frontend/pt2/archive.h"
