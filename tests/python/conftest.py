@@ -6,6 +6,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
+
 _ROOT = Path(__file__).resolve().parents[2]
 for folder in (_ROOT, _ROOT / "python", _ROOT / "compat", Path(__file__).resolve().parent):
   if str(folder) not in sys.path:
@@ -20,3 +22,11 @@ os.environ["KILN_CACHE_DIR"] = _cache
 
 def pytest_unconfigure():
   shutil.rmtree(_cache, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def own_jit_reports():
+  """kiln.jit_reports() keeps a bounded number; each test counts its own."""
+  kiln = sys.modules.get("kiln.compiler")
+  if kiln is not None:
+    kiln._jit_reports.clear()
