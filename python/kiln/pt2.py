@@ -276,7 +276,12 @@ def _umask() -> int:
 
 
 def save_exported(exported: ExportedProgram, path: str) -> None:
-  write_atomically(path, lambda name: torch.export.save(exported, name), ".pt2")
+  """K1014 for nested types that torch has no name for in files."""
+  try:
+    write_atomically(path, lambda name: torch.export.save(exported, name), ".pt2")
+  except NotImplementedError as error:
+    raise FrontendError("K1014", "a .pt2 file cannot hold a program with an argument or result of "
+                        f"this type: {error}", hint="save it as a .kiln file") from error
 
 
 def read_exported(path: str, *, threads: int = 0, trust: bool = False,

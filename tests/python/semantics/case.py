@@ -40,17 +40,6 @@ class Differs:
 
 
 @dataclass(frozen=True)
-class Pending:
-  """A known fault: the case must still fail, so that the entry goes when the fault does."""
-
-  owner: str
-  why: str
-
-  def cell(self) -> str:
-    return f"not yet: {self.why}"
-
-
-@dataclass(frozen=True)
 class AsEager:
   """As eager, with something that the user should know."""
 
@@ -60,7 +49,7 @@ class AsEager:
     return f"as eager; {self.note}" if self.note else "as eager"
 
 
-Outcome = Refuses | Differs | Pending | AsEager
+Outcome = Refuses | Differs | AsEager
 
 CASES: dict[str, Case] = {}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from .case import CASES, Args, AsEager, Case, Outcome
 from .observe import SeenCall, case_arguments, describe_error, run
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
+BIN = pathlib.Path(os.environ.get("KILN_BUILD_DIR", ROOT / "build/release")) / "bin"
 
 
 @dataclass
@@ -128,28 +130,36 @@ class TorchCompileDoor(Door):
 
 
 class SavedFiles:
-  """The cases as `.kiln` files, each compiled once in a process."""
+  """The cases as files, each compiled once in a process."""
 
   def __init__(self) -> None:
     self._folder = tempfile.TemporaryDirectory(prefix="kiln-semantics-")
+    self._programs: dict[str, kiln.Program] = {}  # never called, so that they are as compiled
     self._errors: dict[str, Exception] = {}
 
-  def path(self, case: Case) -> pathlib.Path:
+  def path(self, case: Case, suffix: str = ".kiln") -> pathlib.Path:
     """Raises what compiling and saving raise."""
+    path = self.free_path(case, suffix)
+    if not path.exists():
+      with torch.set_grad_enabled(case.grad), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        self._program(case).save(path)
+    return path
+
+  def free_path(self, case: Case, suffix: str) -> pathlib.Path:
+    return pathlib.Path(self._folder.name) / f"{type(case).__name__}{suffix}"
+
+  def _program(self, case: Case) -> kiln.Program:
     name = type(case).__name__
-    path = pathlib.Path(self._folder.name) / f"{name}.kiln"
     if name in self._errors:
       raise self._errors[name]
-    if not path.exists():
+    if name not in self._programs:
       try:
-        with torch.set_grad_enabled(case.grad), warnings.catch_warnings():
-          warnings.simplefilter("ignore")
-          model = make_model(case)
-          compile_module(case, model, case_arguments(case, 0, None)).save(path)
+        self._programs[name] = compile_module(case, make_model(case), case_arguments(case, 0, None))
       except Exception as error:  # noqa: BLE001: which error it is, is what a case states
         self._errors[name] = error
         raise
-    return path
+    return self._programs[name]
 
 
 SAVED = SavedFiles()
@@ -199,5 +209,38 @@ class FreshDoor(Door):
     return self._results[name]
 
 
+class Pt2Door(Door):
+  name = "pt2"
+  title = '`program.save("x.pt2")`, `kiln.load`'
+  follows = "file"
+
+  def build(self, case, model, example):
+    return Subject(kiln.load(SAVED.path(case, ".pt2"), trust=True))
+
+
+class CommandDoor(Door):
+  """What torch.export.save wrote, compiled without Python and torch."""
+
+  name = "command"
+  title = "`kiln compile exported.pt2`, `kiln.load`"
+  follows = "export"
+
+  def build(self, case, model, example):
+    exported = SAVED.free_path(case, ".exported.pt2")
+    compiled = SAVED.free_path(case, ".compiled.kiln")
+    torch.export.save(export(case, model, example), exported)
+    done = subprocess.run([BIN / "kiln", "compile", exported, "-o", compiled],
+                          capture_output=True, text=True, timeout=120)
+    if done.returncode != 0:
+      raise _error_of_command(done.stderr)
+    return Subject(kiln.load(compiled, trust=True))
+
+
+def _error_of_command(text: str) -> Exception:
+  found = re.match(r"kiln: (K\d{4}): (.*)", text, re.DOTALL)
+  return kiln.Error(found[1], found[2]) if found else RuntimeError(text)
+
+
 DOORS: dict[str, Door] = {door.name: door for door in (
-  ModuleDoor(), ExportDoor(), FunctionalDoor(), TorchCompileDoor(), FileDoor(), FreshDoor())}
+  ModuleDoor(), ExportDoor(), FunctionalDoor(), TorchCompileDoor(), FileDoor(), FreshDoor(),
+  Pt2Door(), CommandDoor())}

@@ -20,7 +20,6 @@ compares with eager, call by call.
 - *refuses*: an error with the code that is given (see [errors.md](errors.md)), while compiling or at
   the call that cannot be right. Nothing is computed wrongly in silence.
 - *differs*: works, with the difference that is named.
-- *not yet*: a fault that is known.
 
 What holds everywhere: programs are for inference, so results do not require grad. Values may differ
 as sums in another order do (torch's own tolerances for the dtype). Strides of dims of size 1 mean
@@ -31,7 +30,8 @@ nothing and are not compared.
 """
 
 COLUMNS = (("module", "module"), ("export", "exported"), ("functional", "decomposed"),
-           ("torch.compile", "torch.compile"), ("file", "loaded"))
+           ("torch.compile", "torch.compile"), ("file", "loaded"), ("pt2", "loaded .pt2"),
+           ("command", "kiln compile"))
 
 
 def page() -> str:

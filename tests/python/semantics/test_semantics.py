@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from . import cases  # noqa: F401: registers the cases
-from .case import CASES, AsEager, Differs, Pending, Refuses
+from .case import CASES, AsEager, Differs, Refuses
 from .doors import DOORS, ROOT, make_model
 from .observe import differences, run
 from .page import differing_doors, page
@@ -39,9 +39,6 @@ def test_case(name, door):
     _check_refusal(outcome, seen, text)
     return
   found = {"raises": f"{seen} {text}"} if isinstance(seen, str) else differences(seen, expected)
-  if isinstance(outcome, Pending):
-    assert found, f"the fault is gone, and the table still has it: {outcome}"
-    pytest.xfail(f"{outcome.owner}: {outcome.why}")
   wanted = set(outcome.aspects) if isinstance(outcome, Differs) else set()
   assert set(found) == wanted, found
   if case.in_torch and report is not None:

@@ -39,6 +39,10 @@ class NoneOutputs(Case):
   def inputs(self, step, last):
     return (torch.randn(3),)
 
+  doors = {
+    "pt2": Refuses("kiln.Error K3122", "torch cannot read back text among the results"),
+  }
+
 
 class NestedOutputs(Case):
   title = "dict, list, tuple and OrderedDict as outputs, nested"
@@ -62,6 +66,11 @@ class NamedTupleOutput(Case):
   def inputs(self, step, last):
     return (torch.randn(3, 2),)
 
+  doors = {
+    "pt2": Refuses("kiln.Error K1014", "torch cannot write a namedtuple without a name for files: save as `.kiln`"),
+    "command": Refuses("NotImplementedError", "torch.export.save cannot write a namedtuple without a name for files"),
+  }
+
 
 class DataclassOutput(Case):
   title = "dataclass known to torch.export as output"
@@ -72,6 +81,10 @@ class DataclassOutput(Case):
 
   def inputs(self, step, last):
     return (torch.randn(3),)
+
+  doors = {
+    "command": Differs(("structure",), "dataclasses come back as dicts"),
+  }
 
 
 class UnregisteredDataclassOutput(Case):
@@ -101,6 +114,11 @@ class NestedInputs(Case):
   def inputs(self, step, last):
     a, b, c, d, e, f, g = torch.randn(7, 3)
     return ([a, b], {"a": (c,), "unused": None}, Pair(d, e), Result(f, {"k": g}))
+
+  doors = {
+    "pt2": Refuses("kiln.Error K1014", "torch cannot write a namedtuple without a name for files: save as `.kiln`"),
+    "command": Refuses("NotImplementedError", "torch.export.save cannot write a namedtuple without a name for files"),
+  }
 
 
 class VariableArguments(Case):
@@ -163,6 +181,10 @@ class OptionalTensor(Case):
 
   def inputs(self, step, last):
     return (torch.randn(3), None)
+
+  doors = {
+    "pt2": Refuses("kiln.Error K3122", "torch cannot read back a call without results"),
+  }
 
 
 class OptionalTensorLater(Case):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ..case import Case, Differs, Pending, Refuses
+from ..case import AsEager, Case, Differs, Refuses
 
 TITLE = "Memory: in-place operations, views, aliasing, strides"
+
+VIEWS_WITHOUT_BASE = "views of a tensor that is not returned itself come back as copies"
+VIEWS_IN_PT2 = "views among the results are nodes of torch's graph: `torch.export.load`"
 
 
 class InPlaceOnInput(Case):
@@ -76,6 +79,10 @@ class OutArgument(Case):
   def inputs(self, step, last):
     return (torch.randn(3, 4), torch.zeros(3, 4))
 
+  doors = {
+    "command": Refuses("kiln.Error K1142", "the schema of `mul.out` is not known: `--op-schema`"),
+  }
+
 
 class InPlaceOnIntermediate(Case):
   title = "in-place operations on views of an intermediate"
@@ -121,6 +128,7 @@ class OperatorsThatGiveBackTheirInput(Case):
 
   doors = {
     "torch.compile": Differs(("identity", "aliasing"), "torch decomposes dropout into a copy"),
+    "pt2": Refuses("kiln.Error K3122", "torch cannot read back a call without results"),
   }
 
 
@@ -135,7 +143,8 @@ class ViewOfInputReturned(Case):
     return (torch.randn(3, 4),)
 
   doors = {
-    "module": Pending("state", "views of inputs come back as copies"),
+    "module": Differs(("identity",), "`detach` of an input is the input itself"),
+    "pt2": Refuses("kiln.Error K3122", "torch cannot read back a call without results"),
   }
 
 
@@ -153,7 +162,8 @@ class ViewOfWrittenInputReturned(Case):
     return (torch.randn(3, 4),)
 
   doors = {
-    "module": Pending("state", "views of inputs come back as copies"),
+    "functional": Differs(("aliasing",), "torch makes it a view of the new value: a copy"),
+    "pt2": Refuses("kiln.Error K3123", VIEWS_IN_PT2),
   }
 
 
@@ -168,7 +178,7 @@ class ReshapeOfInput(Case):
     return (torch.randn(3, 4), torch.randn(4, 3).t())
 
   doors = {
-    "module": Pending("state", "views of inputs come back as copies"),
+    "pt2": Refuses("kiln.Error K3123", VIEWS_IN_PT2),
   }
 
 
@@ -184,7 +194,7 @@ class SameOutputTwice(Case):
     return (torch.randn(3, 4),)
 
   doors = {
-    "module": Pending("state", "comes back as two tensors"),
+    "pt2": Refuses("kiln.Error K3123", VIEWS_IN_PT2),
   }
 
 
@@ -200,8 +210,7 @@ class OutputAndItsViews(Case):
     return (torch.randn(3, 4),)
 
   doors = {
-    "module": Pending("state", "views of results come back as copies"),
-    "torch.compile": Pending("state", "views of results come back as copies"),
+    "pt2": Refuses("kiln.Error K3123", VIEWS_IN_PT2),
   }
 
 
@@ -217,8 +226,8 @@ class PartsOfOneTensor(Case):
     return (torch.randn(4, 3),)
 
   doors = {
-    "module": Pending("state", "views of results come back as copies"),
-    "torch.compile": Pending("state", "views of results come back as copies"),
+    "module": Differs(("strides", "aliasing"), VIEWS_WITHOUT_BASE),
+    "torch.compile": Differs(("strides", "aliasing"), VIEWS_WITHOUT_BASE),
   }
 
 
@@ -235,6 +244,7 @@ class DuplicateInputs(Case):
 
   doors = {
     "export": Refuses("kiln.Error K1101", "export with a tensor of its own for each argument"),
+    "command": AsEager(),
   }
 
 
@@ -255,6 +265,7 @@ class DuplicateInputsWritten(Case):
     "module": Refuses("kiln.Error K4118", "give one of them as a copy"),
     "export": Refuses("kiln.Error K1101", "export with a tensor of its own for each argument"),
     "functional": Refuses("AssertionError", "`run_decompositions` of torch cannot"),
+    "command": Refuses("kiln.Error K4118", "give one of them as a copy"),
   }
 
 
@@ -376,8 +387,8 @@ class OutputsWithStrides(Case):
     return (torch.randn(2, 3, 4),)
 
   doors = {
-    "module": Pending("state", "views of results come back as copies"),
-    "torch.compile": Pending("state", "views of results come back as copies"),
+    "module": Differs(("strides", "aliasing"), VIEWS_WITHOUT_BASE),
+    "torch.compile": Differs(("strides", "aliasing"), VIEWS_WITHOUT_BASE),
   }
 
 
@@ -392,7 +403,7 @@ class ReverseOrder(Case):
     return (torch.randn(3, 4),)
 
   doors = {
-    "module": Pending("state", "views of inputs come back as copies"),
+    "pt2": Refuses("kiln.Error K3123", VIEWS_IN_PT2),
   }
 
 

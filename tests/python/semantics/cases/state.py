@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ..case import AsEager, Case, Differs, Pending, Refuses
+from ..case import Case, Differs, Refuses
 
 TITLE = "State: buffers, caches, weights, random numbers, grad mode"
 
@@ -146,11 +146,6 @@ class ParameterWritten(Case):
   def inputs(self, step, last):
     return (torch.ones(3),)
 
-  doors = {
-    "file": Pending("state", "a file does not keep the values that written buffers start with"),
-    "fresh": Pending("state", "a file does not keep the values that written buffers start with"),
-  }
-
 
 class TiedWeights(Case):
   title = "tied weights"
@@ -189,8 +184,8 @@ class WeightChangedBetweenCalls(Case):
     return (torch.randn(2, 3),)
 
   doors = {
-    "module": Differs(("values",), "a program keeps its weights: `update_weights` or compile again"),
-    "torch.compile": AsEager(),
+    "file": Differs(("values",), "a file has the weights of its time: `update_weights`"),
+    "command": Differs(("values",), "a file has the weights of its time: `update_weights`"),
   }
 
 
@@ -299,6 +294,10 @@ class RandomNumbers(Case):
   def inputs(self, step, last):
     return (torch.zeros(3, 4),)
 
+  doors = {
+    "command": Refuses("kiln.Error K1142", "the schema of `bernoulli` is not known: `--op-schema`"),
+  }
+
 
 class UnusedRandomNumbers(Case):
   title = "random numbers that nothing uses still move the generator on"
@@ -380,3 +379,7 @@ class AutocastInside(Case):
 
   def inputs(self, step, last):
     return (torch.randn(2, 4),)
+
+  doors = {
+    "command": Refuses("kiln.Error K1140", "autocast stays a region: `run_decompositions({})` writes the casts out"),
+  }

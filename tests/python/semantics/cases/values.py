@@ -5,9 +5,12 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ..case import AsEager, Case, Pending, Refuses
+from ..case import AsEager, Case, Differs, Refuses
+from .memory import VIEWS_IN_PT2
 
 TITLE = "Values: dtypes, shapes, control flow"
+
+COMPLEX_VIEWS = "views of complex tensors come back as copies"
 
 
 class IntegerInputs(Case):
@@ -46,7 +49,7 @@ class ZeroDimensional(Case):
     return (torch.randn(3), torch.tensor(2.0))
 
   doors = {
-    "module": Pending("state", "views of inputs come back as copies"),
+    "pt2": Refuses("kiln.Error K3123", VIEWS_IN_PT2),
   }
 
 
@@ -59,6 +62,10 @@ class Empty(Case):
 
   def inputs(self, step, last):
     return (torch.randn(0, 4), torch.randn(2, 4))
+
+  doors = {
+    "pt2": Refuses("kiln.Error K3123", VIEWS_IN_PT2),
+  }
 
 
 class Float64(Case):
@@ -108,8 +115,9 @@ class ComplexInside(Case):
     return (torch.randn(4, 2),)
 
   doors = {
-    "module": Pending("state", "views of results come back as copies"),
-    "torch.compile": Pending("state", "views of results come back as copies"),
+    "module": Differs(("strides",), COMPLEX_VIEWS),
+    "torch.compile": Differs(("strides",), COMPLEX_VIEWS),
+    "command": Refuses("kiln.Error K1140", "complex constants are not supported"),
   }
 
 
@@ -125,7 +133,9 @@ class ComplexInAndOut(Case):
     return (torch.randn(3, dtype=torch.complex64),)
 
   doors = {
-    "module": Pending("state", "views of inputs come back as copies"),
+    "module": Differs(("strides", "aliasing"), COMPLEX_VIEWS),
+    "pt2": Refuses("kiln.Error K1014", "only PyTorch knows the dtype of a result: save as `.kiln`"),
+    "command": Refuses("kiln.Error K1140", "complex inputs are not supported"),
   }
 
 
@@ -139,6 +149,10 @@ class ComplexOutput(Case):
 
   def inputs(self, step, last):
     return (torch.randn(8),)
+
+  doors = {
+    "pt2": Refuses("kiln.Error K1014", "only PyTorch knows the dtype of a result: save as `.kiln`"),
+  }
 
 
 class Promotion(Case):
@@ -178,6 +192,11 @@ class ReductionDtypes(Case):
   def inputs(self, step, last):
     return (torch.tensor([1, 2, 3], dtype=torch.int32), torch.tensor([True, False, True]),
             torch.tensor([0.5, 2.5, 1.5]))
+
+  doors = {
+    "pt2": Refuses("kiln.Error K1014", "torch cannot write a `torch.return_types`: save as `.kiln`"),
+    "command": Refuses("NotImplementedError", "torch.export.save cannot write a `torch.return_types`"),
+  }
 
 
 class NotNumbers(Case):
@@ -243,7 +262,7 @@ class Indexing(Case):
     return (torch.randn(4, 5), torch.tensor([-1, 1]))
 
   doors = {
-    "module": Pending("state", "views of inputs come back as copies"),
+    "pt2": Refuses("kiln.Error K3123", VIEWS_IN_PT2),
   }
 
 
@@ -337,6 +356,7 @@ class TorchCond(Case):
   doors = {
     "module": Refuses("kiln.Error K1103", "torch.cond is not supported: use `torch.where`"),
     "torch.compile": Refuses("kiln.Error K1103", "torch.cond is not supported: use `if`"),
+    "command": Refuses("kiln.Error K1140", "torch.cond is not supported: use `torch.where`"),
   }
 
 
@@ -367,6 +387,10 @@ class ItemReturned(Case):
   def inputs(self, step, last):
     return (torch.arange(3.0) + step,)
 
+  doors = {
+    "pt2": Refuses("kiln.Error K1014", "only PyTorch knows the type of a result: save as `.kiln`"),
+  }
+
 
 class ItemUsed(Case):
   title = "`.item()` used as a number"
@@ -393,6 +417,10 @@ class MaskedSelect(Case):
   def inputs(self, step, last):
     return (torch.randn(6),)
 
+  doors = {
+    "pt2": Refuses("kiln.Error K1014", "only PyTorch knows the shape of a result: save as `.kiln`"),
+  }
+
 
 class NonzeroGoesOn(Case):
   title = "a shape that depends on values, computed with"
@@ -406,6 +434,10 @@ class NonzeroGoesOn(Case):
 
   def inputs(self, step, last):
     return (torch.randn(6),)
+
+  doors = {
+    "pt2": Refuses("kiln.Error K1014", "only PyTorch knows the shape of a result: save as `.kiln`"),
+  }
 
 
 class AssignByMask(Case):
@@ -440,8 +472,7 @@ class DynamicShapes(Case):
     return (torch.randn((2, 5, 9)[step], 2, 3),)
 
   doors = {
-    "module": Pending("state", "views of inputs come back as copies"),
-    "torch.compile": Pending("state", "views of results come back as copies"),
+    "pt2": Refuses("kiln.Error K3123", VIEWS_IN_PT2),
   }
 
 
@@ -468,3 +499,7 @@ class Sparse(Case):
 
   def inputs(self, step, last):
     return (torch.relu(torch.randn(3, 4)),)
+
+  doors = {
+    "command": Refuses("kiln.Error K1142", "the schema of `to_sparse` is not known: `--op-schema`"),
+  }
