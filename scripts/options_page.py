@@ -36,7 +36,7 @@ An unknown name is K1001, with the nearest known one; a value that an option can
 TAIL = """
 What a door sees differently:
 
-- explain runs nothing, so `threads` is checked and changes nothing.
+- explain builds and runs nothing, so `threads` and `cache` are checked and change nothing.
 - exported and torch.compile know modules by the calls that were captured inside them: the path or
   class of a module without any call names nothing there. torch.compile records no calls of the
   compiled module itself, only of the modules inside it.

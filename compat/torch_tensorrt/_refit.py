@@ -32,7 +32,7 @@ def refit_module_weights(compiled_module: Any, new_weight_module: Any, arg_input
   weights, module = _weights(new_weight_module)
   if verify_output and (module is None or arg_inputs is None and kwarg_inputs is None):
     refuse_kind(f"{_NAME}(verify_output)", "a module and the inputs to run it on", verify_output)
-  program = compiled_module if in_place else _copy(compiled_module)
+  program = compiled_module if in_place else copy.deepcopy(compiled_module)
   program.update_weights(weights)
   if verify_output:
     _verify(program, module, list(one_of(_NAME, arg_inputs, None) or ()), dict(kwarg_inputs or {}))
@@ -48,14 +48,6 @@ def _weights(source: Any) -> tuple[Mapping[str, torch.Tensor], torch.nn.Module |
     return source, None
   refuse_kind(f"{_NAME}(new_weight_module)", "an ExportedProgram, a module or a state_dict",
               type(source).__name__)
-
-
-def _copy(program: kiln.Program) -> kiln.Program:
-  result = copy.deepcopy(program)
-  if result is program:
-    raise FrontendError("K1042", f"torch_tensorrt.{_NAME}: this program cannot be copied",
-                        hint="in_place=True changes the program itself")
-  return result
 
 
 def _verify(program: kiln.Program, module: torch.nn.Module, args: list[Any],

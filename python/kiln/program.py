@@ -45,10 +45,12 @@ class Program(torch.nn.Module):
     self._native = native
     self._captured = captured
     self._compiled = compiled
-    self._path = path
+    self._path = None if path is None else os.path.abspath(path)
+    self._file = None if path is None else _identity(path)
     self._strict = strict
     self._script_object: torch.ScriptObject | None = None
     self._open_form: Callable[[], torch.export.ExportedProgram] | None = None
+    self._load_options: dict[str, Any] = {}
     self.report = report
     self._run = native.run
     count = len(captured.inputs)
@@ -172,7 +174,9 @@ class Program(torch.nn.Module):
     elif self._updated:
       raise _updated_and_loaded()
     elif self._path is not None:
-      pt2.write_atomically(path, lambda name: shutil.copyfile(self._path, name), suffix)
+      source = self._own_file()
+      if os.path.realpath(path) != os.path.realpath(source):
+        pt2.write_atomically(path, lambda name: shutil.copyfile(source, name), suffix)
     else:
       raise FrontendError("K1010", "a program from a .pt2 file is saved as a .pt2 file: "
                           f"{path}")
@@ -204,7 +208,7 @@ class Program(torch.nn.Module):
       raise _updated_and_loaded()
     if self._script_object is None:
       # A program from a `.kiln` file is saved as that file, which has its weights inside.
-      with open(self._path, "rb") as file:
+      with open(self._own_file(), "rb") as file:
         data = torch.frombuffer(bytearray(file.read()), dtype=torch.uint8)
       self._script_object = self._native.script_object(data, [], [])
     return self._script_object
@@ -231,15 +235,55 @@ class Program(torch.nn.Module):
     return repr(self.report)
 
   def __deepcopy__(self, memo: dict) -> "Program":
-    # Only the state of a program changes: a copy has its own.
-    if not self._state:
-      return self
-    twin = Program(self._native, self._captured, self.report, self._compiled, self._path,
-                   self._strict)
+    """A program with weights and state of its own; the plan is shared, and so are equal constants.
+
+    The copy starts with the weights of now and follows the tensors that this program follows, until
+    its update_weights() gives it others. K1017 when the file that this program is from has changed.
+    """
+    native, script_object = self._new_native()
+    twin = Program(native, self._captured, self.report, self._compiled, self._path, self._strict)
+    memo[id(self)] = twin
+    twin._file = self._file
+    twin._script_object = script_object
+    twin._open_form = self._open_form
+    twin._load_options = self._load_options
+    twin._weights = dict(self._weights)
+    twin._updated = self._updated
+    twin.training = self.training
     for (buffers, name), tensor in zip(twin._state, self._state_values()):
       buffers[name] = copy.deepcopy(tensor, memo)
-    memo[id(self)] = twin
     return twin
+
+  def _new_native(self) -> tuple["_native.NativeProgram", torch.ScriptObject | None]:
+    """Another instance with the weights of now, and its object if it is from a `.pt2` file."""
+    if self._compiled is not None:
+      # What save() leaves in it may be the weights of another copy.
+      self._compiled.update_weights(self._weights)
+      return self._compiled.instantiate(weights={**self._captured.weights, **self._weights}), None
+    script_object = None
+    if self._path is not None:
+      native = _native.load(self._own_file(), **self._load_options)
+    else:
+      native, script_object = pt2.load_again(self._script_object, **self._load_options)
+    if self._updated:
+      native.update_weights(self._weights)
+    return native, script_object
+
+  def _own_file(self) -> str:
+    """The path of the file that the program is from. K1017 when another one is there now."""
+    if _identity(self._path) != self._file:
+      raise FrontendError("K1017", f"the file of a loaded program has changed: {self._path}",
+                          hint="load it again")
+    return self._path
+
+
+def _identity(path: str) -> tuple[int, ...] | None:
+  """Tells a file from others that come to its path; None where there is none."""
+  try:
+    found = os.stat(path)
+  except OSError:
+    return None
+  return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def _updated_and_loaded() -> FrontendError:
@@ -263,20 +307,24 @@ def load(path: str | os.PathLike | torch.export.ExportedProgram, *, threads: int
   machine lacks.
   """
   script_object = None
+  load_options: dict[str, Any] = {}
   if isinstance(path, torch.export.ExportedProgram) or os.fspath(path).endswith(".pt2"):
     exported = path
     if not isinstance(path, torch.export.ExportedProgram):
+      load_options = {"threads": threads}
       exported = pt2.read_exported(os.fspath(path), threads=threads, trust=trust,
                                    allow_ops=tuple(allow_ops))
     native, captured, script_object = pt2.find_program(exported)
     captured.weights.update(exported.state_dict)
   else:
     path = os.fspath(path)
-    native = _native.load(path, threads=threads, trust=trust, allow_ops=list(allow_ops))
+    load_options = {"threads": threads, "trust": trust, "allow_ops": list(allow_ops)}
+    native = _native.load(path, **load_options)
     captured = CapturedProgram.from_json(native.metadata())
   report = Report.from_json(native.report_json())
   report.update(memory={"packed_bytes": native.packed_bytes(),
                         "shared_bytes": native.shared_bytes()})
   program = Program(native, captured, report, path=path if script_object is None else None)
   program._script_object = script_object
+  program._load_options = load_options
   return program

@@ -9,6 +9,7 @@ so its signature, sizes and nesting are what torch.export gives to any module.
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import re
 import tempfile
@@ -155,6 +156,18 @@ def script_object(native: Any, compiled: Any, weights: Mapping[str, torch.Tensor
   names = [name for name, _, _ in native.weights()]
   return native.script_object(program, names,
                               [weights[name].detach().contiguous() for name in names])
+
+
+def load_again(program: torch.ScriptObject, threads: int = 0) -> tuple[Any, torch.ScriptObject]:
+  """Another instance of a program in this process, and its object; the weights are shared."""
+  (description, data, weights), _ = program.__getstate__()
+  names = [row["name"] for row in json.loads(description)["weights"]]
+  # A clone, because objects whose states lie in the same memory are one program.
+  data = data.clone()
+  # What is here has been opened, so its operators were allowed.
+  native = _native.load_bytes(data.numpy().tobytes(), threads=threads, trust=True,
+                              weights=dict(zip(names, weights, strict=True)))
+  return native, native.script_object(data, names, list(weights))
 
 
 def trusting(allow_ops: list[str] | tuple[str, ...] | None = None) -> Any:

@@ -21,24 +21,6 @@ from torch_tensorrt._settings import COMPILE, translate
 #: rows whose check builds with a C++ compiler
 LONG = {"save(output_format)=aot_inductor"}
 
-#: row -> who brings what it stands on
-PENDING: dict[str, str] = {
-  "save(output_format)=exported_program": "ops",
-  "save(output_format)=aot_inductor": "ops (AOTInductor)",
-  "dynamo.export": "ops",
-  "dynamo.export(arg_inputs)": "ops",
-  "dynamo.export(kwarg_inputs)": "ops",
-  "dynamo.export(dynamic_shapes)": "ops",
-  "dynamo.export(use_legacy_exporter)": "ops",
-  "dynamo.refit_module_weights": "weights",
-  "dynamo.refit_module_weights(new_weight_module)": "weights",
-  "dynamo.refit_module_weights(verify_output)": "weights",
-  "dynamo.refit_module_weights(in_place)": "weights (deepcopy)",
-  "CompilationSettings.strip_engine_weights=True, converting to an engine": "weights (serialize)",
-  "CompilationSettings.cache_built_engines=with reuse_cached_engines": "cache",
-  "CompilationSettings.reuse_cached_engines=with cache_built_engines": "cache",
-}
-
 # ---- torch.compile -------------------------------------------------------------------------------
 
 

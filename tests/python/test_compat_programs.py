@@ -8,13 +8,6 @@ from torch import nn
 
 import kiln
 import torch_tensorrt
-from compat_doors import PENDING
-
-
-def waits_for(owner: str):
-  """Until another part of Kiln is there; then this fails and the mark goes."""
-  still = owner in PENDING.values()
-  return pytest.mark.xfail(still, reason=f"waits for {owner}", strict=True)
 
 
 class Block(nn.Module):
@@ -148,7 +141,6 @@ def test_mark_dynamic():
   assert len(kiln.jit_reports()) == built + 1
 
 
-@waits_for("ops")
 def test_save_and_load_an_exported_program(tmp_path):
   model, x = resnet(), torch.randn(2, 3, 32, 32)
   trt_gm = torch_tensorrt.compile(model, ir="dynamo", inputs=[x])
@@ -179,7 +171,6 @@ def test_save_keeps_the_old_file_when_it_fails(tmp_path):
   assert path.read_text() == "kept" and [p.name for p in tmp_path.iterdir()] == ["model.bin"]
 
 
-@waits_for("weights (deepcopy)")
 def test_refit():
   """A compiled random model gets the weights of another one."""
   torch.manual_seed(1)

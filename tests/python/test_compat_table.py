@@ -22,12 +22,9 @@ PREFIX = "CompilationSettings."
 
 
 def of(status: str) -> list:
-  # what another part of Kiln has yet to bring fails now and must be taken off the list then
   found = []
   for row in ROWS:
     marks = [pytest.mark.long] if row.id in doors.LONG else []
-    if row.id in doors.PENDING:
-      marks.append(pytest.mark.xfail(reason=f"waits for {doors.PENDING[row.id]}", strict=True))
     if row.status == status:
       found.append(pytest.param(row, id=row.id, marks=marks))
   return found
@@ -98,7 +95,7 @@ def test_every_row_is_told_apart():
 
 def test_no_check_without_a_row():
   ids = {row.id for row in ROWS}
-  assert set(WORKS) | set(refusals.ACCEPTED) | set(refusals.RAISES) | set(doors.PENDING) <= ids
+  assert set(WORKS) | set(refusals.ACCEPTED) | set(refusals.RAISES) <= ids
   names = {row.name.removeprefix(PREFIX) for row in ROWS if is_setting(row)}
   assert names == set(SETTINGS)
   assert set(refusals.ACCEPTED_SETTINGS) | set(refusals.REFUSED_SETTINGS) <= names

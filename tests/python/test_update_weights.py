@@ -190,6 +190,65 @@ def test_saved_with_the_weights_of_now(tmp_path):
   assert torch.equal(kiln.load(path)(X), program(X))
 
 
+def test_a_copy_has_weights_of_its_own(tmp_path):
+  net, other = Net(0), Net(1)
+  program, before, fresh = compiled(net), compiled(net)(X), compiled(other)(X)
+  twin = copy.deepcopy(program)
+  assert twin._native.packed_bytes() == twin._native.shared_bytes() > 0
+  assert twin._native.constant_addresses() == program._native.constant_addresses()
+  twin.update_weights(other.state_dict())
+  assert torch.equal(program(X), before) and torch.equal(twin(X), fresh)
+  twin.save(tmp_path / "twin.kiln")
+  # What the twin saved is not what a copy of the program starts with.
+  assert torch.equal(copy.deepcopy(program)(X), before)
+  third = copy.deepcopy(twin)
+  assert third._native.constant_addresses() == twin._native.constant_addresses()
+  program.update_weights(other.state_dict())
+  twin.update_weights(Net(0).state_dict())
+  assert torch.equal(program(X), fresh) and torch.equal(twin(X), before)
+  assert torch.equal(third(X), fresh)
+  program.save(tmp_path / "program.kiln")
+  assert torch.equal(kiln.load(tmp_path / "program.kiln")(X), fresh)
+  other.shift.add_(1)  # followed by all that have it
+  assert torch.equal(third(X), program(X)) and not torch.equal(third(X), fresh)
+
+
+@pytest.mark.parametrize("suffix", [".kiln", ".pt2"])
+def test_a_copy_of_a_loaded_program(tmp_path, suffix):
+  program, fresh = compiled(Net(0)), compiled(Net(1))(X)
+  path = tmp_path / f"net{suffix}"
+  program.save(path)
+  loaded, before = kiln.load(path), program(X)
+  twin = copy.deepcopy(loaded)
+  assert torch.equal(twin(X), before)
+  assert set(twin._native.constant_addresses()) & set(loaded._native.constant_addresses())
+  twin.save(tmp_path / f"again{suffix}")
+  assert torch.equal(kiln.load(tmp_path / f"again{suffix}")(X), before)
+  exported = twin.exported_program()
+  twin.update_weights(Net(1).state_dict())
+  assert torch.equal(loaded(X), before) and torch.equal(twin(X), fresh)
+  third = copy.deepcopy(twin)
+  assert torch.equal(third(X), fresh)
+  twin.update_weights(Net(0).state_dict())
+  loaded.update_weights(Net(1).state_dict())
+  assert torch.equal(third(X), fresh) and torch.equal(twin(X), before)
+  assert torch.equal(exported.module()(X), before), "it is the twin's, not the original's"
+
+
+def test_no_copy_from_a_file_that_has_changed(tmp_path):
+  path = tmp_path / "net.kiln"
+  compiled(Net(0)).save(path)
+  loaded = kiln.load(path)
+  loaded.save(path)  # is there already
+  before = copy.deepcopy(loaded)(X)
+  compiled(Net(1)).save(path)
+  for act in (lambda: copy.deepcopy(loaded), lambda: loaded.save(tmp_path / "other.kiln"),
+              loaded.exported_program):
+    with pytest.raises(kiln.Error, match="K1017"):
+      act()
+  assert torch.equal(loaded(X), before)
+
+
 def test_external_weights_from_bytes():
   net = Net(0)
   program = compiled(net)
