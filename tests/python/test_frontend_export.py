@@ -11,6 +11,7 @@ import pytest
 import torch
 from kiln.frontends import (FrontendError, Input, RecordingCapture, StructureError, capture_module,
                             make_binder, make_unflatten, walk_exported_program)
+from kiln.frontends.export_driver import prepare_program
 from torch import nn
 from torch.export import Dim
 from torch.utils import _pytree as pytree
@@ -445,6 +446,19 @@ def test_conditions_that_the_program_depends_on_are_checked():
   x, nested = torch.ones(7, 2), {"y": [torch.ones(7, 2)]}
   with pytest.raises(RuntimeError, match="% 2"):
     run(capture, program, x, nested)
+
+
+def test_conditions_on_nested_inputs_of_a_program_that_the_user_exported():
+  x, nested = torch.ones(6, 2), {"y": [torch.ones(6, 2)]}
+  exported = torch.export.export(EvenBatch(), (x, nested), dynamic_shapes=(
+    {0: Dim.AUTO}, {"y": [{0: Dim.AUTO}]}))
+  assert any("['y']" in text for text in exported._guards_code)
+  captured = prepare_program(exported)
+  assert captured.parameters == capture_module(EvenBatch(), args=(x, nested)).parameters
+  capture = RecordingCapture()
+  program = walk_exported_program(captured.program, capture, captured.parameters)
+  assert capture.op_counts()["aten::_assert_scalar"] == 1
+  assert_same(run(capture, program, x, nested), x + 1)
 
 
 def test_conditions_that_follow_from_the_ranges_are_not():
