@@ -219,7 +219,7 @@ def _set_of(types: Iterable[dtype]) -> str:
 
 def known_options() -> list[str]:
   """Kiln's own options, which every door takes as well."""
-  return list(kiln_options.DESCRIPTIONS)
+  return [f.name for f in dataclasses.fields(kiln_options.Options)]
 
 
 def check(name: str, value: Any) -> None:
