@@ -67,8 +67,8 @@ class NamedTupleOutput(Case):
     return (torch.randn(3, 2),)
 
   doors = {
-    "pt2": Refuses("kiln.Error K1014", "torch cannot write a namedtuple without a name for files: save as `.kiln`"),
-    "command": Refuses("NotImplementedError", "torch.export.save cannot write a namedtuple without a name for files"),
+    "pt2": Refuses("kiln.Error K1014", "torch cannot write this namedtuple: save as `.kiln`"),
+    "command": Refuses("NotImplementedError", "torch.export.save cannot write this namedtuple"),
   }
 
 
@@ -116,8 +116,8 @@ class NestedInputs(Case):
     return ([a, b], {"a": (c,), "unused": None}, Pair(d, e), Result(f, {"k": g}))
 
   doors = {
-    "pt2": Refuses("kiln.Error K1014", "torch cannot write a namedtuple without a name for files: save as `.kiln`"),
-    "command": Refuses("NotImplementedError", "torch.export.save cannot write a namedtuple without a name for files"),
+    "pt2": Refuses("kiln.Error K1014", "torch cannot write this namedtuple: save as `.kiln`"),
+    "command": Refuses("NotImplementedError", "torch.export.save cannot write this namedtuple"),
   }
 
 

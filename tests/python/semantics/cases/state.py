@@ -381,5 +381,5 @@ class AutocastInside(Case):
     return (torch.randn(2, 4),)
 
   doors = {
-    "command": Refuses("kiln.Error K1140", "autocast stays a region: `run_decompositions({})` writes the casts out"),
+    "command": Refuses("kiln.Error K1140", "autocast is a region: use `run_decompositions({})`"),
   }

@@ -194,8 +194,8 @@ class ReductionDtypes(Case):
             torch.tensor([0.5, 2.5, 1.5]))
 
   doors = {
-    "pt2": Refuses("kiln.Error K1014", "torch cannot write a `torch.return_types`: save as `.kiln`"),
-    "command": Refuses("NotImplementedError", "torch.export.save cannot write a `torch.return_types`"),
+    "pt2": Refuses("kiln.Error K1014", "torch cannot write `return_types`: save as `.kiln`"),
+    "command": Refuses("NotImplementedError", "torch.export.save cannot write `return_types`"),
   }
 
 
