@@ -94,6 +94,21 @@ def test_nested_inputs_and_outputs(nested):
     loaded(torch.randn(65, 8), {"q": torch.randn(65, 3)})
 
 
+def test_keywords_are_not_given_by_position(tmp_path):
+  class Model(torch.nn.Module):
+    def forward(self, x, *, y):
+      return x - y
+
+  x, y = torch.ones(2), torch.full((2,), 3.0)
+  program = torch.export.export(Model(), (x,), {"y": y})
+  torch.export.save(program, tmp_path / "model.pt2")
+  for door in (kiln.compile(program), kiln.load(compiled(tmp_path / "model.pt2"))):
+    assert_equal(door(x, y=y), x - y)
+    assert_equal(door(x=x, y=y), x - y)
+    with pytest.raises(kiln.Error, match="K4101"):
+      door(x, y)
+
+
 def test_shapes_narrow_the_export(nested):
   expected, path = nested
   loaded = kiln.load(compiled(path, "--shape", "x=5x8"))

@@ -183,6 +183,9 @@ Status ProgramReader::read_trees() {
   const Json* names = root->find("forward_arg_names");
   if (names != nullptr && names->is_array()) {
     KILN_ASSIGN_OR_RETURN(parameters_, root->strings_at("forward_arg_names"));
+    // Keywords follow; whether they may be given by position, the archive does not say.
+    const size_t positional = input_tree_.children[0].children.size();
+    if (parameters_.size() > positional) parameters_.resize(positional);
   }
   return {};
 }

@@ -48,6 +48,15 @@ std::optional<int64_t> Polynomial::constant() const {
   return std::nullopt;
 }
 
+std::optional<Polynomial> Polynomial::exact_quotient(int64_t divisor) const {
+  Polynomial result;
+  for (const auto& [factors, coefficient] : terms_) {
+    if (coefficient % divisor != 0) return std::nullopt;
+    result.terms_[factors] = coefficient / divisor;
+  }
+  return result;
+}
+
 std::optional<Polynomial> add(const Polynomial& a, const Polynomial& b, int64_t scale) {
   Polynomial result = a;
   for (const auto& [factors, coefficient] : b.terms_) {
@@ -261,6 +270,9 @@ Result<Polynomial> Sizes::floordiv(const Polynomial& a, const Polynomial& b) {
   if (y && *y == 0) return inexpressible("division by zero");
   if (y && *y == 1) return a;
   if (x && y && *y > 0) return Polynomial(floor_divide(*x, *y));
+  if (y && *y > 0) {
+    if (auto quotient = a.exact_quotient(*y)) return std::move(*quotient);
+  }
   std::optional<Interval> range;
   if (const auto above = bound(a), below = bound(b); above && below && below->low > 0) {
     range = Interval{};

@@ -56,6 +56,8 @@ class Polynomial {
   }
   const Terms& terms() const { return terms_; }
   std::optional<int64_t> constant() const;
+  // Nothing where a coefficient is no multiple of `divisor`, which is positive.
+  std::optional<Polynomial> exact_quotient(int64_t divisor) const;
   std::string to_string() const;
   bool operator==(const Polynomial&) const = default;
 

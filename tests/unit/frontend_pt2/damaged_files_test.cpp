@@ -137,7 +137,8 @@ TEST_P(DamagedFile, FlipsInsideTheJson) {
 INSTANTIATE_TEST_SUITE_P(Files, DamagedFile, testing::Values("stateful", "in_place", "nested"),
                          [](const auto& info) { return std::string(info.param); });
 
-// ---- archives of other kinds ---------------------------------------------------------------------
+// ---- archives of other kinds
+// ---------------------------------------------------------------------
 
 std::string code_of_zip(const std::vector<test::ZipEntry>& entries) {
   ScratchFile file;

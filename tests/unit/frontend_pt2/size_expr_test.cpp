@@ -21,6 +21,7 @@ TEST(SizeExpr, BothFormsOfSympy) {
   EXPECT_EQ(text_of("FloorDiv(Symbol('s0'), Integer(2))"), "floordiv(s0, 2)");
   EXPECT_EQ(text_of("CeilToInt(IntTrueDiv(s0, 2))"), "floordiv(s0 + 1, 2)");
   EXPECT_EQ(text_of("TruncToInt(IntTrueDiv(s0, 2))"), "floordiv(s0, 2)");
+  EXPECT_EQ(text_of("FloorDiv(4*s0*s1 - 2*s0, 2)"), "-s0 + 2*s0*s1");
   EXPECT_EQ(text_of("Mod(4*s0, 2)"), "0");
   EXPECT_EQ(text_of("Max(1, s0)"), "s0");
 }
@@ -41,6 +42,7 @@ TEST(SizeExpr, DecidesByRanges) {
   EXPECT_EQ(truth("Eq(s0, 65)"), Truth::kFalse);
   EXPECT_EQ(truth("s0 % 2 == 0"), Truth::kOpen);
   EXPECT_EQ(truth("Ne(s1, 0)"), Truth::kOpen);
+  EXPECT_EQ(truth("Eq(8*s0, 8*FloorDiv(2*s0, 2))"), Truth::kTrue);
   EXPECT_EQ(truth("Not(s0 < 2)"), Truth::kTrue);
 }
 

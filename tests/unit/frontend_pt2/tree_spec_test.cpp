@@ -12,8 +12,8 @@ const char kLeaf[] = R"({"type": null, "context": null, "children_spec": []})";
 
 std::string node(const std::string& type, const std::string& context,
                  const std::vector<std::string>& children) {
-  std::string text = R"({"type": ")" + type + R"(", "context": )" + context +
-                     R"(, "children_spec": [)";
+  std::string text =
+      R"({"type": ")" + type + R"(", "context": )" + context + R"(, "children_spec": [)";
   for (size_t i = 0; i < children.size(); ++i) text += (i == 0 ? "" : ", ") + children[i];
   return text + "]}";
 }
@@ -28,17 +28,16 @@ std::string code_of(const std::string& text, const Json* fields = nullptr) {
 TEST(TreeSpec, NamesAndSources) {
   const std::string dict = node("builtins.dict", R"("[\"q\", 3]")", {kLeaf, kLeaf});
   const std::string arguments = node("builtins.tuple", R"("null")", {kLeaf, dict});
-  const std::string keywords = node("builtins.dict", R"("[\"k\"]")",
-                                    {node("builtins.list", R"("null")", {kLeaf, kLeaf})});
-  const auto spec = parse_tree(tree(node("builtins.tuple", R"("null")", {arguments, keywords})),
-                               nullptr);
+  const std::string keywords =
+      node("builtins.dict", R"("[\"k\"]")", {node("builtins.list", R"("null")", {kLeaf, kLeaf})});
+  const auto spec =
+      parse_tree(tree(node("builtins.tuple", R"("null")", {arguments, keywords})), nullptr);
   ASSERT_TRUE(spec.ok()) << spec.status().to_string();
   EXPECT_EQ(count_leaves(*spec), 5u);
   EXPECT_THAT(leaf_names(*spec), ElementsAre("0.0", "0.1.q", "0.1.3", "1.k.0", "1.k.1"));
   EXPECT_THAT(leaf_sources(*spec, {"x", "more"}),
               ElementsAre("L['x']", "L['more']['q']", "L['more'][3]", "L['k'][0]", "L['k'][1]"));
-  EXPECT_THAT(leaf_sources(*spec, {"x"}),
-              ElementsAre("L['x']", "", "", "L['k'][0]", "L['k'][1]"));
+  EXPECT_THAT(leaf_sources(*spec, {"x"}), ElementsAre("L['x']", "", "", "L['k'][0]", "L['k'][1]"));
 }
 
 TEST(TreeSpec, NamedTuples) {
@@ -85,7 +84,8 @@ TEST(TreeSpec, RegisteredTypes) {
   EXPECT_EQ(named->type, "custom");
   EXPECT_EQ(*named->description.find("type"), Json("m.Output"));
   EXPECT_THAT(leaf_names(*named), ElementsAre("logits", "loss"));
-  const auto plain = parse_tree(tree(node("m.Cache", R"("{\"size\": 3}")", {kLeaf, kLeaf})), nullptr);
+  const auto plain =
+      parse_tree(tree(node("m.Cache", R"("{\"size\": 3}")", {kLeaf, kLeaf})), nullptr);
   ASSERT_TRUE(plain.ok()) << plain.status().to_string();
   EXPECT_THAT(leaf_names(*plain), ElementsAre("0", "1"));
 }
