@@ -361,6 +361,11 @@ def _typed(error: Exception, path: str) -> Exception:
 
 _RUN, _RUN_MUTATING = "kiln.run.default", "kiln.run_.default"
 _ALLOCATIONS = ("aten.empty_strided.", "aten.sym_")
+# What _view() traces to.
+_VIEWS = {"reshape": ("aten.reshape.default", "aten.view.default"),
+          "permute": ("aten.permute.default",), "expand": ("aten.expand.default",),
+          "slice": ("aten.slice.Tensor",)}
+_VIEW_NAMES = tuple(name for names in _VIEWS.values() for name in names)
 
 
 def find_program(exported: ExportedProgram) -> tuple[Any, CapturedProgram, torch.ScriptObject]:
@@ -387,7 +392,7 @@ def _is_plain_call(exported: ExportedProgram, native: Any, captured: CapturedPro
   """Whether the graph hands its arguments to one program, in order, and returns its results."""
   calls = [n for n in exported.graph.nodes if n.op == "call_function"
            and isinstance(n.target, (torch._ops.OpOverload, torch._ops.HigherOrderOperator))
-           and not str(n.target).startswith(_ALLOCATIONS)]
+           and not str(n.target).startswith((*_ALLOCATIONS, *_VIEW_NAMES))]
   if len(calls) != 1 or str(calls[0].target) not in (_RUN, _RUN_MUTATING):
     return False
   call, signature = calls[0], native.signature()
@@ -407,10 +412,12 @@ def _is_plain_call(exported: ExportedProgram, native: Any, captured: CapturedPro
     return False
   states, reads, freshes = iter(state), iter(read), iter(fresh)
   positions = [next(states if row["written"] else reads) for row in rows]
-  if any(row["view"] or row["kind"] == "view_of_output" for row in signature["outputs"]):
-    return False
-  results = [next(freshes, None) if row["kind"] == "result" else positions[row["target"]]
-             for row in signature["outputs"] if row["kind"] != "write_input"]
+  made = [next(freshes, None) if row["kind"] == "result" else None for row in signature["outputs"]]
+  # Of each output what is returned or, for a view, what it is a view of.
+  bases = [node if row["kind"] == "result" else
+           (made if row["kind"] == "view_of_output" else positions)[row["target"]]
+           for row, node in zip(signature["outputs"], made) if row["kind"] != "write_input"]
+  views = [row["view"] for row in signature["outputs"] if row["kind"] != "write_input"]
   graph = exported.graph_signature
   buffers = graph.inputs_to_buffers
   arguments = [n for n in graph.user_inputs if isinstance(n, str)]
@@ -422,9 +429,35 @@ def _is_plain_call(exported: ExportedProgram, native: Any, captured: CapturedPro
     return False
   returned = exported.graph.output_node().args[0][-len(graph.user_outputs):]
   leaves = list(leaf_descriptions(captured.output_tree))
+  known = symbolic_values(captured, [n.meta["val"] for n in positions[:count]])
   return len(leaves) == len(returned) and all(
-    node is results[leaf["index"]] for node, leaf in zip(returned, leaves)
-    if leaf["kind"] == "tensor")
+    _is_view(node, bases[leaf["index"]], views[leaf["index"]], known)
+    for node, leaf in zip(returned, leaves) if leaf["kind"] == "tensor")
+
+
+def _is_view(node: Any, base: Any, operations: list[tuple[str, list[str]]],
+             known: Mapping[str, Any]) -> bool:
+  """Whether `node` is these operations, and no others, on `base`."""
+  if not isinstance(node, torch.fx.Node) or base is None:
+    return False
+  at = node
+  for name, texts in reversed(operations):
+    # torch drops a slice that takes everything and the like
+    if at is base or str(at.target) not in _VIEWS[name]:
+      continue
+    if name == "slice":
+      # Where it begins shows in no size, and torch.export.load forgets offsets.
+      numbers = [sizes.compile_expr(text)(known) for text in texts]
+      given = [a.meta["val"] if isinstance(a, torch.fx.Node) else a for a in at.args[1:]]
+      if list(map(str, numbers)) != list(map(str, [*given, 1][:4])):
+        return False
+    at = at.args[0]
+  if at is not base:
+    return False
+  with torch.no_grad(), node.meta["val"].fake_mode:
+    expected = _view(base.meta["val"], operations, known)
+  value = node.meta["val"]
+  return (str(expected.shape), str(expected.stride())) == (str(value.shape), str(value.stride()))
 
 
 def leaf_descriptions(description: dict) -> Iterator[dict]:

@@ -46,6 +46,8 @@ def test_exported_program_is_one_call(name):
   exported = program.exported_program()
   calls = [op for op in operators(exported) if isinstance(op, torch._ops.OpOverload)
            and not str(op).startswith(("aten.sym_", "aten.empty_strided"))]
+  if name == "sizes":
+    assert str(calls.pop()) == "aten.reshape.default"  # one result is a view of another
   assert calls == [KILN_RUN_MUTATING if name in ("counting", "writing") else KILN_RUN]
   assert not list(exported.parameters())
   check_module(exported.module(), reference, args, kwargs)

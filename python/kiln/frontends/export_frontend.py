@@ -17,7 +17,7 @@ from torch.fx import Node
 from . import guards, tree
 from .captured import CapturedProgram, Tee
 from .errors import FrontendError
-from .graph_walker import GraphWalker, Lazy, dtype_name, tensor_meta
+from .graph_walker import GraphWalker, Lazy, tensor_meta
 from .protocol import Capture
 from .symbols import Inexpressible
 
@@ -88,7 +88,8 @@ def input_leaf(value: Any, index: int) -> dict:
   if meta[0] != "opaque":
     return {"kind": "tensor", "index": index}
   fixed = [int(s) if isinstance(s, int) else None for s in value.shape]
-  return {"kind": "tensor", "index": index, "dtype": dtype_name(value.dtype), "shape": fixed}
+  return {"kind": "tensor", "index": index, "shape": fixed,
+          "dtype": str(value.dtype).removeprefix("torch.")}
 
 
 def _declare_guards(program: ExportedProgram, walker: GraphWalker,

@@ -10,7 +10,6 @@ from ..case import AsEager, Case, Differs, Refuses
 TITLE = "Memory: in-place operations, views, aliasing, strides"
 
 VIEWS_WITHOUT_BASE = "views of a tensor that is not returned itself come back as copies"
-VIEWS_IN_PT2 = "views among the results are nodes of torch's graph: `torch.export.load`"
 
 
 class InPlaceOnInput(Case):
@@ -163,7 +162,6 @@ class ViewOfWrittenInputReturned(Case):
 
   doors = {
     "functional": Differs(("aliasing",), "torch makes it a view of the new value: a copy"),
-    "pt2": Refuses("kiln.Error K3123", VIEWS_IN_PT2),
   }
 
 
@@ -177,9 +175,6 @@ class ReshapeOfInput(Case):
   def inputs(self, step, last):
     return (torch.randn(3, 4), torch.randn(4, 3).t())
 
-  doors = {
-    "pt2": Refuses("kiln.Error K3123", VIEWS_IN_PT2),
-  }
 
 
 class SameOutputTwice(Case):
@@ -193,9 +188,6 @@ class SameOutputTwice(Case):
   def inputs(self, step, last):
     return (torch.randn(3, 4),)
 
-  doors = {
-    "pt2": Refuses("kiln.Error K3123", VIEWS_IN_PT2),
-  }
 
 
 class OutputAndItsViews(Case):
@@ -209,9 +201,6 @@ class OutputAndItsViews(Case):
   def inputs(self, step, last):
     return (torch.randn(3, 4),)
 
-  doors = {
-    "pt2": Refuses("kiln.Error K3123", VIEWS_IN_PT2),
-  }
 
 
 class PartsOfOneTensor(Case):
@@ -402,9 +391,6 @@ class ReverseOrder(Case):
   def inputs(self, step, last):
     return (torch.randn(3, 4),)
 
-  doors = {
-    "pt2": Refuses("kiln.Error K3123", VIEWS_IN_PT2),
-  }
 
 
 class FreeStrides(Case):

@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from ..case import AsEager, Case, Differs, Refuses
-from .memory import VIEWS_IN_PT2
 
 TITLE = "Values: dtypes, shapes, control flow"
 
@@ -48,9 +47,6 @@ class ZeroDimensional(Case):
   def inputs(self, step, last):
     return (torch.randn(3), torch.tensor(2.0))
 
-  doors = {
-    "pt2": Refuses("kiln.Error K3123", VIEWS_IN_PT2),
-  }
 
 
 class Empty(Case):
@@ -63,9 +59,6 @@ class Empty(Case):
   def inputs(self, step, last):
     return (torch.randn(0, 4), torch.randn(2, 4))
 
-  doors = {
-    "pt2": Refuses("kiln.Error K3123", VIEWS_IN_PT2),
-  }
 
 
 class Float64(Case):
@@ -261,9 +254,6 @@ class Indexing(Case):
   def inputs(self, step, last):
     return (torch.randn(4, 5), torch.tensor([-1, 1]))
 
-  doors = {
-    "pt2": Refuses("kiln.Error K3123", VIEWS_IN_PT2),
-  }
 
 
 class LargeValues(Case):
@@ -471,9 +461,6 @@ class DynamicShapes(Case):
   def inputs(self, step, last):
     return (torch.randn((2, 5, 9)[step], 2, 3),)
 
-  doors = {
-    "pt2": Refuses("kiln.Error K3123", VIEWS_IN_PT2),
-  }
 
 
 class Assertions(Case):
