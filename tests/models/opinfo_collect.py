@@ -65,7 +65,7 @@ def reason_of(result: CaseResult) -> str:
   if code == "K1102":
     kind = re.search(r"non-strict: (\w+)", message)
     return f"{code}: torch.export: {kind[1] if kind else message[:60]}"
-  return f"{code}: {message.split(': ')[0]}"
+  return f"{code}: {re.split(': | at aten::', message)[0]}"  # where it stood is no reason
 
 
 def grouped(results: list[CaseResult], outcome: str) -> dict[str, list[str]]:
