@@ -192,7 +192,6 @@ class Program(torch.nn.Module):
         raise FrontendError("K1004", "only a program built in this process can leave its fallbacks "
                             "to PyTorch")
       return self._open_form()
-    names = [info["name"] for info in self._native.inputs()[len(self._captured.inputs):]]
     return pt2.export_closed(self._native, self._captured, self.script_object(),
                              dict(zip(self._state_names, self._state_values())))
 
