@@ -58,12 +58,12 @@ class ProgramModule(torch.nn.Module):
     read = [v for v, row in zip(values, inputs)
             if not row["written"] and not row["is_object"]]
     numbers = [v for v, row in zip(values, inputs) if row["is_object"]]
+    known = symbolic_values(self._captured, given)
     if written:
-      outs = self._empty_results(given)
+      outs = self._empty_results(known)
       torch.ops.kiln.run_(written + outs, read, numbers, self.program)
     else:
       outs = torch.ops.kiln.run(read, numbers, self.program)
-    known = symbolic_values(self._captured, given)
     rows = self._signature["outputs"]
     fresh = iter(outs)
     made = [next(fresh) if row["kind"] == "result" else None for row in rows]
@@ -77,8 +77,7 @@ class ProgramModule(torch.nn.Module):
       results.append(result)
     return self._rebuild(results, known)
 
-  def _empty_results(self, values: list[Any]) -> list[torch.Tensor]:
-    known = symbolic_values(self._captured, values)
+  def _empty_results(self, known: Mapping[str, Any]) -> list[torch.Tensor]:
     outs = []
     for row, info in zip(self._signature["outputs"], self._infos, strict=True):
       if row["kind"] != "result":
@@ -112,12 +111,7 @@ def _view(tensor: torch.Tensor, operations: list[tuple[str, list[str]]],
 
 def symbolic_values(captured: CapturedProgram, values: list[Any]) -> dict[str, Any]:
   """The sizes of one call, which may be symbolic integers while torch traces."""
-  known: dict[str, Any] = {}
-  for name, source in captured.symbol_sources().items():
-    value = values[source.input]
-    size = (value if source.dim is None else value.shape[source.dim]) - source.bias
-    known[name] = size if source.scale == 1 else size // source.scale
-  return known
+  return {name: source.read(values) for name, source in captured.symbol_sources().items()}
 
 
 def register_buffer(module: torch.nn.Module, name: str, tensor: torch.Tensor) -> None:

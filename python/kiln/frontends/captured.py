@@ -40,9 +40,11 @@ class Source:
   scale: int = 1
   bias: int = 0
 
-  def read(self, values: list[Any]) -> int:
+  def read(self, values: list[Any]) -> Any:
+    """Its value in one call: a symbolic integer while torch traces."""
     value = values[self.input]
-    return (int(value if self.dim is None else value.shape[self.dim]) - self.bias) // self.scale
+    size = (value if self.dim is None else value.shape[self.dim]) - self.bias
+    return size if self.scale == 1 else size // self.scale
 
 
 @dataclass
@@ -116,7 +118,7 @@ class CapturedProgram:
     """The sizes of one call from its runtime arguments."""
     if self._sources is None:
       self._sources = self.symbol_sources()
-    return {name: source.read(values) for name, source in self._sources.items()}
+    return {name: int(source.read(values)) for name, source in self._sources.items()}
 
 
 class Tee:

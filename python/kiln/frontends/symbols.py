@@ -164,13 +164,14 @@ def always_true(condition: Any, ranges: Mapping[sympy.Symbol, ValueRanges]) -> b
 
 def linear_in_one_symbol(text: str) -> tuple[str, int, int] | None:
   """(s, a, b) of the text of a*s + b with a > 0, else None."""
-  names = sorted(set(re.findall(r"[A-Za-z_]\w*", text)))
-  if len(names) != 1 or names[0] in _FUNCTIONS:
+  names = names_of(text)
+  if len(names) != 1 or "(" in text:  # parentheses belong to functions
     return None
+  (symbol,) = names
   evaluate = compile_expr(text)
-  bias, one, two = (evaluate({names[0]: n}) for n in (0, 1, 2))
+  bias, one, two = (evaluate({symbol: n}) for n in (0, 1, 2))
   scale = one - bias
-  return (names[0], scale, bias) if scale > 0 and two - one == scale else None
+  return (symbol, scale, bias) if scale > 0 and two - one == scale else None
 
 
 _FUNCTIONS: dict[str, Callable[..., int]] = {
