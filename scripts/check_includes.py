@@ -33,8 +33,10 @@ MAY_INCLUDE = {
     "backends/cpu/kernels": ["runtime"],
     "backends/cpu/runtime": ["runtime", "backends/cpu/kernels"],
     "backends/cpu/compile": ["backends", "backends/cpu/runtime"],
-    "backends/cuda/kernels": ["runtime"],
-    "backends/cuda/runtime": ["runtime", "backends/cuda/kernels"],
+    # What NVRTC sees, a world of its own; and the same names for the host compiler.
+    "backends/cuda/device": [],
+    "backends/cuda/emulated": [],
+    "backends/cuda/runtime": ["runtime"],
     "backends/cuda/compile": ["backends", "backends/cuda/runtime"],
     "builder": ["fusion", "tuning", "backends"],
     "capi/run": ["runtime"],
@@ -73,6 +75,9 @@ FORBIDDEN_SYSTEM = re.compile(r"^(torch|ATen|c10|caffe2|pybind11|nanobind|cuda|c
 # Headers of other projects that are included in quotes because their own documents say so.
 QUOTED_THIRD_PARTY = ("hwy/",)
 
+# Headers of kernels: included by their names there, device/....
+DEVICE_FOLDERS = ("backends/cuda/device/", "backends/cuda/emulated/")
+
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^">]+)[">]', re.MULTILINE)
 SUFFIXES = {".h", ".hpp", ".cpp", ".cc", ".cu", ".cuh"}
 
@@ -109,6 +114,11 @@ def check_include(root, area, path, quoted, target):
         if area in ("src", "include") and FORBIDDEN_SYSTEM.search(target):
             return "only the torch/ folder may include it"
         return None
+    if area == "src" and path.startswith(DEVICE_FOLDERS):
+        places = [root / "src/backends/cuda", (root / "src" / path).parent.parent]
+        if any((place / target).is_file() for place in places):
+            return None
+        return "device headers include only device headers, as device/..."
     if target.startswith(QUOTED_THIRD_PARTY):
         return None
     if target.startswith("kiln/"):

@@ -5,7 +5,7 @@
 // others: `state_and_outs` holds the inputs that the program writes, in their order, then memory
 // for each result. (A mutating operator that returns a list does not survive torch's
 // run_decompositions.) `sizes` are the program's integer arguments. Results that are inputs passed
-// through are not among the results.
+// through are not among the results; results that are numbers are tensors of rank 0 there.
 #include <ATen/ATen.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/stack.h>
@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "torch/dtype_conversion.h"
 #include "torch/output_shapes.h"
 #include "torch/program_object.h"
 #include "torch/torch_host.h"
@@ -98,6 +99,17 @@ ProgramCall call_of(const ProgramRunner& runner, at::TensorList state, at::Tenso
   return call;
 }
 
+// What only torch knows of a result: the tensor, or the number as a tensor of rank 0.
+at::Tensor tensor_of(const TensorSignature& signature, const std::shared_ptr<HostObject>& object) {
+  const c10::IValue* value = object ? &unwrap_object(*object) : nullptr;
+  if (value != nullptr && value->isTensor()) return value->toTensor();
+  TORCH_CHECK(value != nullptr && signature.scalar && (value->isScalar() || value->isBool()),
+              Status::error("K4122", "result is neither tensor nor number: output '" +
+                                         signature.name + "'")
+                  .to_string());
+  return at::scalar_tensor(value->toScalar(), to_scalar_type(*signature.scalar));
+}
+
 std::vector<at::Tensor> run(at::TensorList inputs, c10::SymIntArrayRef sizes,
                             const ProgramPtr& program, int64_t entry) {
   check_entry(entry);
@@ -109,17 +121,9 @@ std::vector<at::Tensor> run(at::TensorList inputs, c10::SymIntArrayRef sizes,
   const EnginePlan& plan = runner.plan();
   for (size_t i = 0; i < plan.outputs.size(); ++i) {
     if (!is_result(plan.outputs[i])) continue;
-    if (!plan.outputs[i].signature.is_object) {
-      results.push_back(std::move(call.outputs[i]));
-      continue;
-    }
-    const c10::IValue* value =
-        call.output_objects[i] ? &unwrap_object(*call.output_objects[i]) : nullptr;
-    TORCH_CHECK(value != nullptr && value->isTensor(),
-                Status::error("K4122", "result is no tensor: output '" +
-                                           plan.outputs[i].signature.name + "'")
-                    .to_string());
-    results.push_back(value->toTensor());
+    const TensorSignature& signature = plan.outputs[i].signature;
+    results.push_back(signature.is_object ? tensor_of(signature, call.output_objects[i])
+                                          : std::move(call.outputs[i]));
   }
   return results;
 }
@@ -134,10 +138,20 @@ void run_(at::TensorList state_and_outs, at::TensorList inputs, c10::SymIntArray
   size_t next = state_and_outs.size() -
                 static_cast<size_t>(
                     std::count_if(plan.outputs.begin(), plan.outputs.end(), is_result));
+  std::vector<std::pair<size_t, at::Tensor>> numbers;
   for (size_t i = 0; i < plan.outputs.size(); ++i) {
-    if (is_result(plan.outputs[i])) check(runner.set_output(call, i, state_and_outs[next++]));
+    if (!is_result(plan.outputs[i])) continue;
+    const at::Tensor& out = state_and_outs[next++];
+    if (plan.outputs[i].signature.is_object) {
+      numbers.emplace_back(i, out);
+    } else {
+      check(runner.set_output(call, i, out));
+    }
   }
   check(runner.run(call));
+  for (auto& [i, out] : numbers) {
+    out.copy_(tensor_of(plan.outputs[i].signature, call.output_objects[i]));
+  }
 }
 
 // The numbers of an argument `sizes`. AOTInductor hands an empty list over as None.
@@ -177,11 +191,12 @@ std::vector<at::Tensor> run_meta(at::TensorList inputs, c10::SymIntArrayRef size
                                  const ProgramPtr& program, int64_t entry) {
   check_entry(entry);
   const EnginePlan& plan = program->runner().plan();
-  std::vector<at::Tensor> by_position(plan.inputs.size());
+  MetaInputs given(plan.inputs.size());
   distribute(
       plan, 0, inputs.size(), sizes.size(), false,
-      [&](size_t i, size_t k, bool) { by_position[i] = inputs[k]; }, [](size_t, size_t) {});
-  std::vector<at::Tensor> outputs = check(meta_outputs(plan, by_position));
+      [&](size_t i, size_t k, bool) { given[i].tensor = inputs[k]; },
+      [&](size_t i, size_t k) { given[i].number = sizes[k]; });
+  std::vector<at::Tensor> outputs = check(meta_outputs(plan, given));
   std::erase_if(outputs, [](const at::Tensor& tensor) { return !tensor.defined(); });
   return outputs;
 }
@@ -190,14 +205,14 @@ void run_meta_(at::TensorList state_and_outs, at::TensorList inputs, c10::SymInt
                const ProgramPtr& program, int64_t entry) {
   check_entry(entry);
   const EnginePlan& plan = program->runner().plan();
-  std::vector<at::Tensor> by_position(plan.inputs.size());
+  MetaInputs given(plan.inputs.size());
   distribute(
       plan, state_and_outs.size(), inputs.size(), sizes.size(), true,
       [&](size_t i, size_t k, bool from_state) {
-        by_position[i] = from_state ? state_and_outs[k] : inputs[k];
+        given[i].tensor = from_state ? state_and_outs[k] : inputs[k];
       },
-      [](size_t, size_t) {});
-  check(meta_outputs(plan, by_position).status());
+      [&](size_t i, size_t k) { given[i].number = sizes[k]; });
+  check(meta_outputs(plan, given).status());
 }
 
 using State = std::tuple<std::string, at::Tensor, std::vector<at::Tensor>>;

@@ -57,7 +57,7 @@ std::string place(const TensorSignature& input, size_t dim) {
   return "input '" + input.name + "' dim " + std::to_string(dim);
 }
 
-Status check_types(const EnginePlan& plan, const std::vector<at::Tensor>& inputs) {
+Status check_types(const EnginePlan& plan, const MetaInputs& inputs) {
   if (inputs.size() != plan.inputs.size()) {
     return Status::error("K4101", "wrong number of inputs: " + std::to_string(inputs.size()) +
                                       ", expected " + std::to_string(plan.inputs.size()));
@@ -65,13 +65,14 @@ Status check_types(const EnginePlan& plan, const std::vector<at::Tensor>& inputs
   for (size_t i = 0; i < inputs.size(); ++i) {
     const TensorSignature& signature = plan.inputs[i];
     if (signature.is_object) continue;
-    if (!inputs[i].defined() || inputs[i].scalar_type() != to_scalar_type(signature.dtype)) {
+    const at::Tensor& tensor = inputs[i].tensor;
+    if (!tensor.defined() || tensor.scalar_type() != to_scalar_type(signature.dtype)) {
       return Status::error("K4102", "wrong dtype: input '" + signature.name + "', expected " +
                                         std::string(dtype_name(signature.dtype)));
     }
-    if (inputs[i].dim() != static_cast<int64_t>(signature.dims.size())) {
+    if (tensor.dim() != static_cast<int64_t>(signature.dims.size())) {
       return Status::error("K4104", "wrong rank: input '" + signature.name + "' has " +
-                                        std::to_string(inputs[i].dim()) + " dims, expected " +
+                                        std::to_string(tensor.dim()) + " dims, expected " +
                                         std::to_string(signature.dims.size()));
     }
   }
@@ -79,17 +80,21 @@ Status check_types(const EnginePlan& plan, const std::vector<at::Tensor>& inputs
 }
 
 // Reads the symbols from the inputs; guards say what else the plan expects of their sizes.
-SymbolSizes solve(const EnginePlan& plan, const std::vector<at::Tensor>& inputs) {
+SymbolSizes solve(const EnginePlan& plan, const MetaInputs& inputs) {
   SymbolSizes sizes;
   for (const SymbolSource& source : symbol_sources(plan.inputs)) {
-    if (plan.inputs[source.input].number) continue;  // no tensor brings it
+    const MetaInput& input = inputs[source.input];
     const c10::SymInt extent =
-        inputs[source.input].sym_size(static_cast<int64_t>(source.dim)) - source.bias;
+        (plan.inputs[source.input].number
+             ? input.number
+             : input.tensor.sym_size(static_cast<int64_t>(source.dim))) - source.bias;
     const c10::SymInt value =
         source.scale == 1 ? extent : floor_div(extent, c10::SymInt(source.scale));
     if (auto range = plan.symbols.find(source.symbol); range != plan.symbols.end()) {
       const std::string what = place(plan.inputs[source.input], source.dim);
-      TORCH_SYM_CHECK(value.sym_ge(range->second.min), "K4105: size is out of range: ", what);
+      if (range->second.min > -DimRange::kNoBound) {
+        TORCH_SYM_CHECK(value.sym_ge(range->second.min), "K4105: size is out of range: ", what);
+      }
       if (range->second.max != DimRange::kNoBound) {
         TORCH_SYM_CHECK(value.sym_le(range->second.max), "K4105: size is out of range: ", what);
       }
@@ -97,9 +102,13 @@ SymbolSizes solve(const EnginePlan& plan, const std::vector<at::Tensor>& inputs)
     sizes[source.symbol] = value;
   }
   for (size_t i = 0; i < plan.inputs.size(); ++i) {
+    if (const auto& number = plan.inputs[i].number) {
+      TORCH_SYM_CHECK(inputs[i].number.sym_eq(evaluate(*number, sizes)),
+                      "K4105: number does not fit: ", plan.inputs[i].name);
+    }
     if (plan.inputs[i].is_object) continue;
     for (size_t d = 0; d < plan.inputs[i].dims.size(); ++d) {
-      TORCH_SYM_CHECK(inputs[i].sym_size(static_cast<int64_t>(d)).sym_eq(
+      TORCH_SYM_CHECK(inputs[i].tensor.sym_size(static_cast<int64_t>(d)).sym_eq(
                           evaluate(plan.inputs[i].dims[d], sizes)),
                       "K4105: size does not fit: ", place(plan.inputs[i], d), ", expected ",
                       plan.inputs[i].dims[d].to_string());
@@ -111,13 +120,18 @@ SymbolSizes solve(const EnginePlan& plan, const std::vector<at::Tensor>& inputs)
 }  // namespace
 
 Result<std::vector<at::Tensor>> meta_outputs(const EnginePlan& plan,
-                                             const std::vector<at::Tensor>& inputs) {
+                                             const MetaInputs& inputs) {
   KILN_RETURN_IF_ERROR(check_types(plan, inputs));
   const SymbolSizes sizes = solve(plan, inputs);
   std::vector<at::Tensor> outputs(plan.outputs.size());
   for (size_t i = 0; i < plan.outputs.size(); ++i) {
     const TensorSignature& signature = plan.outputs[i].signature;
     if (plan.outputs[i].kind != PlanOutput::Kind::kResult) continue;
+    if (signature.scalar) {
+      outputs[i] = at::empty(
+          {}, at::TensorOptions().dtype(to_scalar_type(*signature.scalar)).device(c10::kMeta));
+      continue;
+    }
     if (signature.is_object) {
       return Status::error("K4121", "shape is known only after running: output '" +
                                         signature.name + "'");

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/SymInt.h>
 
 #include <vector>
 
@@ -11,12 +12,20 @@
 
 namespace kiln {
 
-// Tensors on the meta device for the results of `plan` that are fresh tensors, by position; the
-// others stay undefined. `inputs` holds one tensor per input of the plan, undefined for numbers.
+// An input of the plan: a tensor, or the integer that it is.
+struct MetaInput {
+  at::Tensor tensor;
+  c10::SymInt number = 0;
+};
+using MetaInputs = std::vector<MetaInput>;
+
+// Tensors on the meta device for the results of `plan` that are fresh tensors, or numbers (rank 0),
+// by position; the others stay undefined.
 // Sizes and strides are the plan's expressions over the symbolic sizes of the inputs. What the plan
-// demands of the inputs' sizes becomes a guard where it is not known to hold.
+// demands of the inputs' sizes becomes a guard where it is not known to hold; its conditions, which
+// say nothing about the results, are left to the run.
 // K4101, K4102, K4104; K4121 for a result whose shape only running the program reveals.
 Result<std::vector<at::Tensor>> meta_outputs(const EnginePlan& plan,
-                                             const std::vector<at::Tensor>& inputs);
+                                             const MetaInputs& inputs);
 
 }  // namespace kiln

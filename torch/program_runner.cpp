@@ -4,10 +4,14 @@
 #include <ATen/EmptyTensor.h>
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
+
 #include "runtime/border.h"
 #include "runtime/engine.h"
 #include "runtime/execution.h"
+#include "runtime/device_runtime.h"
 #include "torch/dtype_conversion.h"
+#include "torch/torch_device.h"
 #include "torch/torch_host.h"
 
 namespace kiln {
@@ -19,7 +23,7 @@ bool is_fresh_result(const PlanOutput& output) {
 
 // The tensor's memory as a view; K4102 or K4107 for one that the program cannot read or write.
 Status view_of(const at::Tensor& tensor, const char* what, const std::string& name,
-               TensorView& view) {
+               const Device& device, TensorView& view) {
   if (!tensor.defined()) {
     return Status::error("K4102", std::string("undefined tensor: ") + what + " '" + name + "'");
   }
@@ -28,13 +32,13 @@ Status view_of(const at::Tensor& tensor, const char* what, const std::string& na
     return Status::error("K4102", std::string("wrong dtype or layout: ") + what + " '" + name +
                                       "' is " + c10::toString(tensor.scalar_type()));
   }
-  if (!tensor.is_cpu()) {
-    return Status::error("K4107", std::string("wrong device: ") + what + " '" + name +
-                                      "' is on " + tensor.device().str() + ", expected cpu");
+  if (from_torch(tensor.device()) != std::optional<Device>(device)) {
+    return Status::error("K4107", std::string("wrong device: ") + what + " '" + name + "' is on " +
+                                      tensor.device().str() + ", expected " + device.to_string());
   }
   view = {tensor.data_ptr(),
           *dtype,
-          Device(),
+          device,
           static_cast<int>(tensor.dim()),
           tensor.sizes().data(),
           tensor.strides().data()};
@@ -84,26 +88,50 @@ void allocate_outputs(ExecutionContext& context, std::vector<at::Tensor>& tensor
   ExecutionContext::Impl& impl = *context.impl();
   const EnginePlan& plan = impl.engine().plan();
   const std::vector<TensorSpec>& specs = impl.output_specs();
+  const Device device = impl.engine().device().device();
   tensors.resize(plan.outputs.size());
   views.resize(plan.outputs.size());
   for (size_t i = 0; i < plan.outputs.size(); ++i) {
     if (!is_fresh_result(plan.outputs[i]) || tensors[i].defined()) continue;
     const TensorSpec& spec = specs[i];
-    tensors[i] =
-        at::detail::empty_strided_cpu(spec.shape, spec.strides, to_scalar_type(spec.dtype));
-    views[i] = {tensors[i].mutable_data_ptr(),       spec.dtype,        Device(),
+    const c10::ScalarType dtype = to_scalar_type(spec.dtype);
+    const auto options = at::TensorOptions().dtype(dtype).device(to_torch_device(device));
+    tensors[i] = device.kind == DeviceKind::kCpu
+                     ? at::detail::empty_strided_cpu(spec.shape, spec.strides, dtype)
+                     : at::empty_strided(spec.shape, spec.strides, options);
+    views[i] = {tensors[i].mutable_data_ptr(),       spec.dtype,        device,
                 static_cast<int>(spec.shape.size()), spec.shape.data(), spec.strides.data()};
   }
 }
 
 ProgramRunner::ProgramRunner(std::shared_ptr<Program> program)
-    : program_(std::move(program)), plan_(&program_->engine()->plan()) {}
+    : program_(std::move(program)),
+      plan_(&program_->engine()->plan()),
+      device_(program_->device()),
+      written_(plan_->inputs.size()) {
+  for (const PlanOutput& output : plan_->outputs) {
+    if (output.kind == PlanOutput::Kind::kWriteInput) {
+      written_[static_cast<size_t>(output.target)] = true;
+    }
+  }
+}
 
+// One that ran on the same stream last: its memory is free as soon as that stream comes to it. On
+// the CPU there is one stream. Contexts of other streams are taken only when there are many.
 std::unique_ptr<ExecutionContext> ProgramRunner::take_context() {
+  constexpr size_t kMaxStreams = 8;
+  DeviceRuntime& device = program_->engine()->device();
+  const StreamHandle stream = device.current_stream();
+  // Memory that is taken while a stream is recorded belongs to the recording.
+  const bool recording = device.is_recording(stream);
   std::lock_guard lock(mutex_);
-  if (!idle_.empty()) {
-    auto context = std::move(idle_.back());
-    idle_.pop_back();
+  const auto same = std::find_if(idle_.rbegin(), idle_.rend(), [&](const auto& context) {
+    return context->impl()->last_stream() == stream;
+  });
+  const auto found = same != idle_.rend() ? std::prev(same.base()) : idle_.begin();
+  if (!recording && !idle_.empty() && (same != idle_.rend() || idle_.size() >= kMaxStreams)) {
+    auto context = std::move(*found);
+    idle_.erase(found);
     return context;
   }
   ++contexts_made_;
@@ -111,6 +139,8 @@ std::unique_ptr<ExecutionContext> ProgramRunner::take_context() {
 }
 
 void ProgramRunner::give_back(std::unique_ptr<ExecutionContext> context) {
+  DeviceRuntime& device = program_->engine()->device();
+  if (device.is_recording(context->impl()->last_stream())) return;
   std::lock_guard lock(mutex_);
   idle_.push_back(std::move(context));
 }
@@ -127,7 +157,12 @@ Status ProgramRunner::set_input(ProgramCall& call, size_t index, at::Tensor tens
   if (tensor.defined() && (tensor.is_conj() || tensor.is_neg())) {
     tensor = tensor.resolve_conj().resolve_neg();
   }
-  KILN_RETURN_IF_ERROR(view_of(tensor, "input", name, call.input_views[index]));
+  // As in eager mode: a number in a tensor may come from the host.
+  if (device_.kind != DeviceKind::kCpu && tensor.defined() && tensor.is_cpu() &&
+      tensor.dim() == 0 && index < written_.size() && !written_[index]) {
+    tensor = tensor.to(to_torch_device(device_), /*non_blocking=*/true);
+  }
+  KILN_RETURN_IF_ERROR(view_of(tensor, "input", name, device_, call.input_views[index]));
   call.inputs[index] = std::move(tensor);
   return {};
 }
@@ -150,7 +185,7 @@ Status ProgramRunner::set_input_object(ProgramCall& call, size_t index,
 Status ProgramRunner::set_output(ProgramCall& call, size_t index, at::Tensor tensor) const {
   call.outputs.resize(plan_->outputs.size());
   call.output_views.resize(plan_->outputs.size());
-  KILN_RETURN_IF_ERROR(view_of(tensor, "output", plan_->outputs[index].signature.name,
+  KILN_RETURN_IF_ERROR(view_of(tensor, "output", plan_->outputs[index].signature.name, device_,
                                call.output_views[index]));
   call.outputs[index] = std::move(tensor);
   return {};

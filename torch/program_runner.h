@@ -57,7 +57,7 @@ class ProgramRunner {
   // shares memory with another one. Calls of a program with state exclude each other.
   Status run(ProgramCall& call);
 
-  // A context of the pool; whoever's run failed does not give it back.
+  // A context of the pool for torch's current stream; whoever's run failed does not give it back.
   std::unique_ptr<ExecutionContext> take_context();
   void give_back(std::unique_ptr<ExecutionContext> context);
   size_t contexts_made() const { return contexts_made_; }
@@ -65,6 +65,8 @@ class ProgramRunner {
  private:
   std::shared_ptr<Program> program_;
   const EnginePlan* plan_;
+  Device device_;
+  std::vector<bool> written_;  // by input
   std::mutex state_mutex_;  // runs of a program with state exclude each other
   std::mutex mutex_;        // the pool
   std::vector<std::unique_ptr<ExecutionContext>> idle_;

@@ -10,6 +10,7 @@
 
 #include "base/status.h"
 #include "torch/dtype_conversion.h"
+#include "torch/torch_device.h"
 
 namespace kiln {
 namespace {
@@ -21,9 +22,12 @@ struct TorchObject : HostObject {
 at::Tensor tensor_from(const HostOperand& operand) {
   if (operand.object != nullptr) return unwrap_object(*operand.object).toTensor();
   const TensorView& view = operand.view;
-  return at::from_blob(view.data, at::IntArrayRef(view.shape, static_cast<size_t>(view.rank)),
-                       at::IntArrayRef(view.strides, static_cast<size_t>(view.rank)),
-                       at::TensorOptions().dtype(to_scalar_type(view.dtype)));
+  const c10::Device device = to_torch_device(view.device);
+  return at::for_blob(view.data, at::IntArrayRef(view.shape, static_cast<size_t>(view.rank)))
+      .strides(at::IntArrayRef(view.strides, static_cast<size_t>(view.rank)))
+      .options(at::TensorOptions().dtype(to_scalar_type(view.dtype)).device(device))
+      .target_device(device)
+      .make_tensor();
 }
 
 c10::IValue operand_value(const HostOperand& operand) {
@@ -37,6 +41,7 @@ class ArgumentConverter {
  public:
   const std::vector<HostOperand>* operands = nullptr;
   const std::vector<int64_t>* dims = nullptr;
+  Device device;  // that a GPU among the arguments means
   size_t next_dim = 0;
 
   // True when the argument is the same at every call.
@@ -80,11 +85,8 @@ class ArgumentConverter {
     if (const auto* dtype = arg.get<DType>()) {
       return c10::IValue(static_cast<int64_t>(to_scalar_type(*dtype)));
     }
-    if (const auto* device = arg.get<Device>()) {
-      return c10::IValue(
-          device->kind == DeviceKind::kCpu
-              ? c10::Device(c10::DeviceType::CPU)
-              : c10::Device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(device->index)));
+    if (const auto* named = arg.get<Device>()) {
+      return c10::IValue(to_torch_device(named->kind == device.kind ? device : *named));
     }
     if (const auto* format = arg.get<MemoryFormat>()) {
       return c10::IValue(static_cast<int64_t>(to_torch(*format)));
@@ -159,22 +161,28 @@ void append_values(const c10::IValue& value, std::vector<c10::IValue>& out) {
 
 class TorchCall : public HostCall {
  public:
-  TorchCall(c10::OperatorHandle op, Call call, int num_results)
-      : op_(std::move(op)), call_(std::move(call)), num_results_(num_results) {
+  TorchCall(c10::OperatorHandle op, Call call, int num_results, const Device& device)
+      : op_(std::move(op)), call_(std::move(call)), num_results_(num_results), device_(device) {
     const auto& arguments = op_.schema().arguments();
     ArgumentConverter converter;
+    converter.device = device_;
     for (size_t i = 0; i < call_.args.size(); ++i) {
       constant_.push_back(ArgumentConverter::is_constant(call_.args[i]));
       prepared_.push_back(constant_.back()
                               ? converter.convert(call_.args[i], arguments[i].real_type())
                               : c10::IValue());
+      // A call without operands takes torch's default device where it names none.
+      if (arguments[i].name() == "device" && prepared_.back().isNone() && makes_tensor()) {
+        prepared_.back() = to_torch_device(device_);
+      }
     }
   }
 
   Status run(const std::vector<HostOperand>& operands, const std::vector<int64_t>& dims,
-             const std::vector<HostExpected>& expected,
+             const std::vector<HostExpected>& expected, void* stream,
              std::vector<std::shared_ptr<HostObject>>& results) override {
     try {
+      const ScopedTorchStream scope(device_, stream);
       return run_unguarded(operands, dims, expected, results);
     } catch (const c10::Error& error) {
       return Status::error(
@@ -194,6 +202,7 @@ class TorchCall : public HostCall {
     ArgumentConverter converter;
     converter.operands = &operands;
     converter.dims = &dims;
+    converter.device = device_;
     torch::jit::Stack stack;
     std::vector<c10::IValue> written;
     std::vector<at::Tensor> borrowed;  // memory of the program that results must not share
@@ -250,14 +259,26 @@ class TorchCall : public HostCall {
     return {};
   }
 
-  static Status check(const at::Tensor& tensor, const TensorSpec& spec, size_t index) {
+  // Has the call no tensor to take its device from?
+  bool makes_tensor() const {
+    return std::all_of(call_.args.begin(), call_.args.end(), [](const CallArg& arg) {
+      const auto* list = arg.get<CallArg::List>();
+      return arg.get<CallArg::Operand>() == nullptr &&
+             (list == nullptr || std::all_of(list->begin(), list->end(), [](const CallArg& item) {
+                return item.get<CallArg::Operand>() == nullptr;
+              }));
+    });
+  }
+
+  Status check(const at::Tensor& tensor, const TensorSpec& spec, size_t index) const {
     const auto dtype = from_scalar_type(tensor.scalar_type());
-    if (tensor.defined() && dtype && *dtype == spec.dtype && tensor.is_cpu() &&
+    if (tensor.defined() && dtype && *dtype == spec.dtype &&
+        from_torch(tensor.device()) == std::optional<Device>(device_) &&
         tensor.layout() == c10::kStrided && tensor.sizes() == at::IntArrayRef(spec.shape)) {
       return {};
     }
     std::ostringstream shape;
-    shape << tensor.sizes() << " " << tensor.scalar_type();
+    shape << tensor.sizes() << " " << tensor.scalar_type() << " " << tensor.device();
     return Status::error("K4302",
                          "operator gave another dtype, device or shape than at capture: "
                          "result " +
@@ -267,6 +288,7 @@ class TorchCall : public HostCall {
   c10::OperatorHandle op_;
   Call call_;
   int num_results_;
+  Device device_;
   std::vector<bool> constant_;
   std::vector<c10::IValue> prepared_;
 };
@@ -275,7 +297,8 @@ class TorchHost : public Host {
  public:
   std::string name() const override { return "torch"; }
 
-  Result<std::unique_ptr<HostCall>> prepare(const Call& call, int num_results) override {
+  Result<std::unique_ptr<HostCall>> prepare(const Call& call, int num_results,
+                                            const Device& device) override {
     auto op = c10::Dispatcher::singleton().findSchema({call.name, call.overload});
     if (!op) {
       return Status::error("K4301", "pytorch has no such operator: " + call.full_name(),
@@ -286,7 +309,7 @@ class TorchHost : public Host {
           "K4301", "operator has another number of arguments than at capture: " + call.full_name());
     }
     try {
-      return std::unique_ptr<HostCall>(new TorchCall(*op, call, num_results));
+      return std::unique_ptr<HostCall>(new TorchCall(*op, call, num_results, device));
     } catch (const c10::Error& error) {
       return Status::error("K4301", "arguments do not fit the operator: " + call.full_name() +
                                         ": " + error.what_without_backtrace());
@@ -307,11 +330,12 @@ std::shared_ptr<HostObject> wrap_in_object(const c10::IValue& value) {
   if (value.isTensor() && value.toTensor().defined()) {
     const at::Tensor& tensor = object->value.toTensor();
     const auto dtype = from_scalar_type(tensor.scalar_type());
-    if (dtype && tensor.is_cpu() && tensor.layout() == c10::kStrided && !tensor.is_conj() &&
+    const auto device = from_torch(tensor.device());
+    if (dtype && device && tensor.layout() == c10::kStrided && !tensor.is_conj() &&
         !tensor.is_neg()) {
       object->view = {tensor.data_ptr(),
                       *dtype,
-                      Device(),
+                      *device,
                       static_cast<int>(tensor.dim()),
                       tensor.sizes().data(),
                       tensor.strides().data()};

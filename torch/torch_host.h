@@ -17,7 +17,8 @@ namespace kiln {
 // One for the process; lives forever.
 Host* torch_host();
 
-// A value of PyTorch as a host object. Tensors on the CPU with strided layout get a view.
+// A value of PyTorch as a host object. Tensors with strided layout on the CPU or a GPU
+// get a view.
 std::shared_ptr<HostObject> wrap_in_object(const c10::IValue& value);
 // The value again. Precondition: made by wrap_in_object().
 const c10::IValue& unwrap_object(const HostObject& object);

@@ -32,7 +32,7 @@ def compile(module: Any, ir: str = "default", inputs: Any = None, arg_inputs: An
     first call
   inputs, arg_inputs: positional arguments: tensors, torch_tensorrt.Input, numbers, nested
   kwarg_inputs: keyword arguments by name
-  enabled_precisions: dtypes that may be computed in; must hold those that the model has
+  enabled_precisions: dtypes that may be computed in: float32 is lowered to the 16-bit ones
   Other keywords: the settings of CompilationSettings, and kiln.compile's options.
   Returns a kiln.Program. Raises kiln.Error K1001, K1002, K1041 and what kiln.compile raises.
   """

@@ -196,17 +196,21 @@ class Translated:
       yield
 
   def allow(self, tensors: Iterable[torch.Tensor]) -> None:
-    """Checks that the precisions asked for are those of the model. K1041 where they are not."""
+    """Lowers float32 to the 16-bit precisions that are allowed. K1041 where the model has a dtype
+    that is neither allowed nor lowered."""
     if self.precisions is None:
       return
     # TensorRT has no double, so no set of precisions speaks about it.
     own = {dtype.try_from(t.dtype) for t in tensors if t.dtype.is_floating_point} - {dtype.f64}
-    if not own <= self.precisions:
+    half = self.precisions & {dtype.f16, dtype.bf16}
+    if own - self.precisions - ({dtype.f32} if half else set()):
       refuse_value("compile(enabled_precisions)", _set_of(self.precisions))
-    unused = self.precisions - own
+    if dtype.f32 in own and half and "precision" not in self.options:
+      self.options.setdefault("enabled_precisions", [p.to(torch.dtype) for p in half])
+    unused = self.precisions - own - half - {dtype.f32}
     if unused and own:
       self.note(f"Torch-TensorRT's enabled_precisions allows {_names(unused)}, which is not used: "
-                f"Kiln computes in the dtypes that the model has: {_names(own)}")
+                f"Kiln computes in {_names(own | half)}")
 
 
 def _names(types: Iterable[dtype]) -> str:

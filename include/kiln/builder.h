@@ -10,14 +10,27 @@
 #include <kiln/capture.h>
 #include <kiln/program.h>
 #include <kiln/status.h>
+#include <kiln/tensor.h>
 
 namespace kiln {
+
+struct EnginePlan;
 
 struct BuildOptions {
   int threads = 0;            // threads the program will run with; 0: the caller's setting at run
   bool strict = false;        // K2001 instead of any call left to PyTorch
   int min_block_size = 1;     // native runs of fewer ops go back to PyTorch
-  std::string target;         // "" or "cpu": this machine
+  // What to compile for: "" or "cpu", this machine; "cuda", the GPU of this machine; "cuda:sm_90"
+  // or "sm_90", a GPU that need not be here; the path of a JSON file that describes one
+  // (docs/gpu.md).
+  std::string target;
+  int device_index = 0;       // of "cuda": which GPU
+  // 16-bit float dtypes that may take the place of f32 (docs/precision.md), the preferred one
+  // first: the one in which this machine has kernels for most of the program is taken. Empty: the
+  // model's own dtypes.
+  std::vector<DType> precisions;
+  bool allow_tf32 = false;    // f32 products on a GPU may round their operands to TF32
+  bool tune = false;          // libraries' kernels are timed when a shape is first run
   std::string metadata;       // JSON object kept with the program: input and output trees, options
   std::string name;           // for dumps and messages
   // Folder of compiled programs that compile() looks into first and adds to (docs/cache.md); empty:
@@ -54,6 +67,9 @@ class CompiledProgram {
   Status update_weights(const std::vector<WeightView>& weights);
   // Writes a .kiln file; on failure an existing file stays as it was. K30xx.
   Status save(const std::string& path, const SaveOptions& options = {});
+  // "cpu:avx512", "cuda:sm_90": what it was compiled for.
+  const std::string& target() const;
+  const EnginePlan& plan() const;
   // The bytes that save() would write.
   Result<std::string> serialize(const SaveOptions& options = {});
   // The report of the design's section 9: coverage, fallbacks, kernels, memory, times per phase.

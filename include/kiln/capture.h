@@ -81,8 +81,17 @@ class CaptureBuilder {
   CaptureBuilder(const CaptureBuilder&) = delete;
   CaptureBuilder& operator=(const CaptureBuilder&) = delete;
 
+  // Where the tensors of the program lie: the CPU unless said otherwise. Devices among arguments
+  // that are of this kind mean the program's own. Call before any call().
+  void device(DeviceKind kind);
   // A size symbol with the closed range of its values; max INT64_MAX: unbounded.
   Status symbol(std::string_view name, int64_t min, int64_t max);
+  // What the program needs of its sizes beyond their ranges: `left` `relation` `right`, with
+  // relation "eq", "ne", "lt", "le", "gt" or "ge". It is checked at run time; `text` says what
+  // is asked of the caller. False where there is nothing to check, because the ranges of the
+  // symbols, declared before, imply it; what they exclude is K1131.
+  Result<bool> condition(std::string_view relation, const CaptureDim& left,
+                         const CaptureDim& right, std::string_view text);
   Result<Handle> input(std::string_view name, const CaptureMeta& meta);
   // A non-tensor input that is the value of `expr` (a symbol); it is checked at run time.
   Result<Handle> scalar_input(std::string_view name, const CaptureMeta& meta,

@@ -24,7 +24,8 @@ struct WeightInfo {
   std::vector<int64_t> shape;
 };
 
-// A value for a weight: contiguous, borrowed; `owner` keeps it alive.
+// A value for a weight: contiguous, borrowed; `owner` keeps it alive. Where it lies on another
+// device than the program, the program makes a copy.
 struct WeightView {
   std::string name;
   DType dtype = DType::kF32;
@@ -32,6 +33,7 @@ struct WeightView {
   const void* data = nullptr;
   size_t bytes = 0;
   std::shared_ptr<const void> owner;
+  Device device = {};
 };
 
 struct LoadOptions {
@@ -39,6 +41,8 @@ struct LoadOptions {
   bool trust = false;            // allow calls outside the built-in list of harmless operators
   std::vector<std::string> allow_ops;  // further operators to allow ("mylib::op")
   Host* host = nullptr;          // executes fallback calls; null: programs without them only
+  int device_index = 0;          // which GPU a program for one runs on
+  bool cuda_graphs = true;       // replay what a run puts on a GPU where that can be recorded
   // Values by name. A file that was saved without weights needs all of them; of a file that has
   // them, these replace the ones of their names.
   std::vector<WeightView> weights;
@@ -90,6 +94,8 @@ class Program {
   Status update_weights(const std::vector<WeightView>& weights);
   // The buffers that the program changes (KV caches, counters), under the model's names.
   const std::vector<TensorInfo>& state_infos() const;
+  // Where inputs, outputs and state lie.
+  Device device() const;
   // JSON texts stored beside the plan: the input/output trees, options, the build report.
   const std::string& metadata() const;
   const std::string& report_json() const;
@@ -123,8 +129,9 @@ class State {
  public:
   ~State();
   const std::vector<TensorInfo>& infos() const;
-  // Copies a tensor out or in; `to` and `from` have its dtype and shape, any strides. K4116 for an
-  // unknown name, K4117 for another dtype, shape or device.
+  // Copies a tensor out or in; `to` and `from` have its dtype and shape, any strides, and lie where
+  // the state lies or on the host. K4116 for an unknown name, K4117 for another dtype, shape or
+  // device.
   Status get(const std::string& name, const TensorView& to) const;
   Status set(const std::string& name, const TensorView& from);
   // The memory itself, contiguous, as long as the state lives. Whoever uses it sees to it that no
@@ -152,6 +159,15 @@ class State {
 class ExecutionContext {
  public:
   ~ExecutionContext();
+
+  // On a GPU: runs put their work on this stream (a CUstream, which is a cudaStream_t) and do not
+  // wait for it. Null is the default stream; so it is where none was set, except in a process with
+  // torch (libkiln_torch), where it is torch's current one. The stream must live as long as the
+  // context, or until a run on another one has begun. Runs of one context on different streams are
+  // put in order. While somebody records a stream (cudaStreamBeginCapture), runs on it become part
+  // of the recording; the context must then live as long as the graph, and work that it put on
+  // another stream before must be done. On the CPU: no effect.
+  void set_stream(void* stream);
 
   // Shapes of the outputs for these inputs. K4101..K4105: wrong number, dtype, rank or size of an
   // input, naming the input, the dim, the value and the range.

@@ -10,6 +10,7 @@ import torch
 from torch.export import ExportedProgram
 
 from . import _native
+from .absent import NO_GPU, AbsentProgram
 from .frontends.captured import CapturedProgram
 from .frontends.errors import FrontendError
 from .frontends.export_driver import capture_module, prepare_program
@@ -18,7 +19,7 @@ from .options import Options, parse_options
 from .program import Program
 from .pt2 import script_object
 from .pt2_open import export_open
-from .report import Report
+from .report import Report, memory_of
 from .weights import name_state
 
 _IRS = ("auto", "dynamo")
@@ -53,7 +54,8 @@ def _capture(model: Any, inputs: Any, kwargs: dict | None, dynamic_shapes: Any, 
   cap = _native.CaptureBuilder()
   cap.keep_in_torch(options.op_names(), options.module_paths(
     model.graph if isinstance(model, ExportedProgram) else model))
-  captured = walk_exported_program(captured_module.program, cap, captured_module.parameters)
+  captured = walk_exported_program(captured_module.program, cap, captured_module.parameters,
+                                   options.target)
   captured.notes += list(options.notes) + captured_module.notes
   if isinstance(model, ExportedProgram):
     captured.state_names = name_state(captured, model.state_dict)
@@ -65,24 +67,41 @@ def _capture(model: Any, inputs: Any, kwargs: dict | None, dynamic_shapes: Any, 
           time.perf_counter() - captured_at)
 
 
-def _memory(native: Any) -> dict[str, int]:
-  return {"packed_bytes": native.packed_bytes(), "shared_bytes": native.shared_bytes()}
+def _wishes(options: Options, placement: Any) -> dict[str, Any]:
+  """What decides the kernels, as arguments of _native.compile and _native.explain."""
+  return {"target": placement.target, "device_index": placement.index,
+          "precisions": options.precisions(), "allow_tf32": options.allow_tf32,
+          "tune": options.tune != "off"}
 
 
 def build_program(cap: Any, captured: CapturedProgram, options: Options,
                   seconds: dict[str, float], name: str = "") -> Program:
   """Builds what was captured. `seconds` are the times before, for the report."""
+  placement = captured.placement
   compiled = _native.compile(
     cap, threads=options.threads, strict=options.strict, min_block_size=options.min_block_size,
-    target=options.target, metadata=captured.to_json(), name=name, cache=options.cache)
+    **_wishes(options, placement), metadata=captured.to_json(), name=name, cache=options.cache)
   start = time.perf_counter()
-  native = compiled.instantiate(options.threads, captured.weights)
+  native = _instantiate(compiled, options, captured)
   pack = time.perf_counter() - start
   report = Report.from_json(compiled.report_json())
   phases = {**seconds, **report.build_seconds, "pack": pack}
-  report.update(build_seconds=phases, memory=_memory(native),
+  report.update(build_seconds=phases, memory=memory_of(native),
                 notes=report.notes + captured.notes)
   return Program(native, captured, report, compiled=compiled, strict=options.strict)
+
+
+def _instantiate(compiled: Any, options: Options, captured: CapturedProgram) -> Any:
+  """The program on its device; for a GPU that is not here, something to be saved."""
+  placement = captured.placement
+  try:
+    return compiled.instantiate(options.threads, captured.weights, placement.index,
+                                options.cuda_graphs)
+  except FrontendError as error:
+    if error.code not in NO_GPU or placement.home.type == "cuda" or not placement.target:
+      raise
+    captured.notes.append(f"built for {compiled.target()}, which is not here: {error.code}")
+    return AbsentProgram(compiled, error)
 
 
 def compile(model: Any, inputs: Any = None, *, kwargs: dict[str, Any] | None = None,
@@ -99,8 +118,9 @@ def compile(model: Any, inputs: Any = None, *, kwargs: dict[str, Any] | None = N
                                                         parsed)
   program = build_program(cap, captured, parsed, {"capture": capture, "import": imported},
                           name=type(model).__name__)
-  program._open_form = lambda: export_open(
-    exported, captured, program.report.fallbacks, _native.CaptureBuilder,
+  fallbacks = program.report.fallbacks
+  program._open_form = lambda weights: export_open(
+    exported, captured, weights, fallbacks, _native.CaptureBuilder,
     lambda cap, segment: _build_segment(cap, segment, parsed))
   return program
 
@@ -108,9 +128,10 @@ def compile(model: Any, inputs: Any = None, *, kwargs: dict[str, Any] | None = N
 def _build_segment(cap: Any, captured: CapturedProgram, options: Options
                    ) -> tuple[Any, torch.ScriptObject]:
   """One native part of a program by itself."""
-  compiled = _native.compile(cap, threads=options.threads, target=options.target,
+  placement = captured.placement
+  compiled = _native.compile(cap, threads=options.threads, **_wishes(options, placement),
                              metadata=captured.to_json(), name="segment")
-  native = compiled.instantiate(options.threads)
+  native = compiled.instantiate(options.threads, device_index=placement.index)
   return native, script_object(native, compiled, captured.weights)
 
 
@@ -120,14 +141,15 @@ def explain(model: Any, inputs: Any = None, *, kwargs: dict[str, Any] | None = N
   parsed = parse_options(options)
   cap, captured, _, capture, imported = _capture(model, inputs, kwargs, dynamic_shapes, ir, parsed)
   report = Report.from_json(_native.explain(
-    cap, strict=parsed.strict, min_block_size=parsed.min_block_size, target=parsed.target))
+    cap, threads=parsed.threads, strict=parsed.strict, min_block_size=parsed.min_block_size,
+    **_wishes(parsed, captured.placement)))
   report.update(build_seconds={"capture": capture, "import": imported},
                 notes=report.notes + captured.notes)
   return report
 
 
 def lower_for_torch_compile(options: Options, modules: list[str],
-                            build: Callable[[Any], CapturedProgram]) -> Callable:
+                            build: Callable[[Any, str], CapturedProgram]) -> Callable:
   """One lowering of a graph from torch.compile: a callable from values to a list of results, with
   `update_weights`.
 
@@ -136,15 +158,19 @@ def lower_for_torch_compile(options: Options, modules: list[str],
   start = time.perf_counter()
   cap = _native.CaptureBuilder()
   cap.keep_in_torch(options.op_names(), modules)
-  captured = build(cap)
+  captured = build(cap, options.target)
+  placement = captured.placement
   captured.notes += options.notes
   imported = time.perf_counter() - start
   compiled = _native.compile(cap, threads=options.threads, strict=options.strict,
-                             min_block_size=options.min_block_size, target=options.target,
-                             name="torch_compile", cache=options.cache)
-  native = compiled.instantiate(options.threads)
+                             min_block_size=options.min_block_size,
+                             **_wishes(options, placement), name="torch_compile",
+                             cache=options.cache)
+  native = compiled.instantiate(
+    options.threads, captured.weights if placement.home.type == "cuda" else {}, placement.index,
+    options.cuda_graphs)
   report = Report.from_json(compiled.report_json())
-  report.update(build_seconds={"import": imported}, memory=_memory(native),
+  report.update(build_seconds={"import": imported}, memory=memory_of(native),
                 notes=report.notes + captured.notes)
   _jit_reports.append(report)
   return native

@@ -23,9 +23,25 @@ class Options:
   torch_executed_modules: Sequence[Any] = field(default_factory=tuple)
   notes: Sequence[str] = field(default_factory=tuple)  # lines for the report; no user's option
   threads: int = 0
-  precision: str = "fp32"
+  precision: Any = "fp32"
+  enabled_precisions: Sequence[Any] = field(default_factory=tuple)
   target: str = ""
+  cuda_graphs: bool = True
+  allow_tf32: bool = False
+  tune: str = "off"
   cache: bool = True
+
+  def precisions(self) -> list[str]:
+    """The 16-bit dtypes that may take the place of float32, as the compiler names them. K1002."""
+    allowed = {_precision(p) for p in self.enabled_precisions}
+    own = _precision(self.precision)
+    if allowed and own != "f32" and own not in allowed:
+      raise FrontendError("K1002", f"options precision and enabled_precisions contradict each other: "
+                          f"{self.precision!r} is not in {set(self.enabled_precisions)!r}")
+    if own != "f32":
+      return [own]
+    # Where a machine computes in both equally well, the one that does not overflow.
+    return [p for p in ("bf16", "f16") if p in allowed]
 
   def op_names(self) -> list[str]:
     return [_op_name(op) for op in self.torch_executed_ops]
@@ -87,8 +103,17 @@ DESCRIPTIONS = {
   "torch_executed_modules": "modules (paths, or classes for all their instances) that stay in "
                             "PyTorch, with all they contain",
   "threads": "threads of the program; 0: what torch.set_num_threads says at each call",
-  "precision": "the precision of computation",
-  "target": "what to compile for; empty: this machine",
+  "precision": "what float32 values are stored and multiplied in; sums are float32 always, and "
+               "what is already half stays so (docs/precision.md)",
+  "enabled_precisions": "the same as a permission: of the dtypes in the set, the one that this "
+                        "machine has most kernels for; float32 is always allowed",
+  "target": 'what to compile for: `"cpu"`, `"cuda"`, a GPU that need not be here (`"cuda:sm_90"`, the '
+            "path of a JSON file that describes one); empty: what the model is on",
+  "cuda_graphs": "on a GPU: record what a run starts there and replay it, where that can be done",
+  "allow_tf32": "float32 products of matrices and convolutions on a GPU may round their operands "
+                "to TF32, as torch.backends.cuda.matmul.allow_tf32 lets PyTorch do",
+  "tune": "on a GPU, what is timed when a shape is first run, to pick among the kernels of cuBLASLt "
+          "and cuDNN; what was measured is kept in the cache's folder",
   "cache": "look for the compiled program on disk first, and keep it there (docs/cache.md)",
 }
 
@@ -110,14 +135,32 @@ def _op_name(op: Any) -> str:
   return name
 
 
+_PRECISIONS = {
+  "fp32": "f32", "f32": "f32", "float32": "f32", torch.float32: "f32",
+  "fp16": "f16", "f16": "f16", "float16": "f16", "half": "f16", torch.float16: "f16",
+  "bf16": "bf16", "bfloat16": "bf16", torch.bfloat16: "bf16",
+}
+
+
+def _precision(value: Any) -> str | None:
+  """"f32", "f16" or "bf16"; None for what is no precision."""
+  return _PRECISIONS.get(value) if isinstance(value, (str, torch.dtype)) else None
+
+
 _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
   "strict": (lambda v: isinstance(v, bool), "True or False"),
   "min_block_size": (lambda v: type(v) is int and v >= 1, "an integer of at least 1"),
   "torch_executed_ops": (lambda v: isinstance(v, (list, tuple, set, frozenset)), "a list"),
   "torch_executed_modules": (lambda v: isinstance(v, (list, tuple, set, frozenset)), "a list"),
   "threads": (lambda v: type(v) is int and v >= 0, "an integer, 0 for the caller's setting"),
-  "precision": (lambda v: v in ("fp32", torch.float32), '"fp32" (others are not built yet)'),
+  "precision": (lambda v: _precision(v) is not None, '"fp32", "fp16", "bf16" or torch\'s dtypes'),
+  "enabled_precisions": (lambda v: isinstance(v, (list, tuple, set, frozenset))
+                         and all(_precision(p) is not None for p in v),
+                         "a set of these"),
   "target": (lambda v: isinstance(v, str), "a string"),
+  "cuda_graphs": (lambda v: isinstance(v, bool), "True or False"),
+  "allow_tf32": (lambda v: isinstance(v, bool), "True or False"),
+  "tune": (lambda v: v in ("off", "default"), '"off" or "default"'),
   "cache": (lambda v: isinstance(v, bool), "True or False"),
 }
 
@@ -142,4 +185,5 @@ def parse_options(given: dict[str, Any]) -> Options:
     if not valid(value):
       raise FrontendError("K1002", f"option {name} takes {expected}: {value!r}")
     setattr(options, known, tuple(value) if isinstance(value, (set, frozenset, list)) else value)
+  options.precisions()  # the two agree
   return options

@@ -15,7 +15,7 @@ from . import _native, pt2
 from .frontends.captured import CapturedProgram
 from .frontends.errors import FrontendError
 from .frontends.tree import make_binder, make_unflatten
-from .report import Report
+from .report import Report, memory_of
 from .weights import sort_update
 
 _warned_about_grad = False
@@ -49,15 +49,15 @@ class Program(torch.nn.Module):
     self._file = None if path is None else _identity(path)
     self._strict = strict
     self._script_object: torch.ScriptObject | None = None
-    self._open_form: Callable[[], torch.export.ExportedProgram] | None = None
+    self._open_form: Callable[[dict[str, torch.Tensor]], torch.export.ExportedProgram] | None = None
     self._load_options: dict[str, Any] = {}
     self.report = report
     self._run = native.run
     count = len(captured.inputs)
     self._bind = make_binder(captured.input_tree, count, captured.parameters)
     self._rebuild = make_unflatten(captured.output_tree, captured.notes)
-    self._state = self._register_state()
     self._state_names = [info["name"] for info in native.states()]
+    self._state = self._register_state()
     self._weights = {name: captured.weights[name] for name, _, _ in native.weights()
                      if name in captured.weights and name not in self._state_names}
     self._updated = False
@@ -71,13 +71,16 @@ class Program(torch.nn.Module):
     Where each one is found: `.to()` and its like put other tensors there.
     """
     places = []
+    device = self._native.device()
     initial: list[torch.Tensor] | None = None
-    for index, info in enumerate(self._native.states()):
-      tensor = self._captured.weights.get(info["name"])
+    for index, full_name in enumerate(self._state_names):
+      tensor = self._captured.weights.get(full_name)
       if tensor is None:
         initial = self._native.initial_state() if initial is None else initial
         tensor = initial[index]
-      *path, name = info["name"].split(".")
+      elif str(tensor.device) != device:  # compiled for another device than the model's
+        tensor = tensor.to(device)
+      *path, name = full_name.split(".")
       owner: torch.nn.Module = self
       for part in path:
         owner = owner._modules.setdefault(part, torch.nn.Module())
@@ -88,6 +91,10 @@ class Program(torch.nn.Module):
 
   def _state_values(self) -> list[torch.Tensor]:
     return [buffers[name] for buffers, name in self._state]
+
+  def _all_weights(self) -> dict[str, torch.Tensor]:
+    """By the program's names, as they are now; of the state, the values that it starts from."""
+    return {**self._captured.weights, **self._weights}
 
   def _plain_arity(self) -> int:
     """Number of positional tensors when the arguments are nothing else; else -1."""
@@ -136,13 +143,14 @@ class Program(torch.nn.Module):
     of them. Other dtypes are cast and other devices copied from, as by load_state_dict; such copies
     follow nothing. Buffers that the program itself changes are written in place.
 
-    May be called while other threads run the program: running calls end with the old weights. On
-    error nothing has changed: kiln.Error K3113 unknown names, K3114 another shape, K3115 a constant
-    that was compiled in and has another value now, K1111 something that is no dense tensor.
+    May be called while other threads run the program: running calls end with the old weights,
+    calls that begin meanwhile may wait for the new ones. On error nothing has changed: kiln.Error
+    K3113 unknown names, K3114 another shape, K3115 a constant that was compiled in and has another
+    value now, K1111 something that is no dense tensor.
     """
     state = dict(zip(self._state_names, self._state_values()))
     weights, changes = sort_update(state_dict, self._captured.state_names, self._native.weights(),
-                                   state)
+                                   state, self._native.device())
     self._native.update_weights(weights)
     self._weights.update(weights)
     self._updated = True
@@ -187,13 +195,13 @@ class Program(torch.nn.Module):
     With embed_fallback=False one call for each native part, and between them the ATen calls that
     stay in PyTorch.
     """
-    if not embed_fallback:
-      if self._open_form is None:
-        raise FrontendError("K1004", "only a program built in this process can leave its fallbacks "
-                            "to PyTorch")
-      return self._open_form()
-    return pt2.export_closed(self._native, self._captured, self.script_object(),
-                             dict(zip(self._state_names, self._state_values())))
+    state = dict(zip(self._state_names, self._state_values()))
+    if embed_fallback:
+      return pt2.export_closed(self._native, self._captured, self.script_object(), state)
+    if self._open_form is None:
+      raise FrontendError("K1004", "only a program built in this process can leave its fallbacks "
+                          "to PyTorch")
+    return self._open_form({**self._all_weights(), **state})
 
   def script_object(self) -> torch.ScriptObject:
     """The program as a value of class `__torch__.torch.classes.kiln.Program`, as operators take it.
@@ -201,8 +209,7 @@ class Program(torch.nn.Module):
     It shares the program's memory, and the weights are saved from where they lie.
     """
     if self._compiled is not None:
-      return pt2.script_object(self._native, self._compiled,
-                               {**self._captured.weights, **self._weights})
+      return pt2.script_object(self._native, self._compiled, self._all_weights())
     if self._updated:
       raise _updated_and_loaded()
     if self._script_object is None:
@@ -224,6 +231,15 @@ class Program(torch.nn.Module):
     """Median seconds of each step: rows {kind, label, origin, implementation, seconds}."""
     values = [*self._bind(args, kwargs), *self._state_values()]
     return json.loads(self._native.profile(values, repeats))
+
+  def cuda_graphs(self) -> dict[str, Any]:
+    """What was recorded and replayed at the last call on the current stream; empty on the CPU.
+
+    plain_runs, recordings, replays, patches: counts since the first call at these shapes
+    spans: list of {steps, plain}: runs of steps; `plain` says why they are started one by one
+    staged: list of {name, reason}: inputs and results that are copied, and for which kernel
+    """
+    return json.loads(self._native.replays())
 
   @property
   def bindings_made(self) -> int:
@@ -258,7 +274,7 @@ class Program(torch.nn.Module):
     if self._compiled is not None:
       # What save() leaves in it may be the weights of another copy.
       self._compiled.update_weights(self._weights)
-      return self._compiled.instantiate(weights={**self._captured.weights, **self._weights}), None
+      return self._compiled.instantiate(weights=self._all_weights()), None
     script_object = None
     if self._path is not None:
       native = _native.load(self._own_file(), **self._load_options)
@@ -295,34 +311,49 @@ def save(program: Program, path: str | os.PathLike, **options: Any) -> None:
   program.save(path, **options)
 
 
+def _gpu_index(device: str | torch.device | None) -> int:
+  """Which GPU a program for one is loaded on: the given one, else torch's current one."""
+  index = None if device is None else torch.device(device).index
+  if index is None and torch.cuda.is_available():
+    index = torch.cuda.current_device()
+  return index or 0
+
+
 def load(path: str | os.PathLike | torch.export.ExportedProgram, *, threads: int = 0,
-         trust: bool = False, allow_ops: list[str] | tuple[str, ...] = ()) -> Program:
+         trust: bool = False, allow_ops: list[str] | tuple[str, ...] = (),
+         device: str | torch.device | None = None, cuda_graphs: bool = True) -> Program:
   """Reads a `.kiln` file, or a `.pt2` file that holds a program; docs/files.md.
 
   `.kiln` files are safe with files from strangers unless `trust` or `allow_ops` says more; `.pt2`
   files are read by torch. An ExportedProgram that torch.export.load gave is taken as well: calls
-  of the result do not go through torch's module and operator. Raises kiln.Error: K3001 no such
+  of the result do not go through torch's module and operator. Like the modules that
+  `exported.module()` gives, such programs share the buffers of the ExportedProgram, but each has
+  weights and threads of its own.
+
+  A `.kiln` file for a GPU runs on `device`, else on torch's current one; `cuda_graphs` as in
+  kiln.compile. Raises kiln.Error: K3001 no such
   file, K31xx damaged or foreign, K3301 an operator that needs `allow_ops`, K51xx something this
   machine lacks.
   """
   script_object = None
   load_options: dict[str, Any] = {}
-  if isinstance(path, torch.export.ExportedProgram) or os.fspath(path).endswith(".pt2"):
-    exported = path
-    if not isinstance(path, torch.export.ExportedProgram):
-      load_options = {"threads": threads}
-      exported = pt2.read_exported(os.fspath(path), threads=threads, trust=trust,
-                                   allow_ops=tuple(allow_ops))
+  given = isinstance(path, torch.export.ExportedProgram)
+  if given or os.fspath(path).endswith(".pt2"):
+    load_options = {"threads": threads}
+    exported = path if given else pt2.read_exported(
+      os.fspath(path), threads=threads, trust=trust, allow_ops=tuple(allow_ops))
     native, captured, script_object = pt2.find_program(exported)
+    if given:  # its object belongs to whoever else holds it
+      native, script_object = pt2.load_again(script_object, threads)
     captured.weights.update(exported.state_dict)
   else:
     path = os.fspath(path)
-    load_options = {"threads": threads, "trust": trust, "allow_ops": list(allow_ops)}
+    load_options = {"threads": threads, "trust": trust, "allow_ops": list(allow_ops),
+                    "device_index": _gpu_index(device), "cuda_graphs": cuda_graphs}
     native = _native.load(path, **load_options)
     captured = CapturedProgram.from_json(native.metadata())
   report = Report.from_json(native.report_json())
-  report.update(memory={"packed_bytes": native.packed_bytes(),
-                        "shared_bytes": native.shared_bytes()})
+  report.update(memory=memory_of(native))
   program = Program(native, captured, report, path=path if script_object is None else None)
   program._script_object = script_object
   program._load_options = load_options

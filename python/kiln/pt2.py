@@ -19,6 +19,7 @@ from typing import Any, Callable, Iterator, Mapping
 
 import torch
 from torch.export import Dim, ExportedProgram
+from torch.export.graph_signature import SymBoolArgument
 
 from . import _native
 from .errors import NativeError
@@ -67,6 +68,7 @@ class ProgramModule(torch.nn.Module):
     rows = self._signature["outputs"]
     fresh = iter(outs)
     made = [next(fresh) if row["kind"] == "result" else None for row in rows]
+    made = [m if row["number"] is None else m.item() for row, m in zip(rows, made)]
     results = []
     for row, result in zip(rows, made):
       if row["kind"] == "write_input":
@@ -81,6 +83,9 @@ class ProgramModule(torch.nn.Module):
     outs = []
     for row, info in zip(self._signature["outputs"], self._infos, strict=True):
       if row["kind"] != "result":
+        continue
+      if row["number"] is not None:
+        outs.append(torch.empty_strided((), (), dtype=DTYPES[row["number"]]))
         continue
       shape = [sizes.compile_expr(text)(known) for text, _, _ in info["dims"]]
       strides: list[Any] = [1] * len(shape)
@@ -149,7 +154,7 @@ def script_object(native: Any, compiled: Any, weights: Mapping[str, torch.Tensor
                              dtype=torch.uint8)
   names = [name for name, _, _ in native.weights()]
   return native.script_object(program, names,
-                              [weights[name].detach().contiguous() for name in names])
+                              [weights[name].detach().cpu().contiguous() for name in names])
 
 
 def load_again(program: torch.ScriptObject, threads: int = 0) -> tuple[Any, torch.ScriptObject]:
@@ -190,15 +195,37 @@ def _dims(captured: CapturedProgram) -> dict[str, Any]:
           for name, (low, high) in captured.symbols.items() if high > max(low, 1)}
 
 
-def example_arguments(captured: CapturedProgram) -> tuple[tuple, dict, Any]:
-  """(args, kwargs, dynamic_shapes) that torch.export needs to see the sizes of `captured`."""
+def _hint(hint: Any, low: int, high: int) -> Any:
+  """Dim.AUTO or Dim.DYNAMIC with a range; torch keeps none for what may be negative."""
+  return hint if low < 0 else hint(min=low, max=None if high >= sizes.NO_BOUND else high)
+
+
+def example_arguments(captured: CapturedProgram, module: torch.nn.Module
+                      ) -> tuple[tuple, dict, Any]:
+  """(args, kwargs, dynamic_shapes) with which torch.export sees the sizes of `module`.
+
+  K1014 for arguments that torch.export takes as constants, or not at all.
+  """
   chosen, dims = _example_sizes(captured), _dims(captured)
+  # torch names no integers: what an integer and a size share is found by tracing.
+  shared = {name for item in captured.inputs if item.expr is not None
+            for name in sizes.names_of(item.expr)}
   shapes = torch.export.ShapesCollection()
   values: list[Any] = []
+  stand_ins: list[Any] = []  # with a tensor for each integer: ShapesCollection takes no int
   for item in captured.inputs:
+    if item.kind == "i64" and item.expr in captured.symbols:
+      values.append(chosen[item.expr])
+      stand_ins.append(torch.zeros(()))
+      in_tensors = any(item.expr in sizes.names_of(d) for other in captured.inputs
+                       for d in other.dims or () if isinstance(d, str))
+      shapes[stand_ins[-1]] = _hint(Dim.AUTO if in_tensors else Dim.DYNAMIC,
+                                    *captured.symbols[item.expr])
+      continue
     if item.kind != "tensor" or item.dtype not in DTYPES:
+      why = "; torch.export takes it as a constant" if item.kind in ("f64", "bool") else ""
       raise FrontendError("K1014", "a .pt2 file cannot hold a program with an argument of this "
-                          f"kind: {item.name}, {item.dtype or item.kind}",
+                          f"kind: {item.name}, {item.dtype or item.kind}{why}",
                           hint="save it as a .kiln file")
     shape, dynamic = [], {}
     for d, size in enumerate(item.dims):
@@ -207,18 +234,21 @@ def example_arguments(captured: CapturedProgram) -> tuple[tuple, dict, Any]:
         continue
       shape.append(sizes.compile_expr(size)(chosen))
       linear = sizes.linear_in_one_symbol(size)
-      if linear is None:
-        dynamic[d] = Dim.AUTO
+      if linear is None or sizes.names_of(size) & shared:
+        bounded = linear is not None and linear[1:] == (1, 0)
+        dynamic[d] = _hint(Dim.AUTO, *captured.symbols[linear[0]]) if bounded else Dim.AUTO
       elif linear[0] in dims:
         symbol, scale, bias = linear
         dim = dims[symbol] if scale == 1 else scale * dims[symbol]
         dynamic[d] = dim if bias == 0 else dim + bias
-    value = torch.zeros(shape, dtype=DTYPES[item.dtype])
-    values.append(value)
+    values.append(torch.zeros(shape, dtype=DTYPES[item.dtype]))
+    stand_ins.append(values[-1])
     if dynamic:
-      shapes[value] = dynamic
-  args, kwargs = make_unflatten(captured.input_tree)(values, {})
-  return args, kwargs, shapes if len(shapes) else None
+      shapes[values[-1]] = dynamic
+  rebuild = make_unflatten(captured.input_tree)
+  args, kwargs = rebuild(values, {})
+  dynamic_shapes = shapes.dynamic_shapes(module, *rebuild(stand_ins, {})) if len(shapes) else None
+  return args, kwargs, dynamic_shapes
 
 
 # ---- ExportedPrograms ---------------------------------------------------------------------------
@@ -228,12 +258,12 @@ def export_closed(native: Any, captured: CapturedProgram, program: torch.ScriptO
                   state: dict[str, torch.Tensor]) -> ExportedProgram:
   """The ExportedProgram with one call of kiln::run or kiln::run_. K1014 for what it cannot hold."""
   for row in native.signature()["outputs"]:
-    if row["is_object"]:
+    if row["is_object"] and row["number"] is None:
       raise FrontendError(
         "K1014", "a .pt2 file cannot hold a program with a result whose type or shape only PyTorch "
         f"knows: {row['name']}", hint="save it with embed_fallback=False, or as a .kiln file")
   module = ProgramModule(native, program, captured, state)
-  args, kwargs, dynamic_shapes = example_arguments(captured)
+  args, kwargs, dynamic_shapes = example_arguments(captured, module)
   return trace(module, args, kwargs, dynamic_shapes)
 
 
@@ -283,7 +313,13 @@ def _umask() -> int:
 
 
 def save_exported(exported: ExportedProgram, path: str) -> None:
-  """K1014 for nested types that torch has no name for in files."""
+  """K1014 for what torch cannot write, or cannot read again."""
+  for spec in exported.graph_signature.output_specs:
+    what = ("a boolean that only running reveals" if isinstance(spec.arg, SymBoolArgument) else
+            "text" if isinstance(getattr(spec.arg, "value", None), str) else None)
+    if what is not None:
+      raise FrontendError("K1014", f"torch.export.save has no form for this result: {what}",
+                          hint="save it as a .kiln file")
   try:
     write_atomically(path, lambda name: torch.export.save(exported, name), ".pt2")
   except NotImplementedError as error:
@@ -354,6 +390,7 @@ def _typed(error: Exception, path: str) -> Exception:
 # ---- back to a program --------------------------------------------------------------------------
 
 _RUN, _RUN_MUTATING = "kiln.run.default", "kiln.run_.default"
+_ITEM = "aten.item.default"  # of a result that is a number
 _ALLOCATIONS = ("aten.empty_strided.", "aten.sym_")
 # What _view() traces to.
 _VIEWS = {"reshape": ("aten.reshape.default", "aten.view.default"),
@@ -386,13 +423,16 @@ def _is_plain_call(exported: ExportedProgram, native: Any, captured: CapturedPro
   """Whether the graph hands its arguments to one program, in order, and returns its results."""
   calls = [n for n in exported.graph.nodes if n.op == "call_function"
            and isinstance(n.target, (torch._ops.OpOverload, torch._ops.HigherOrderOperator))
-           and not str(n.target).startswith((*_ALLOCATIONS, *_VIEW_NAMES))]
+           and not str(n.target).startswith((*_ALLOCATIONS, *_VIEW_NAMES, _ITEM))]
   if len(calls) != 1 or str(calls[0].target) not in (_RUN, _RUN_MUTATING):
     return False
   call, signature = calls[0], native.signature()
   rows = signature["inputs"]
   written = sum(row["written"] for row in rows)
-  if len(call.args) < 3 or any(row["is_object"] for row in rows):
+  if len(call.args) < 3:
+    return False
+  numbers = list(call.args[1 if str(call.target) == _RUN else 2])
+  if len(numbers) != sum(row["is_object"] for row in rows):
     return False
   if str(call.target) == _RUN:
     state: list[Any] = []
@@ -402,10 +442,13 @@ def _is_plain_call(exported: ExportedProgram, native: Any, captured: CapturedPro
   else:
     state, fresh = list(call.args[0][:written]), list(call.args[0][written:])
     read = list(call.args[1])
-  if len(state) != written or len(read) != len(rows) - written:
+  if len(state) != written or len(read) != len(rows) - written - len(numbers):
     return False
-  states, reads, freshes = iter(state), iter(read), iter(fresh)
-  positions = [next(states if row["written"] else reads) for row in rows]
+  states, reads, integers, freshes = iter(state), iter(read), iter(numbers), iter(fresh)
+  positions = [next(states if row["written"] else integers if row["is_object"] else reads)
+               for row in rows]
+  if not all(isinstance(node, torch.fx.Node) for node in positions):
+    return False
   made = [next(freshes, None) if row["kind"] == "result" else None for row in signature["outputs"]]
   # Of each output what is returned or, for a view, what it is a view of.
   bases = [node if row["kind"] == "result" else
@@ -426,7 +469,14 @@ def _is_plain_call(exported: ExportedProgram, native: Any, captured: CapturedPro
   known = symbolic_values(captured, [n.meta["val"] for n in positions[:count]])
   return len(leaves) == len(returned) and all(
     _is_view(node, bases[leaf["index"]], views[leaf["index"]], known)
-    for node, leaf in zip(returned, leaves) if leaf["kind"] == "tensor")
+    if leaf["kind"] == "tensor" else _is_item(node, bases[leaf["index"]])
+    for node, leaf in zip(returned, leaves) if leaf["kind"] in ("tensor", "scalar"))
+
+
+def _is_item(node: Any, base: Any) -> bool:
+  """Whether `node` is the number in `base`."""
+  return (isinstance(node, torch.fx.Node) and str(node.target) == _ITEM and base is not None
+          and node.args[0] is base)
 
 
 def _is_view(node: Any, base: Any, operations: list[tuple[str, list[str]]],

@@ -7,7 +7,7 @@ Kiln has no kernel for stays an ATen node between them, for torch's own compiler
 from __future__ import annotations
 
 import operator
-from typing import Any, Callable
+from typing import Any, Callable, Mapping
 
 import torch
 from torch.export import ExportedProgram
@@ -23,6 +23,7 @@ from .frontends.captured import CapturedProgram, Tee
 from .frontends.errors import FrontendError
 from .frontends.graph_walker import GraphWalker
 from .frontends.origins import origin_of
+from .frontends.placement import Placement
 
 # A walked segment to (native program, its ScriptObject).
 Build = Callable[[Any, CapturedProgram], tuple[Any, torch.ScriptObject]]
@@ -30,28 +31,36 @@ Build = Callable[[Any, CapturedProgram], tuple[Any, torch.ScriptObject]]
 _LIFTED = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
 
 
-def export_open(exported: ExportedProgram, captured: CapturedProgram, fallbacks: list[dict],
+def export_open(exported: ExportedProgram, captured: CapturedProgram,
+                weights: Mapping[str, torch.Tensor], fallbacks: list[dict],
                 new_capture: Callable[[], Any], build: Build) -> ExportedProgram:
-  """`exported` with its native runs replaced. `fallbacks` are the rows of the report of the whole
-  program; `new_capture` makes a capture builder with the options of the compilation."""
+  """`exported` with its native runs replaced. `weights` are those of now by the program's names, its
+  state included; `fallbacks` the rows of the report of the whole program; `new_capture` makes a
+  capture builder with the options of the compilation."""
   functional = exported.run_decompositions({})  # writes become values; nothing is decomposed
-  values = _lifted_values(functional)
+  values = _lifted_values(functional, captured.state_names, weights)
   support = _Native(fallbacks)
   graph = CapabilityBasedPartitioner(
     functional.graph_module, support, allows_single_node_partition=True).partition_and_fuse()
   segments = 0
+  unchecked = list(captured.conditions)
   for name, body in list(graph.named_children()):
     if not name.startswith("fused_") or not isinstance(body, GraphModule):
       continue
-    segment = _build_segment(functional, graph, name, body, values, new_capture, build)
+    segment = _build_segment(functional, graph, name, body, values, unchecked,
+                             captured.placement, new_capture, build)
     if segment is not None:
       setattr(graph, name, segment)
       segments += 1
   if segments == 0:
     raise FrontendError("K1016", "no part of the program is native, so its open form would be the "
                         "model itself", hint="see program.report for the reasons")
+  if unchecked:
+    raise FrontendError("K1014", "an open .pt2 file cannot hold a condition on sizes that no native "
+                        f"part of the program sees: {unchecked[0][3]}",
+                        hint="save it with embed_fallback=True, or as a .kiln file")
   module = _OpenModule(functional, graph, values, captured)
-  args, kwargs, dynamic_shapes = pt2.example_arguments(captured)
+  args, kwargs, dynamic_shapes = pt2.example_arguments(captured, module)
   return pt2.trace(module, args, kwargs, dynamic_shapes)
 
 
@@ -84,24 +93,32 @@ class _Native(OperatorSupportBase):
                    for name in names)
 
 
-def _lifted_values(program: ExportedProgram) -> dict[str, tuple[str, torch.Tensor]]:
-  """Placeholder -> (name, tensor) of parameters, buffers and constants."""
+def _lifted_values(program: ExportedProgram, names: Mapping[str, str | None],
+                   weights: Mapping[str, torch.Tensor]) -> dict[str, tuple[str, torch.Tensor]]:
+  """Placeholder -> (name, tensor of now) of parameters, buffers and constants."""
   values = {}
   for spec in program.graph_signature.input_specs:
     if spec.kind in _LIFTED:
       source = program.state_dict if spec.target in program.state_dict else program.constants
-      values[spec.arg.name] = (spec.target, source[spec.target])
+      value = weights.get(names.get(spec.target) or spec.target, source[spec.target])
+      values[spec.arg.name] = (spec.target, value)
   return values
 
 
 def _build_segment(program: ExportedProgram, graph: GraphModule, name: str, body: GraphModule,
-                   values: dict[str, tuple[str, torch.Tensor]], new_capture: Callable[[], Any],
-                   build: Build) -> torch.nn.Module | None:
-  """The segment as a call of kiln::run; None where its sizes cannot be found from its inputs."""
+                   values: dict[str, tuple[str, torch.Tensor]], unchecked: list[tuple],
+                   placement: Placement, new_capture: Callable[[], Any], build: Build
+                   ) -> torch.nn.Module | None:
+  """The segment as a call of kiln::run; None where its sizes cannot be found from its inputs.
+
+  Of the `unchecked` conditions of the whole program it takes those whose sizes it sees.
+  """
   call = next(n for n in graph.graph.nodes if n.op == "call_module" and n.target == name)
   mutated = set(program.graph_signature.buffers_to_mutate.values())
   cap, captured = new_capture(), CapturedProgram()
-  walker = GraphWalker(Tee(cap, captured), ranges=program.range_constraints)
+  captured.placement = placement
+  walker = GraphWalker(Tee(cap, captured), ranges=program.range_constraints,
+                       placement=captured.placement)
   placeholders = [n for n in body.graph.nodes if n.op == "placeholder"]
   env: dict[Node, Any] = {}
   inputs: list[int] = []
@@ -130,11 +147,15 @@ def _build_segment(program: ExportedProgram, graph: GraphModule, name: str, body
     env[inner] = ("e", text)
   if not used <= sources:
     return None
+  visible = [c for c in unchecked if sizes.names_of(f"{c[1]} + {c[2]}") <= sources]
   encoded = walker.walk(body, env)
   for i, value in enumerate(encoded if isinstance(encoded, list) else [encoded]):
     if value[0] != "v":
       return None
     walker.cap.output(value, f"output_{i}")
+  for condition in visible:
+    cap.condition(*condition)
+    unchecked.remove(condition)
   native, program_object = build(cap, captured)
   return _Segment(program_object, inputs, isinstance(encoded, list), native.signature())
 

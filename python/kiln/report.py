@@ -6,6 +6,8 @@ import json
 from collections import Counter
 from typing import Any
 
+from .absent import AbsentProgram
+
 
 class Report:
   """The report of one program; `print(report)` shows it, `to_json()` gives everything.
@@ -13,10 +15,12 @@ class Report:
   ops_total, ops_native: captured calls, counted before any pass
   fallbacks: list of {op, count, code, reason, module_path, location}
   segments: runs of native steps between calls to PyTorch
-  kernels: list of {kernel, computes, module_path, location, refusals}
+  kernels: list of {kernel, computes, dtype, module_path, location, refusals}
+  precision: {asked, storage, kernels, stays_f32, computes_in_f32}: which dtypes kernels read, and
+    what computes in float32 beside the wish, with reasons
   memory: bytes {weight_bytes, packed_bytes, shared_bytes}
   build_seconds: by phase, "capture" apart
-  cache: {program, why, key, folder, constants, constants_why}: "hit", "miss", ... and the reason
+  cache: {program, why, key, folder}: "hit", "miss", ... and the reason
   notes: what could not be honoured and what else the user should know
   """
 
@@ -71,6 +75,7 @@ class Report:
     if data.get("kernels"):
       counts = Counter(row["kernel"] for row in data["kernels"])
       lines.append("kernels: " + ", ".join(f"{n} {k}" for k, n in counts.most_common()))
+    lines += _precision_lines(data.get("precision", {}))
     memory = data.get("memory", {})
     if memory:
       text = f"memory: weights {_mib(memory.get('weight_bytes', 0))} (borrowed)"
@@ -93,7 +98,8 @@ class Report:
     """One line per kernel, with the refusals of the providers asked before on request."""
     lines = []
     for row in self._data.get("kernels", []):
-      lines.append(f"{row['kernel']:16s} {row['computes']:40s} {row['module_path']}")
+      lines.append(f"{row['kernel']:16s} {row['dtype']:5s} {row['computes']:40s} "
+                   f"{row['module_path']}")
       if refusals:
         lines += [f"    not {reason}" for reason in row["refusals"]]
     return "\n".join(lines)
@@ -102,14 +108,37 @@ class Report:
     return f"<kiln.Report: {self.ops_native} of {self.ops_total} calls in Kiln>"
 
 
+def memory_of(native: Any) -> dict[str, int]:
+  """What the report says of a native program's memory."""
+  if isinstance(native, AbsentProgram):
+    return {}
+  return {"packed_bytes": native.packed_bytes(), "shared_bytes": native.shared_bytes()}
+
+
+def _precision_lines(precision: dict[str, Any]) -> list[str]:
+  """The dtypes of kernels where there is more than float32 to tell of."""
+  if not precision:
+    return []
+  kernels, wide = precision["kernels"], precision["computes_in_f32"]
+  if not precision["asked"] and not wide and not kernels.keys() & {"f16", "bf16"}:
+    return []
+  text = f"precision: asked for {' or '.join(precision['asked'])}" if precision["asked"] else \
+    "precision: as the model has it"
+  if kernels:
+    text += "; kernels: " + ", ".join(f"{n} {dtype}" for dtype, n in kernels.items())
+  lines = [text]
+  for rows, what in ((precision["stays_f32"], "stays f32"), (wide, "computes in f32")):
+    for row in rows:
+      place = " ".join(p for p in (row["module_path"], row["location"]) if p)
+      lines.append(f"  {row['count']:4d} x {row['op']} {what}: {row['reason']}"
+                   + (f"  first at {place}" if place else ""))
+  return lines
+
+
 def _cache_lines(cache: dict[str, str]) -> list[str]:
-  """The program's outcome with its reason, and that of its constants where there is one."""
   if not cache or (cache["program"] == "off" and not cache["why"]):
     return []
-  parts = [(cache["program"], cache["why"])]
-  if "constants" in cache:
-    parts.append((f"constants {cache['constants']}", cache["constants_why"]))
-  return ["cache: " + ", ".join(f"{what} ({why})" if why else what for what, why in parts)]
+  return [f"cache: {cache['program']}" + (f" ({cache['why']})" if cache["why"] else "")]
 
 
 def _mib(size: int) -> str:

@@ -30,9 +30,10 @@ def name_state(captured: CapturedProgram,
 
 def sort_update(given: Mapping[str, Any], names: Mapping[str, str | None],
                 weights: Iterable[tuple[str, str, tuple]],
-                state: Mapping[str, torch.Tensor]
+                state: Mapping[str, torch.Tensor], device: str
                 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
   """Checks the values of an update; returns those of weights and those of state by native name.
+  `device` is the program's.
 
   As load_state_dict does, other dtypes are cast and other devices copied from; of two names of one
   tied tensor the last counts. K3113 unknown names, K3114 another shape, K1111 no tensor.
@@ -57,6 +58,6 @@ def sort_update(given: Mapping[str, Any], names: Mapping[str, str | None],
     if tuple(value.shape) != shape:
       raise FrontendError("K3114", f"given weight {name!r} has shape {list(value.shape)}, "
                           f"expected {list(shape)}")
-    results[target] = value.detach().to(device="cpu", dtype=dtype)
+    results[target] = value.detach().to(device=device, dtype=dtype)
   return ({n: t for n, t in results.items() if n not in state},
           {n: t for n, t in results.items() if n in state})

@@ -632,6 +632,7 @@ class CaptureBuilder::Impl {
   std::vector<HandleInfo> handles_;
   std::vector<int> input_tensors_;  // per input, -1 for scalars
   std::vector<WeightTensor> weight_tensors_;
+  MemorySpans weight_memory_;  // of the same weights
   std::vector<CallRecord> records_;
   std::vector<std::string> torch_ops_, torch_modules_;
   // Outputs in order, with the explicit mutations.
@@ -652,6 +653,31 @@ Status CaptureBuilder::symbol(std::string_view name, int64_t min, int64_t max) {
     return Status::error("K1126", "range of a size symbol is empty: " + std::string(name));
   impl_->module_->symbols[std::string(name)] = {min, max};
   return {};
+}
+
+Result<bool> CaptureBuilder::condition(std::string_view relation, const CaptureDim& left,
+                                       const CaptureDim& right, std::string_view text) {
+  impl_->hash_.condition(relation, left, right, text);
+  SizeCondition condition;
+  KILN_ASSIGN_OR_RETURN(condition.left, parse_dim(left));
+  KILN_ASSIGN_OR_RETURN(condition.right, parse_dim(right));
+  condition.text = text;
+  const bool turned = relation == "gt" || relation == "ge";
+  if (turned) std::swap(condition.left, condition.right);
+  const auto known = relation_from_name(turned ? (relation == "gt" ? "lt" : "le") : relation);
+  if (!known) return Status::error("K1131", "unknown relation of sizes: " + std::string(relation));
+  condition.relation = *known;
+  Module& module = *impl_->module_;
+  if (const auto decided = condition.decide(module.symbols)) {
+    if (*decided) return false;
+    return Status::error("K1131", "no size in the ranges meets a condition of the program: " +
+                                      condition.text + " (" + condition.to_string() + ")");
+  }
+  const bool repeated =
+      std::any_of(module.conditions.begin(), module.conditions.end(),
+                  [&](const SizeCondition& other) { return other.same_relation(condition); });
+  if (!repeated) module.conditions.push_back(std::move(condition));
+  return true;
 }
 
 Result<CaptureBuilder::Handle> CaptureBuilder::input(std::string_view name,
@@ -690,13 +716,7 @@ Result<CaptureBuilder::Handle> CaptureBuilder::weight(std::string_view name,
                                                       const CaptureWeight& weight,
                                                       std::string_view kind) {
   const MemorySpan memory = span_of(weight);
-  std::vector<int32_t> sharing;  // earlier weights with which it has memory in common
-  for (size_t i = 0; i < impl_->weight_tensors_.size(); ++i) {
-    if (memory.overlaps(impl_->weight_tensors_[i].memory)) {
-      sharing.push_back(static_cast<int32_t>(i));
-    }
-  }
-  impl_->hash_.weight(name, weight, kind, sharing);
+  impl_->hash_.weight(name, weight, kind, impl_->weight_memory_.add(memory));
   if (!weight.strides.empty() && weight.strides.size() != weight.shape.size()) {
     return Status::error("K1129", "capture gives another number of strides than dims");
   }
@@ -771,6 +791,11 @@ Status CaptureBuilder::mutates_buffer(std::string_view target, Handle value) {
 
 const std::vector<CaptureBuilder::CallRecord>& CaptureBuilder::records() const {
   return impl_->records_;
+}
+
+void CaptureBuilder::device(DeviceKind kind) {
+  impl_->hash_.device(kind);
+  impl_->module_->device = kind;
 }
 
 void CaptureBuilder::keep_in_torch(std::vector<std::string> ops,

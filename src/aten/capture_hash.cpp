@@ -15,6 +15,8 @@ enum Record : int64_t {
   kMutatesInput,
   kMutatesBuffer,
   kKeepInTorch,
+  kCondition,
+  kDevice,
 };
 
 int64_t number(DType dtype) { return static_cast<int64_t>(dtype); }
@@ -68,6 +70,11 @@ void CaptureHash::symbol(std::string_view name, int64_t min, int64_t max) {
   hasher_.add_int(kSymbol).add_text(name).add_int(min).add_int(max);
 }
 
+void CaptureHash::condition(std::string_view relation, std::string_view left,
+                            std::string_view right, std::string_view text) {
+  hasher_.add_int(kCondition).add_text(relation).add_text(left).add_text(right).add_text(text);
+}
+
 void CaptureHash::input(std::string_view name, const CaptureMeta& meta) {
   hasher_.add_int(kInput).add_text(name);
   add_meta(meta);
@@ -115,6 +122,10 @@ void CaptureHash::mutates_input(std::string_view target, int32_t value) {
 
 void CaptureHash::mutates_buffer(std::string_view target, int32_t value) {
   hasher_.add_int(kMutatesBuffer).add_text(target).add_int(value);
+}
+
+void CaptureHash::device(DeviceKind kind) {
+  hasher_.add_int(kDevice).add_int(static_cast<int64_t>(kind));
 }
 
 void CaptureHash::keep_in_torch(const std::vector<std::string>& ops,

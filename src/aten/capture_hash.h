@@ -15,6 +15,8 @@ namespace kiln {
 class CaptureHash {
  public:
   void symbol(std::string_view name, int64_t min, int64_t max);
+  void condition(std::string_view relation, std::string_view left, std::string_view right,
+                 std::string_view text);
   void input(std::string_view name, const CaptureMeta& meta);
   void scalar_input(std::string_view name, const CaptureMeta& meta, std::string_view expr);
   // `sharing`: the weights before it (by number) whose memory overlaps.
@@ -26,6 +28,7 @@ class CaptureHash {
   void output(int32_t value, std::string_view name);
   void mutates_input(std::string_view target, int32_t value);
   void mutates_buffer(std::string_view target, int32_t value);
+  void device(DeviceKind kind);
   void keep_in_torch(const std::vector<std::string>& ops, const std::vector<std::string>& modules);
 
   Hash128 finish() const { return hasher_.finish(); }

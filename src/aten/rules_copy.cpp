@@ -37,11 +37,11 @@ void convert(ImportCall& call, DType dtype, bool copy) {
 }
 void to_dtype_layout(ImportCall& call) {
   require_strided(call, 2);
-  require_cpu(call, 3);
+  require_same_device(call, 3);
   convert(call, call.dtype_or(1, call.tensor(0)->dtype()), call.boolean(6));
 }
 void to_device(ImportCall& call) {
-  require_cpu(call, 1);
+  require_same_device(call, 1);
   convert(call, call.dtype_or(2, call.tensor(0)->dtype()), call.boolean(4));
 }
 void to_dtype(ImportCall& call) {
@@ -51,7 +51,7 @@ void to_other(ImportCall& call) { convert(call, call.tensor(1)->dtype(), call.bo
 void type_as(ImportCall& call) { convert(call, call.tensor(1)->dtype(), false); }
 void to_copy(ImportCall& call) {
   require_strided(call, 2);
-  require_cpu(call, 3);
+  require_same_device(call, 3);
   convert(call, call.dtype_or(1, call.tensor(0)->dtype()), true);
 }
 KILN_ATEN_RULE(to_dtype_layout,

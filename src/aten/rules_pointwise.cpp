@@ -74,26 +74,28 @@ KILN_ATEN_RULE(addcdiv,
                "aten::addcdiv(Tensor self, Tensor tensor1, Tensor tensor2, *, Scalar value=1) -> "
                "Tensor");
 
-// start + weight * (end - start), from the nearer end as torch does it.
+// start + weight * (end - start), from the nearer end as torch does it, which rounds 16-bit floats
+// once.
 void lerp(ImportCall& call) {
-  const DType dtype = call.captured_dtype();
+  const DType stored = call.captured_dtype();
+  const DType dtype = is_float(stored) && dtype_bytes(stored) == 2 ? DType::kF32 : stored;
   Value *start = call.cast(call.tensor(0), dtype), *end = call.cast(call.tensor(1), dtype);
   Value* gap = binary(call, "sub", end, start);
+  Value* result = nullptr;
   if (!call.is_tensor(2)) {
     const double weight = call.number(2);
-    if (std::fabs(weight) < 0.5) {
-      call.result(binary(call, "add", start, with_number(call, "mul", gap, weight)));
-    } else {
-      call.result(binary(call, "sub", end, with_number(call, "mul", gap, 1 - weight)));
-    }
-    return;
+    result = std::fabs(weight) < 0.5
+                 ? binary(call, "add", start, with_number(call, "mul", gap, weight))
+                 : binary(call, "sub", end, with_number(call, "mul", gap, 1 - weight));
+  } else {
+    Value* weight = call.cast(call.tensor(2), dtype);
+    Value* near = with_number(call, "lt", call.emit("abs", {weight}), 0.5);
+    Value* from_start = binary(call, "add", start, binary(call, "mul", gap, weight));
+    Value* rest = binary(call, "sub", call.scalar(1, dtype), weight);
+    result =
+        choose(call, near, from_start, binary(call, "sub", end, binary(call, "mul", gap, rest)));
   }
-  Value* weight = call.cast(call.tensor(2), dtype);
-  Value* near = with_number(call, "lt", call.emit("abs", {weight}), 0.5);
-  Value* from_start = binary(call, "add", start, binary(call, "mul", gap, weight));
-  Value* rest = binary(call, "sub", call.scalar(1, dtype), weight);
-  call.result(
-      choose(call, near, from_start, binary(call, "sub", end, binary(call, "mul", gap, rest))));
+  call.result(call.cast(result, stored));
 }
 KILN_ATEN_RULE(lerp, "aten::lerp.Scalar(Tensor self, Tensor end, Scalar weight) -> Tensor");
 KILN_ATEN_RULE(lerp, "aten::lerp.Tensor(Tensor self, Tensor end, Tensor weight) -> Tensor");

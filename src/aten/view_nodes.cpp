@@ -157,10 +157,11 @@ DimExpr count_along(Value* x, const std::vector<int64_t>& axes) {
   return count;
 }
 
-void require_cpu(ImportCall& call, int device) {
+void require_same_device(ImportCall& call, int device) {
   const auto* wanted = call.arg(device).get<Device>();
-  if (wanted != nullptr && wanted->kind != DeviceKind::kCpu) {
-    call.refuse("result is not on the cpu: " + wanted->to_string());
+  const DeviceKind here = call.module().device;
+  if (wanted != nullptr && wanted->kind != here) {
+    call.refuse("result is on another device than the program: " + wanted->to_string());
   }
 }
 

@@ -45,8 +45,8 @@ std::vector<int64_t> all_axes(Value* x);
 // The number of elements along axes.
 DimExpr count_along(Value* x, const std::vector<int64_t>& axes);
 
-// Argument i of a Device, Layout or pin_memory kind asks for nothing but plain CPU memory.
-void require_cpu(ImportCall& call, int device);
+// Argument i, a Device, asks for nothing but the device that the program is on.
+void require_same_device(ImportCall& call, int device);
 void require_strided(ImportCall& call, int layout);
 
 }  // namespace kiln

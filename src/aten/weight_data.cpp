@@ -1,6 +1,8 @@
 #include "aten/weight_data.h"
 
+#include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <vector>
 
 #include "core/dtype.h"
@@ -28,6 +30,32 @@ MemorySpan span_of(const CaptureWeight& weight) {
   }
   const auto base = reinterpret_cast<uintptr_t>(weight.data);
   return {base + static_cast<uintptr_t>(low), base + static_cast<uintptr_t>(high)};
+}
+
+std::vector<int32_t> MemorySpans::add(const MemorySpan& span) {
+  std::vector<int32_t> found;
+  const auto number = static_cast<int32_t>(spans_.size());
+  spans_.push_back(span);
+  if (span.low >= span.high) return found;
+  auto region = regions_.upper_bound(span.low);
+  if (region != regions_.begin() && std::prev(region)->second.high > span.low) --region;
+  uintptr_t low = span.low;
+  Region joined{span.high, {}};
+  while (region != regions_.end() && region->first < span.high) {
+    std::vector<int32_t>& members = region->second.members;
+    for (int32_t member : members) {
+      if (spans_[static_cast<size_t>(member)].overlaps(span)) found.push_back(member);
+    }
+    low = std::min(low, region->first);
+    joined.high = std::max(joined.high, region->second.high);
+    if (joined.members.size() < members.size()) joined.members.swap(members);
+    joined.members.insert(joined.members.end(), members.begin(), members.end());
+    region = regions_.erase(region);
+  }
+  joined.members.push_back(number);
+  regions_.emplace(low, std::move(joined));
+  std::sort(found.begin(), found.end());
+  return found;
 }
 
 WeightData borrow_or_copy(const CaptureWeight& weight, size_t bytes) {

@@ -4,6 +4,8 @@
 #include <kiln/capture.h>
 
 #include <cstdint>
+#include <map>
+#include <vector>
 
 #include "ir/module.h"
 
@@ -17,6 +19,21 @@ struct MemorySpan {
   bool overlaps(const MemorySpan& other) const { return low < other.high && other.low < high; }
 };
 MemorySpan span_of(const CaptureWeight& weight);
+
+// Finds which of many spans have memory in common.
+class MemorySpans {
+ public:
+  // Adds the next span; returns the numbers of earlier ones that overlap it, ascending.
+  std::vector<int32_t> add(const MemorySpan& span);
+
+ private:
+  struct Region {
+    uintptr_t high = 0;
+    std::vector<int32_t> members;
+  };
+  std::vector<MemorySpan> spans_;
+  std::map<uintptr_t, Region> regions_;  // unions of spans, disjoint, by their low ends
+};
 
 // `bytes` is the size of the contiguous tensor. Rank is at most 16.
 WeightData borrow_or_copy(const CaptureWeight& weight, size_t bytes);

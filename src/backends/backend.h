@@ -7,6 +7,7 @@
 
 #include "fusion/fusion_advisor.h"
 #include "passes/backend_support.h"
+#include "runtime/plan.h"
 #include "tuning/device_spec.h"
 #include "tuning/kernel_provider.h"
 
@@ -22,6 +23,8 @@ class Backend : public BackendSupport, public FusionAdvisor {
   // otherwise.
   virtual const std::vector<std::unique_ptr<KernelProvider>>& providers() = 0;
   virtual const DeviceSpec& device() const = 0;
+  // The last word on a plan: EngineLowering makes copies as steps of kind "copy" for the CPU.
+  virtual void finish(EnginePlan&) const {}
 };
 
 }  // namespace kiln

@@ -22,8 +22,11 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr char kMagic[8] = {'k', 'i', 'l', 'n', 'c', 'a', 'c', 'h'};
-constexpr uint32_t kFormat = 1;
+constexpr uint32_t kFormat = 2;
 constexpr size_t kMaxKind = 16;
+// Format 1 had packed weights as well (docs/decisions/013-constants-are-not-cached.md). They are
+// large, and nobody would ever use them again.
+constexpr std::string_view kObsoleteKind = "constants";
 constexpr int64_t kSecond = 1000000000;
 constexpr int64_t kTemporaryLife = 3600 * kSecond;
 
@@ -85,7 +88,7 @@ Result<Hash128> check_header(std::string_view begin, uint64_t file_bytes, const 
 
 Status check_bytes(std::string_view file, const Hash128& key, std::string_view kind) {
   KILN_ASSIGN_OR_RETURN(const Hash128 hash, check_header(file, file.size(), key, kind));
-  if (hash_parts({file.substr(sizeof(Header))}) != hash) return damaged("hash of the content");
+  if (hash128(file.substr(sizeof(Header))) != hash) return damaged("hash of the content");
   return {};
 }
 
@@ -175,34 +178,13 @@ Result<CacheFolder::Content> CacheFolder::get(const Hash128& key, std::string_vi
   return Content{file->text().substr(kHeaderBytes), file};
 }
 
-Status CacheFolder::read(const Hash128& key, std::string_view kind, char* to,
-                         size_t bytes) const {
-  const std::string path = path_of(key, kind);
-  KILN_ASSIGN_OR_RETURN(const MappedFile file, open_entry(path));
-  const std::string_view text = file.text();
-  auto checked = [&]() -> Status {
-    KILN_ASSIGN_OR_RETURN(const Hash128 hash, check_header(text, text.size(), key, kind));
-    if (text.size() - kHeaderBytes != bytes) return damaged("another size than was asked for");
-    const char* from = text.data() + kHeaderBytes;
-    const Hash128 found = hash_while_filling(
-        to, bytes, [&](size_t at, size_t count) { std::memcpy(to + at, from + at, count); });
-    return found == hash ? Status() : damaged("hash of the content");
-  };
-  const Status status = checked();
-  if (status.ok()) mark_as_used(path);
-  else ::unlink(path.c_str());
-  return status;
-}
-
 Status CacheFolder::put(const Hash128& key, std::string_view kind,
-                        const std::vector<std::string_view>& parts, bool durable) const {
-  uint64_t bytes = 0;
-  for (std::string_view part : parts) bytes += part.size();
-  const Header header = make_header(key, kind, bytes, hash_parts(parts));
+                        std::string_view content) const {
+  const Header header = make_header(key, kind, content.size(), hash128(content));
   KILN_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::create(path_of(key, kind)));
   KILN_RETURN_IF_ERROR(file.write(&header, sizeof header));
-  for (std::string_view part : parts) KILN_RETURN_IF_ERROR(file.write(part));
-  KILN_RETURN_IF_ERROR(file.commit(durable));
+  KILN_RETURN_IF_ERROR(file.write(content));
+  KILN_RETURN_IF_ERROR(file.commit(/*durable=*/false));
   return max_bytes_ == 0 ? Status() : prune(max_bytes_).status();
 }
 
@@ -248,7 +230,8 @@ Result<CacheFolder::Pruned> CacheFolder::prune(uint64_t max_bytes) const {
   Pruned pruned;
   uint64_t kept = 0;
   for (const Entry& entry : entries) {
-    if (entry.bytes <= max_bytes - std::min(kept, max_bytes)) {
+    const bool obsolete = std::string_view(entry.name).substr(33) == kObsoleteKind;
+    if (!obsolete && entry.bytes <= max_bytes - std::min(kept, max_bytes)) {
       kept += entry.bytes;
       continue;
     }

@@ -49,15 +49,9 @@ class CacheFolder {
   // The entry's content, all of it checked. K3402..K3404; a bad entry is deleted.
   Result<Content> get(const Hash128& key, std::string_view kind) const;
 
-  // As get() of an entry of `bytes` bytes, into memory of the caller, by all threads: for contents
-  // that are used for long and had better not lie in pages of a file.
-  Status read(const Hash128& key, std::string_view kind, char* to, size_t bytes) const;
-
-  // Stores the parts one after another as the entry's content, then trims the folder. `durable`:
-  // waits until the entry would survive a power failure; without it such a failure may leave a
+  // Stores an entry, then trims the folder. Does not wait for the disk: a power failure may leave a
   // damaged entry, which is found out when it is read. K3003, K3401.
-  Status put(const Hash128& key, std::string_view kind, const std::vector<std::string_view>& parts,
-             bool durable) const;
+  Status put(const Hash128& key, std::string_view kind, std::string_view content) const;
 
   struct Entry {
     std::string name;  // KEY.KIND
@@ -78,7 +72,8 @@ class CacheFolder {
     uint64_t bytes = 0;
   };
   // Deletes the entries that do not fit into `max_bytes`, counted from the most recently used one,
-  // and temporary files that a killed process left an hour ago or earlier.
+  // entries of kinds that only earlier versions read, and temporary files that a killed process
+  // left an hour ago or earlier.
   Result<Pruned> prune(uint64_t max_bytes) const;
 
  private:

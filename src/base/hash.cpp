@@ -1,9 +1,6 @@
 #include "base/hash.h"
 
-#include <algorithm>
 #include <bit>
-
-#include "base/parallel_for.h"
 
 // Everything inline in this one file: no library to link, and the same code on every distribution.
 #define XXH_INLINE_ALL
@@ -56,53 +53,6 @@ std::optional<Hash128> Hash128::from_hex(std::string_view text) {
 }
 
 Hash128 hash128(const void* data, size_t size) { return from_xxh(XXH3_128bits(data, size)); }
-
-namespace {
-
-constexpr size_t kPiece = size_t{1} << 20;
-
-// `hash(offset, size)` of each piece, by all threads.
-Hash128 hash_pieces(size_t total, FunctionRef<Hash128(size_t offset, size_t size)> hash) {
-  std::vector<Hash128> hashes((total + kPiece - 1) / kPiece);
-  parallel_for(static_cast<int64_t>(hashes.size()), 4, [&](int64_t first, int64_t last) {
-    for (auto k = static_cast<size_t>(first); k < static_cast<size_t>(last); ++k) {
-      hashes[k] = hash(k * kPiece, std::min(kPiece, total - k * kPiece));
-    }
-  });
-  Hasher128 all;
-  all.add_int(static_cast<int64_t>(total));
-  for (const Hash128& piece : hashes) all.add_hash(piece);
-  return all.finish();
-}
-
-}  // namespace
-
-Hash128 hash_parts(const std::vector<std::string_view>& parts) {
-  std::vector<size_t> ends;  // of each part in the whole
-  size_t total = 0;
-  for (std::string_view part : parts) ends.push_back(total += part.size());
-  return hash_pieces(total, [&](size_t at, size_t size) {
-    const size_t end = at + size;
-    auto i = static_cast<size_t>(std::upper_bound(ends.begin(), ends.end(), at) - ends.begin());
-    XXH3_state_t state;
-    XXH3_128bits_reset(&state);
-    for (; at < end; ++i) {
-      const size_t count = std::min(end, ends[i]) - at;
-      const char* data = parts[i].data() + (parts[i].size() - (ends[i] - at));
-      if (count != 0) XXH3_128bits_update(&state, data, count);
-      at += count;
-    }
-    return from_xxh(XXH3_128bits_digest(&state));
-  });
-}
-
-Hash128 hash_while_filling(const char* data, size_t size,
-                           FunctionRef<void(size_t offset, size_t size)> fill) {
-  return hash_pieces(size, [&](size_t at, size_t count) {
-    fill(at, count);
-    return hash128(data + at, count);
-  });
-}
 
 struct Hasher128::State {
   XXH3_state_t xxh;  // aligned to 64 bytes; C++17's new respects it

@@ -8,9 +8,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
-
-#include "base/function_ref.h"
 
 namespace kiln {
 
@@ -27,15 +24,6 @@ struct Hash128 {
 
 Hash128 hash128(const void* data, size_t size);
 inline Hash128 hash128(std::string_view text) { return hash128(text.data(), text.size()); }
-
-// One hash of many bytes, by all threads of parallel_for: the bytes of all parts run together, in
-// pieces of 1 MiB, and the result is the hash of the pieces' hashes. Depends neither on where parts
-// begin nor on the number of threads. Not hash128 of the same bytes.
-Hash128 hash_parts(const std::vector<std::string_view>& parts);
-// hash_parts of `size` bytes at `data` that `fill(offset, size)` puts there first, piece by piece
-// and on several threads, so that each is hashed while it is in the caches.
-Hash128 hash_while_filling(const char* data, size_t size,
-                           FunctionRef<void(size_t offset, size_t size)> fill);
 
 // Hashes a sequence of parts. Raw bytes run together: add_bytes("ab"), add_bytes("c") equals
 // add_bytes("abc") and hash128("abc"). The typed adders cannot be confused with each other in that

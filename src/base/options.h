@@ -23,6 +23,10 @@ namespace kiln {
   ROW(std::string, disable_providers, "", "kernel providers to leave out, separated by +")         \
   ROW(std::string, cpu_target, "", "run as if the CPU had only this: sse4, avx2, avx512")          \
   ROW(std::string, onednn_library, "", "path of libdnnl.so, instead of searching for it")          \
+  ROW(std::string, nvrtc_library, "", "path of libnvrtc.so, instead of searching for it")          \
+  ROW(std::string, dump_kernels, "", "folder to which the sources of GPU kernels are written")     \
+  ROW(std::string, cublaslt_library, "", "path of libcublasLt.so, instead of searching for it")    \
+  ROW(std::string, cudnn_library, "", "path of libcudnn.so.9, instead of searching for it")        \
   ROW(bool, cache, true, "keep compiled programs on disk and use those that are there")          \
   ROW(bool, poison_arena, false, "fill arena memory with NaN before every run; finds stale reads")
 

@@ -22,7 +22,6 @@ class CompiledProgram::Impl {
 
   BuildOptions options;
   ProgramParts parts;
-  ProgramCache cache;
 };
 
 CompiledProgram::CompiledProgram(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -33,6 +32,10 @@ const std::string& CompiledProgram::report_json() const { return impl_->parts.re
 const std::string& CompiledProgram::ir(std::string_view stage) const {
   return stage == "lowered" ? impl_->parts.lowered_ir : impl_->parts.simplified_ir;
 }
+
+const std::string& CompiledProgram::target() const { return impl_->parts.plan.target; }
+
+const EnginePlan& CompiledProgram::plan() const { return impl_->parts.plan; }
 
 std::vector<std::string> CompiledProgram::weight_names() const {
   std::vector<std::string> names;
@@ -46,7 +49,8 @@ Status CompiledProgram::update_weights(const std::vector<WeightView>& weights) {
     KILN_RETURN_IF_ERROR(place_given_weights(impl_->parts.plan, weights, placed));
     std::vector<Weight>& own = impl_->parts.weights;
     for (size_t i = 0; i < own.size(); ++i) {
-      own[i].data = {placed[i].data, placed[i].bytes, placed[i].owner};
+      KILN_ASSIGN_OR_RETURN(const WeightBytes value, weight_on_host(placed[i]));
+      own[i].data = {value.data, value.bytes, value.owner};
     }
     return {};
   });
@@ -56,21 +60,13 @@ Result<std::shared_ptr<Program>> CompiledProgram::instantiate(const LoadOptions&
   ProgramParts& parts = impl_->parts;
   std::vector<WeightBytes> weights = impl_->weights();
   KILN_RETURN_IF_ERROR(place_given_weights(parts.plan, options.weights, weights));
-  const std::unique_ptr<ConstantKeeper> keeper = impl_->cache.constants(parts);
   EngineOptions engine_options;
   engine_options.threads = options.threads > 0 ? options.threads : impl_->options.threads;
   engine_options.host = options.host;
-  engine_options.keeper = keeper.get();
+  engine_options.device_index = options.device_index;
+  engine_options.replay = options.cuda_graphs;
   KILN_ASSIGN_OR_RETURN(auto engine,
                         Engine::create(parts.plan, std::move(weights), engine_options));
-  if (keeper != nullptr) {
-    KILN_ASSIGN_OR_RETURN(Json report, parse_json(parts.report));
-    Json note = impl_->cache.report();
-    const Json of_constants = report_of(*keeper);
-    for (const JsonMember& member : of_constants.as_object()) note.set(member.key, member.value);
-    report.set("cache", std::move(note));
-    parts.report = report.dump();
-  }
   return Program::from_engine(std::move(engine), impl_->options.metadata, parts.report);
 }
 
@@ -139,15 +135,15 @@ Result<std::unique_ptr<CompiledProgram>> compile(CaptureBuilder& capture,
   Build build;
   build.options = options;
   KILN_ASSIGN_OR_RETURN(build.backend, make_backend(options));
-  impl->cache = ProgramCache::open(capture, options, *build.backend);
+  ProgramCache cache = ProgramCache::open(capture, options, *build.backend);
   KILN_ASSIGN_OR_RETURN(build.module, capture.finish());
-  if (auto found = impl->cache.find(*build.module)) {
+  if (auto found = cache.find(*build.module)) {
     impl->parts = std::move(*found);
     KILN_ASSIGN_OR_RETURN(Json report, parse_json(impl->parts.report));
     Json seconds = Json::object();
     seconds.set("cache", seconds_since(begin));
     report.set("build_seconds", std::move(seconds));
-    report.set("cache", impl->cache.report());
+    report.set("cache", cache.report());
     impl->parts.report = report.dump();
     return std::make_unique<CompiledProgram>(std::move(impl));
   }
@@ -163,10 +159,10 @@ Result<std::unique_ptr<CompiledProgram>> compile(CaptureBuilder& capture,
   parts.lowered_ir = std::move(build.lowered_ir);
   parts.report = report.dump();
   const auto stored = Clock::now();
-  impl->cache.store(parts);
+  cache.store(parts);
   cache_seconds += seconds_since(stored);
-  report.set("cache", impl->cache.report());
-  if (impl->cache.usable()) {
+  report.set("cache", cache.report());
+  if (cache.usable()) {
     Json seconds = *report.find("build_seconds");
     seconds.set("cache", cache_seconds);
     report.set("build_seconds", std::move(seconds));

@@ -8,6 +8,7 @@
 #include "builder/backends.h"
 #include "fusion/engine_lowering.h"
 #include "ir/op_def.h"
+#include "passes/storage_rewrite.h"
 #include "tuning/kernel_provider.h"
 
 namespace kiln {
@@ -29,13 +30,21 @@ Status simplify(Build& build) {
   return {};
 }
 
-// 2. The asked precision. fp32 so far: the model's own dtypes stay; this is the place for others.
+// 2. The asked precision; without a wish the model's own dtypes stay.
 Status apply_precision(Build& build) {
+  for (DType dtype : build.options.precisions) {
+    if (is_16_bit_float(dtype)) continue;
+    return Status::error("K1002", "precisions of a program are f16 and bf16: " +
+                                      std::string(dtype_name(dtype)));
+  }
+  if (!build.options.precisions.empty()) {
+    KILN_RETURN_IF_ERROR(run_pipeline(build, "precision"));
+  }
   build.simplified_ir = print(*build.module);
   return {};
 }
 
-// 3. What the backend refuses goes back to aten.call.
+// 3. What the backend refuses computes in f32, or goes back to aten.call.
 Status legalize(Build& build) { return run_pipeline(build, "legalize"); }
 
 // 4. Native nodes in as few runs as the data flow allows.
@@ -80,6 +89,17 @@ std::string label_of(Node& node) {
   return label;
 }
 
+// The dtype that a node reads, or makes when it reads nothing.
+DType dtype_of(Node& node) {
+  for (Value* operand : node.operands()) {
+    if (operand != nullptr && operand->type.is_tensor() && is_float(operand->dtype())) {
+      return operand->dtype();
+    }
+  }
+  return node.num_results() > 0 && node.result()->type.is_tensor() ? node.result()->dtype()
+                                                                   : DType::kF32;
+}
+
 // 6. A kernel for every node: the first tactic of the first provider that has one.
 Status choose(Build& build) {
   for (Graph* graph : {&build.module->main, &build.module->init}) {
@@ -93,6 +113,7 @@ Status choose(Build& build) {
       Build::KernelChoice choice;
       choice.label = label_of(*node);
       choice.origin = node->origin;
+      choice.dtype = dtype_of(*node);
       std::string reasons;
       for (const Refusal& refusal : candidates.refusals) {
         choice.refusals.push_back(refusal.provider + ": " + refusal.reason);
@@ -124,6 +145,7 @@ Status lower_and_plan(Build& build) {
     if (!done) KILN_RETURN_IF_ERROR(lower_node(*node, lowering));
   }
   KILN_ASSIGN_OR_RETURN(build.plan, lowering.finish(lower_node));
+  build.backend->finish(build.plan);
   return verify(build.plan);
 }
 
@@ -170,11 +192,14 @@ Status run_lowering_phases(Build& build) {
 
 Status run_phases(Build& build, bool coverage_only) {
   BackendSupport* support = build.backend.get();
+  PrecisionWishes precision{build.options.precisions};
   BuildWishes wishes;
   wishes.min_block_size = build.options.min_block_size;
   build.context.provide(support);
   build.context.provide(&build.fallbacks);
   build.context.provide(&wishes);
+  build.context.provide(&precision);
+  build.context.provide(&build.precision);
 
   KILN_RETURN_IF_ERROR(timed(build, "simplify", simplify));
   KILN_RETURN_IF_ERROR(timed(build, "precision", apply_precision));

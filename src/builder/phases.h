@@ -28,12 +28,14 @@ struct Build {
 
   PassContext context;
   FallbackLog fallbacks;
+  PrecisionLog precision;
 
   std::string simplified_ir, lowered_ir;  // text of the module at these points
   struct KernelChoice {
     std::string kernel;  // tactic name
     std::string label;   // ops it computes
     Origin origin;
+    DType dtype = DType::kF32;  // that it computes on
     std::vector<std::string> refusals;  // "provider: reason" of those asked before
   };
   std::vector<KernelChoice> kernels;

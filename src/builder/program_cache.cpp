@@ -13,9 +13,6 @@ namespace {
 
 constexpr int64_t kKeyFormat = 1;  // of keys and of the contents of entries
 constexpr std::string_view kProgram = "program";
-constexpr std::string_view kConstants = "constants";
-// Less is computed again faster than it is found.
-constexpr size_t kLeastConstants = size_t{1} << 20;
 
 // The builds of compiler and runtime, one library or two. Empty when they cannot be told apart from
 // others.
@@ -31,13 +28,16 @@ std::string builds() {
 Hash128 program_key(const CaptureBuilder& capture, const BuildOptions& build_options,
                     const Backend& backend, const std::string& builds) {
   // With one more option this does not compile, and it is added here. Where the cache is does not
-  // matter.
-  const auto& [threads, strict, min_block_size, target, metadata, name, cache_dir, cache_bytes] =
-      build_options;
+  // matter; of the GPU the backend tells.
+  const auto& [threads, strict, min_block_size, target, device_index, precisions, allow_tf32,
+               tune, metadata, name, cache_dir, cache_bytes] = build_options;
   Hasher128 hasher;
   hasher.add_int(kKeyFormat).add_text(builds).add_text(debug_options_text());
   hasher.add_text(backend.target()).add_text(backend.surroundings());
   hasher.add_int(threads).add_int(strict ? 1 : 0).add_int(min_block_size);
+  hasher.add_int(static_cast<int64_t>(precisions.size()));
+  for (DType dtype : precisions) hasher.add_int(static_cast<int64_t>(dtype));
+  hasher.add_int(allow_tf32 ? 1 : 0).add_int(tune ? 1 : 0);
   hasher.add_text(target).add_text(metadata).add_text(name);
   hasher.add_text(capture.content_hash());
   return hasher.finish();
@@ -92,83 +92,6 @@ std::optional<std::vector<Weight>> take_weights(Module& module, const EnginePlan
   }
   return weights;
 }
-
-// ---- constants
-
-std::string_view bytes_of(const WeightBytes& weight) {
-  return {static_cast<const char*>(weight.data), weight.bytes};
-}
-
-class KeptConstants : public ConstantKeeper {
- public:
-  KeptConstants(const CacheFolder& folder, const Hash128& program, const EnginePlan& plan)
-      : folder_(folder), program_(program), plan_(plan) {}
-
-  bool restore(const std::vector<WeightBytes>& weights, const std::vector<size_t>& sizes,
-               void* to) override {
-    uint64_t bytes = 0;
-    for (size_t size : sizes) bytes += (size + 63) / 64 * 64;
-    refusal_ = refuse(bytes);
-    if (!refusal_.empty()) return false;
-    // Weights that no step reads are constants as they are.
-    std::vector<bool> read(weights.size(), false);
-    for (const StepDesc& step : plan_.init.steps) {
-      for (const PlanView& view : step.inputs) {
-        const Slot& slot = plan_.init.slots[static_cast<size_t>(view.slot)];
-        if (slot.kind == SlotKind::kInput) read[static_cast<size_t>(slot.index)] = true;
-      }
-    }
-    std::vector<std::string_view> parts;
-    for (size_t i = 0; i < weights.size(); ++i) {
-      if (read[i]) parts.push_back(bytes_of(weights[i]));
-    }
-    // Where one weight ends follows from the plan, so that their bytes may run together.
-    key_ = Hasher128().add_hash(program_).add_hash(hash_parts(parts)).finish();
-    const Status status = folder_.read(key_, kConstants, static_cast<char*>(to), bytes);
-    if (!status.ok()) why_ = status.message();
-    hit_ = status.ok();
-    return hit_;
-  }
-
-  void keep(const std::vector<std::string_view>& constants) override {
-    if (!refusal_.empty()) return;
-    static const char kZeros[64] = {};
-    std::vector<std::string_view> parts;
-    for (std::string_view constant : constants) {
-      parts.push_back(constant);
-      parts.emplace_back(kZeros, (64 - constant.size() % 64) % 64);
-    }
-    // Not synced: they are many bytes, and found out when they are damaged.
-    const Status status = folder_.put(key_, kConstants, parts, false);
-    if (!status.ok()) why_ = "cannot be kept: " + status.to_string();
-  }
-
-  Json report() const {
-    Json json = Json::object();
-    json.set("constants", hit_ ? "hit" : refusal_.empty() ? "miss" : "computed");
-    json.set("constants_why", refusal_.empty() ? why_ : refusal_);
-    return json;
-  }
-
- private:
-  // Why constants of so many bytes are not kept; empty: they are.
-  std::string refuse(uint64_t bytes) const {
-    if (bytes < kLeastConstants) return "there are few";
-    if (folder_.max_bytes() != 0 && bytes > folder_.max_bytes() / 2) {
-      return "they are more than half of the cache";
-    }
-    for (const StepDesc& step : plan_.init.steps) {
-      if (step.kind == "host.call") return "pytorch computes some";
-    }
-    return {};
-  }
-
-  CacheFolder folder_;
-  Hash128 program_, key_;
-  const EnginePlan& plan_;
-  std::string refusal_ = "not asked for", why_;
-  bool hit_ = false;
-};
 
 }  // namespace
 
@@ -239,13 +162,8 @@ void ProgramCache::store(const ProgramParts& parts) {
   if (!report.ok()) return;
   const std::string plan = to_json(parts.plan).dump();
   const std::string content = pack({*report, parts.simplified_ir, parts.lowered_ir, plan});
-  const Status status = folder_->put(key_, kProgram, {content}, true);
+  const Status status = folder_->put(key_, kProgram, content);
   if (!status.ok()) why_ += (why_.empty() ? "" : "; ") + ("cannot be kept: " + status.to_string());
-}
-
-std::unique_ptr<ConstantKeeper> ProgramCache::constants(const ProgramParts& parts) const {
-  if (!usable()) return nullptr;
-  return std::make_unique<KeptConstants>(*folder_, key_, parts.plan);
 }
 
 Json ProgramCache::report() const {
@@ -257,10 +175,6 @@ Json ProgramCache::report() const {
     json.set("folder", folder_->path());
   }
   return json;
-}
-
-Json report_of(const ConstantKeeper& keeper) {
-  return static_cast<const KeptConstants&>(keeper).report();
 }
 
 std::string default_cache_dir() { return user_cache_folder(); }

@@ -1,11 +1,9 @@
 // Compiled programs on disk, so that the next process need not compile them again: docs/cache.md.
 //
-// Two kinds of entries. A "program" is what the phases make of a captured program; its key is the
-// hash of everything that they read. "constants" are the results of its init plan, packed weights
-// for the most part; their key adds the bytes of the weights that the init plan reads.
+// An entry is what the phases make of a captured program, without weights; its key is the hash of
+// everything that they read. The constants are computed anew (docs/decisions/013).
 #pragma once
 
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,7 +13,6 @@
 #include "base/cache_folder.h"
 #include "base/json.h"
 #include "ir/module.h"
-#include "runtime/engine.h"
 #include "runtime/plan.h"
 
 namespace kiln {
@@ -44,10 +41,6 @@ class ProgramCache {
   std::optional<ProgramParts> find(Module& module);
   void store(const ProgramParts& parts);
 
-  // Where Engine::create finds the constants of this program, and leaves them; null when the cache
-  // is not usable. `parts` must live as long.
-  std::unique_ptr<ConstantKeeper> constants(const ProgramParts& parts) const;
-
   // {"program": "hit" | "miss" | "off" | "unusable", "why", "key", "folder"}, for the report.
   Json report() const;
 
@@ -56,8 +49,5 @@ class ProgramCache {
   Hash128 key_;
   std::string outcome_ = "off", why_;
 };
-
-// {"constants": "hit" | "miss", "why"} after Engine::create; members as in ProgramCache::report().
-Json report_of(const ConstantKeeper& keeper);
 
 }  // namespace kiln

@@ -57,11 +57,55 @@ Json kernels_json(const Build& build) {
     Json entry = Json::object();
     entry.set("kernel", kernel.kernel);
     entry.set("computes", kernel.label);
+    entry.set("dtype", std::string(dtype_name(kernel.dtype)));
     entry.set("refusals", Json(Json::Array(kernel.refusals.begin(), kernel.refusals.end())));
     array.push_back(
         origin_json(kernel.origin.module_path, kernel.origin.location, std::move(entry)));
   }
   return Json(std::move(array));
+}
+
+// Nodes of one op that compute in f32 for one reason are one row.
+Json precision_rows(const std::vector<PrecisionLog::Entry>& entries) {
+  struct Row {
+    DType stored = DType::kF32;
+    int count = 0;
+    Origin origin;
+  };
+  std::map<std::pair<std::string, std::string>, Row> rows;
+  for (const PrecisionLog::Entry& entry : entries) {
+    Row& row = rows[{entry.op, entry.reason}];
+    if (row.count++ == 0) row = {entry.stored, 1, entry.origin};
+  }
+  Json::Array array;
+  for (const auto& [key, row] : rows) {
+    Json entry = Json::object();
+    entry.set("op", key.first);
+    entry.set("dtype", std::string(dtype_name(row.stored)));
+    entry.set("count", row.count);
+    entry.set("reason", key.second);
+    array.push_back(origin_json(row.origin.module_path, row.origin.location, std::move(entry)));
+  }
+  return Json(std::move(array));
+}
+
+Json precision_json(const Build& build) {
+  Json precision = Json::object();
+  Json::Array asked;
+  for (DType dtype : build.options.precisions) asked.emplace_back(std::string(dtype_name(dtype)));
+  precision.set("asked", std::move(asked));
+  const auto& storage = build.precision.storage;
+  precision.set("storage", storage ? std::string(dtype_name(*storage)) : "");
+  std::map<std::string, int> counts;
+  for (const Build::KernelChoice& kernel : build.kernels) {
+    ++counts[std::string(dtype_name(kernel.dtype))];
+  }
+  Json kernels = Json::object();
+  for (const auto& [dtype, count] : counts) kernels.set(dtype, count);
+  precision.set("kernels", std::move(kernels));
+  precision.set("stays_f32", precision_rows(build.precision.stays));
+  precision.set("computes_in_f32", precision_rows(build.precision.wide));
+  return precision;
 }
 
 }  // namespace
@@ -82,6 +126,7 @@ Json make_report(Build& build) {
   Json::Array notes;
   for (const std::string& note : build.context.notes()) notes.emplace_back(note);
   report.set("notes", std::move(notes));
+  report.set("precision", precision_json(build));
   report.set("kernels", kernels_json(build));
   Json steps = Json::object();
   std::map<std::string, int> counts;

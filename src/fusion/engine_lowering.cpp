@@ -123,6 +123,18 @@ struct EngineLowering::Impl {
     return {slot, dims, dense_strides(dims, order), 0};
   }
 
+  // A slot of main for a constant in this memory order.
+  PlanView request_plain(Value* value, const std::vector<int>& order) {
+    Request request;
+    request.sources = {module.init_value(value)};
+    request.order = order;
+    const TensorType& type = value->tensor();
+    request.main_slot = add_slot({SlotKind::kConstant, type.dtype, num_elements(type.shape),
+                                  static_cast<int>(requests.size())});
+    requests.push_back(std::move(request));
+    return dense_view(requests.back().main_slot, type.shape, order);
+  }
+
   // Memory for a result of main that no other buffer gives: the output's that it is, or a new one.
   PlanView fresh_place(Value* value) {
     const TensorType& type = value->tensor();
@@ -173,7 +185,11 @@ struct EngineLowering::Impl {
   std::map<int, int> output_slot;  // output position -> slot in main
   std::vector<Request> requests;
   std::map<Value*, int> plain_request;        // constant of main -> request
+  std::map<std::pair<Value*, std::vector<int>>, PlanView> ordered_constants;
   std::map<std::string, int> packed_request;  // key -> request
+  std::map<std::pair<Value*, std::vector<int>>, PlanView> ordered_request;
+  std::vector<KernelDesc> kernels;
+  std::map<std::string, int> kernel_numbers;  // family and params -> position
   std::set<Value*> init_results;              // init values that must live in kOutput slots
 };
 
@@ -206,17 +222,33 @@ PlanView EngineLowering::view(Value* value) {
   auto found = impl_->side->views.find(value);
   if (found != impl_->side->views.end()) return found->second;
   KILN_CHECK_MSG(is_constant(value), "operand has no place in memory");
+  impl_->plain_request[value] = static_cast<int>(impl_->requests.size());
+  return impl_->main.views[value] = impl_->request_plain(value, value->tensor().layout.order);
+}
+
+PlanView EngineLowering::constant(Value* value, const std::vector<int>& order) {
+  KILN_CHECK(is_constant(value));
+  if (same_order(order, value->tensor().layout.order)) return view(value);
+  const auto key = std::make_pair(value, order);
+  const auto found = impl_->ordered_constants.find(key);
+  if (found != impl_->ordered_constants.end()) return found->second;
+  return impl_->ordered_constants[key] = impl_->request_plain(value, order);
+}
+
+PlanView EngineLowering::constant_in_order(Value* constant, const std::vector<int>& order) {
+  KILN_CHECK(is_constant(constant));
+  if (same_order(order, constant->tensor().layout.order)) return view(constant);
+  auto [found, inserted] = impl_->ordered_request.try_emplace({constant, order});
+  if (!inserted) return found->second;
   Impl::Request request;
-  request.sources = {impl_->module.init_value(value)};
-  const TensorType& type = value->tensor();
-  request.order = type.layout.order;
+  request.sources = {impl_->module.init_value(constant)};
+  request.order = order;
+  const TensorType& type = constant->tensor();
   request.main_slot = impl_->add_slot({SlotKind::kConstant, type.dtype, num_elements(type.shape),
                                        static_cast<int>(impl_->requests.size())});
-  impl_->plain_request[value] = static_cast<int>(impl_->requests.size());
-  PlanView view = impl_->dense_view(request.main_slot, type.shape, type.layout.order);
+  found->second = impl_->dense_view(request.main_slot, type.shape, order);
   impl_->requests.push_back(std::move(request));
-  impl_->main.views[value] = view;
-  return view;
+  return found->second;
 }
 
 PlanView EngineLowering::pack(const std::vector<Value*>& sources, const std::string& kind,
@@ -293,6 +325,15 @@ PlanView EngineLowering::allocate_temp(DType dtype, const Shape& dims,
 void EngineLowering::alias(Value* value, PlanView view) {
   impl_->side->views[value] = std::move(view);
 }
+
+int EngineLowering::kernel(KernelDesc desc) {
+  const auto [found, inserted] = impl_->kernel_numbers.emplace(
+      desc.family + " " + desc.params.dump(), static_cast<int>(impl_->kernels.size()));
+  if (inserted) impl_->kernels.push_back(std::move(desc));
+  return found->second;
+}
+
+const SymbolRanges& EngineLowering::symbols() const { return impl_->module.symbols; }
 
 void EngineLowering::emit(StepDesc step) { impl_->side->plan.steps.push_back(std::move(step)); }
 
@@ -382,6 +423,7 @@ Result<EnginePlan> EngineLowering::finish(
   EnginePlan plan;
   plan.target = impl_->target;
   plan.symbols = module.symbols;
+  plan.conditions = module.conditions;
   for (size_t i = 0; i < module.inputs.size(); ++i) {
     Value* input = module.main.inputs()[i];
     TensorSignature signature;
@@ -420,6 +462,9 @@ Result<EnginePlan> EngineLowering::finish(
     output.signature.order = spec.order;
     if (!value->type.is_tensor()) {
       output.signature.is_object = true;
+      if (const auto* scalar = std::get_if<ScalarType>(&value->type.value)) {
+        output.signature.scalar = scalar_dtype(*scalar);
+      }
       if (!spec.is_computed()) {
         plan.outputs.push_back(std::move(output));
         continue;
@@ -473,7 +518,8 @@ Result<EnginePlan> EngineLowering::finish(
   std::vector<Value*> work;
   for (const Impl::Request& request : impl_->requests) {
     for (Value* source : request.sources) work.push_back(source);
-    if (!request.packed && request.sources[0]->producer() != nullptr) {
+    if (!request.packed && request.sources[0]->producer() != nullptr &&
+        same_order(request.order, request.sources[0]->tensor().layout.order)) {
       impl_->init_results.insert(request.sources[0]);
     }
   }
@@ -521,6 +567,7 @@ Result<EnginePlan> EngineLowering::finish(
     plan.constants.push_back(place.slot);
   }
   plan.init = std::move(impl_->init.plan);
+  plan.kernels = std::move(impl_->kernels);
   return plan;
 }
 

@@ -31,6 +31,8 @@ class EngineLowering {
   // Where the value lives; every operand of a node being lowered has a place. For a constant this
   // requests it plain.
   PlanView view(Value* value);
+  // A constant in this memory order, which the init plan gives it.
+  PlanView constant(Value* value, const std::vector<int>& order);
   // Makes room for a result of the node being lowered, in the value's layout; goes straight into
   // the output's memory, or over what nobody reads any more, where possible (BufferReuse).
   PlanView allocate(Value* value);
@@ -49,8 +51,14 @@ class EngineLowering {
   PlanView pack(const std::vector<Value*>& sources, const std::string& kind, const Json& params,
                 const Origin& origin);
   bool is_constant(Value* value);
+  // Where the constant lives when it is asked for plain in another memory order than its own.
+  PlanView constant_in_order(Value* constant, const std::vector<int>& order);
 
   void emit(StepDesc step);
+
+  // The plan's kernel with this description, by position; equal descriptions are one kernel.
+  int kernel(KernelDesc desc);
+  const SymbolRanges& symbols() const;
 
   // View ops and aten.calls; true when the node was one and is done.
   Result<bool> lower_structural(Node& node);

@@ -42,6 +42,17 @@ bool is_tileable(Node& node) {
   return false;
 }
 
+std::string label_of(Graph& body) {
+  std::string label;
+  for (Node* node : body.snapshot()) {
+    if (node->op->has(kSource)) continue;
+    if (label.size() > 60) return label + "+...";
+    if (!label.empty()) label += "+";
+    label += node->op_name();
+  }
+  return label;
+}
+
 TileDomain domain_of(Graph& body) {
   for (Node* node : body.snapshot()) {
     if (node->op->has(kView)) continue;
@@ -161,6 +172,12 @@ int TileEmitter::round_to(int a, DType dtype) {
   instr.src[0] = a;
   instr.storage = dtype;
   return add(instr, type(a));
+}
+
+int TileEmitter::finish(Node& node, int a) {
+  Value* result = node.result();
+  const bool stored = result->uses().empty() && is_float(result->dtype());
+  return stored ? a : round_to(a, result->dtype());
 }
 
 int TileEmitter::reduce(TileOp op, int a) { return unary(op, a); }
@@ -371,7 +388,7 @@ int TileEmitter::emit_node(Node& node, const IndexMap& map) {
     if (node.num_operands() > 4 && node.operand(4) != nullptr) {
       y = binary(TileOp::kAdd, y, emit(node.operand(4), channel));
     }
-    return round_to(y, dtype);
+    return finish(node, y);
   }
   if (node.op->has(kElementwise)) {
     std::vector<int> operands;
@@ -403,7 +420,7 @@ int TileEmitter::emit_node(Node& node, const IndexMap& map) {
     }
     if (op == "reduce_mean") {
       const int sum = reduce(TileOp::kReduceSum, x);
-      return round_to(binary(TileOp::kDiv, sum, row_count(type(sum))), dtype);
+      return finish(node, binary(TileOp::kDiv, sum, row_count(type(sum))));
     }
     if (op == "var") {
       const int count = row_count(type(x));
@@ -413,7 +430,7 @@ int TileEmitter::emit_node(Node& node, const IndexMap& map) {
           binary(TileOp::kMax,
                  binary(TileOp::kSub, count, constant(node.get_float("correction"), type(x))),
                  constant(0, type(x)));
-      return round_to(binary(TileOp::kDiv, squares, divisor), dtype);
+      return finish(node, binary(TileOp::kDiv, squares, divisor));
     }
     if (op == "logsumexp") {
       const int max = reduce(TileOp::kReduceMax, x);
@@ -422,7 +439,7 @@ int TileEmitter::emit_node(Node& node, const IndexMap& map) {
       const int shift = select(finite, max, constant(0, type(x)));
       const int sum =
           reduce(TileOp::kReduceSum, unary(TileOp::kExp, binary(TileOp::kSub, x, shift)));
-      return round_to(binary(TileOp::kAdd, unary(TileOp::kLog, sum), shift), dtype);
+      return finish(node, binary(TileOp::kAdd, unary(TileOp::kLog, sum), shift));
     }
     if (source == DType::kBool) x = cast(x, LaneType::kI64);
     return cast(round_to(reduce(reduce_op(op), x), dtype), lane);
@@ -435,9 +452,9 @@ int TileEmitter::emit_node(Node& node, const IndexMap& map) {
     const int exponentials = unary(TileOp::kExp, shifted);
     const int sum = reduce(TileOp::kReduceSum, exponentials);
     if (op == "softmax") {
-      return round_to(binary(TileOp::kDiv, exponentials, sum), dtype);
+      return finish(node, binary(TileOp::kDiv, exponentials, sum));
     }
-    return round_to(binary(TileOp::kSub, shifted, unary(TileOp::kLog, sum)), dtype);
+    return finish(node, binary(TileOp::kSub, shifted, unary(TileOp::kLog, sum)));
   }
   if (op == "layer_norm" || op == "rms_norm") {
     const size_t count = static_cast<size_t>(node.get_int("num_axes"));
@@ -465,7 +482,7 @@ int TileEmitter::emit_node(Node& node, const IndexMap& map) {
     if (node.num_operands() > 2 && node.operand(2) != nullptr) {
       y = binary(TileOp::kAdd, y, emit(node.operand(2), inner));
     }
-    return round_to(y, dtype);
+    return finish(node, y);
   }
   if (op == "group_norm") {
     if (domain_.groups != node.get_int("groups") || !(map == domain_.full_map(places_.order))) {
@@ -483,7 +500,7 @@ int TileEmitter::emit_node(Node& node, const IndexMap& map) {
     if (node.num_operands() > 2 && node.operand(2) != nullptr) {
       y = binary(TileOp::kAdd, y, emit(node.operand(2), channel));
     }
-    return round_to(y, dtype);
+    return finish(node, y);
   }
   return fail("no statement for " + std::string(op));
 }

@@ -22,6 +22,9 @@ struct TilePlaces {
 // The domain of a whole body: that of its first reduction or norm, else the shape of its outputs.
 TileDomain domain_of(Graph& body);
 
+// "add+relu+..." for reports: what the body computes.
+std::string label_of(Graph& body);
+
 // K2322 with the reason when some node or index map cannot be expressed.
 Result<TileProgram> build_tile_program(Graph& body, const TilePlaces& places);
 
@@ -45,6 +48,8 @@ class TileEmitter {
   int iota(size_t domain_dim);
   int cast(int a, LaneType type);
   int round_to(int a, DType dtype);  // only where the dtype is narrower than its lanes
+  // The result of a node: rounded to its dtype, unless storing it is all that follows.
+  int finish(Node& node, int a);
   int reduce(TileOp op, int a);
   LaneType type(int reg) const { return program_.code.registers[static_cast<size_t>(reg)]; }
   int row_count(LaneType type);      // number of elements of a row, as a float

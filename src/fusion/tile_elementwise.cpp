@@ -165,7 +165,7 @@ bool emit_elementwise(TileEmitter& e, Node& node, const std::vector<int>& operan
   int a = operands[0];
   int b = operands.size() > 1 ? operands[1] : -1;
   auto done = [&](int reg) {
-    *out = e.round_to(reg, dtype);
+    *out = e.finish(node, reg);
     return true;
   };
   if (op == "cast") {

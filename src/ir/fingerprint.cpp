@@ -70,6 +70,8 @@ std::string fingerprint(Module& module) {
   for (const auto& [name, range] : module.symbols) {
     hasher.add_text(name).add_int(range.min).add_int(range.max);
   }
+  hasher.add_int(static_cast<int64_t>(module.conditions.size()));
+  for (const SizeCondition& condition : module.conditions) hasher.add_text(condition.to_string());
   hasher.add_int(static_cast<int64_t>(module.weights.size()));
   for (const Weight& weight : module.weights) {
     hasher.add_text(weight.name).add_int(static_cast<int64_t>(weight.kind));

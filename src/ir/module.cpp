@@ -72,6 +72,7 @@ std::unique_ptr<Module> Module::clone() {
   copy->init.copy_from(init);
   copy->weights = weights;
   copy->symbols = symbols;
+  copy->conditions = conditions;
   copy->inputs = inputs;
   copy->outputs = outputs;
   return copy;

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/size_condition.h"
 #include "core/view_chain.h"
 #include "ir/graph.h"
 
@@ -71,6 +72,9 @@ class Module {
   Graph init;
   std::vector<Weight> weights;  // parallel to init.inputs()
   SymbolRanges symbols;
+  std::vector<SizeCondition> conditions;  // what the program needs of its sizes beyond the ranges
+  // Where the captured tensors lie; calls that ask for this device ask for nothing. Import only.
+  DeviceKind device = DeviceKind::kCpu;
   std::vector<InputSpec> inputs;    // parallel to main.inputs()
   std::vector<OutputSpec> outputs;  // parallel to main.outputs()
 

@@ -31,6 +31,7 @@ enum OpTrait : uint32_t {
   kIdempotent = 1u << 8,   // f(f(x)) == f(x)
   kSource = 1u << 9,       // no tensor operands: constant, full, iota
   kUpdate = 1u << 10,      // result is operand 0 with some elements replaced
+  kSensitive = 1u << 11,   // small errors of x grow, or the result outgrows 16 bits: exp, log, sums
 };
 
 // What infer() and verify() see. Absent optional operands are null.
@@ -113,6 +114,8 @@ struct OpDef {
   int max_operands = 1;                    // -1: any number
   std::vector<std::string> operand_names;  // for messages and docs; last one repeats
   std::vector<FieldDef> fields;
+  // Operands from this one on may be f32 beside 16-bit ones before it; -1: none may.
+  int f32_beside = -1;
   // False: every operand that is present must be a tensor (checked before infer() is asked).
   bool takes_any_type = false;
 

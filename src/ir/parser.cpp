@@ -21,6 +21,7 @@ class ModuleParser {
   Result<std::unique_ptr<Module>> module() {
     auto module = std::make_unique<Module>();
     if (cursor_.accept_word("symbols")) KILN_RETURN_IF_ERROR(symbols(*module));
+    if (cursor_.accept_word("conditions")) KILN_RETURN_IF_ERROR(conditions(*module));
     if (cursor_.accept_word("weights")) KILN_RETURN_IF_ERROR(weights(*module));
     if (cursor_.accept_word("init")) KILN_RETURN_IF_ERROR(init(*module));
     if (!cursor_.accept_word("main")) return fail("'main' expected");
@@ -102,6 +103,25 @@ class ModuleParser {
       }
       KILN_RETURN_IF_ERROR(expect("]"));
       if (!module.symbols.emplace(name, range).second) return fail(name + " is defined twice");
+    }
+    return {};
+  }
+
+  Status conditions(Module& module) {
+    KILN_RETURN_IF_ERROR(expect("{"));
+    while (!cursor_.accept("}")) {
+      std::string left, relation, right;
+      SizeCondition condition;
+      if (!cursor_.quoted(&left) || !cursor_.identifier(&relation) || !cursor_.quoted(&right) ||
+          !cursor_.accept(":") || !cursor_.quoted(&condition.text)) {
+        return fail("'\"size\" relation \"size\" : \"text\"' expected");
+      }
+      const auto known = relation_from_name(relation);
+      if (!known) return fail("unknown relation " + relation);
+      condition.relation = *known;
+      KILN_ASSIGN_OR_RETURN(condition.left, DimExpr::parse(left));
+      KILN_ASSIGN_OR_RETURN(condition.right, DimExpr::parse(right));
+      module.conditions.push_back(std::move(condition));
     }
     return {};
   }

@@ -187,6 +187,17 @@ std::string symbols_text(Module& module) {
   return text + "}\n";
 }
 
+std::string conditions_text(Module& module) {
+  if (module.conditions.empty()) return "";
+  std::string text = "conditions {\n";
+  for (const SizeCondition& condition : module.conditions) {
+    text += "  " + quote_text(condition.left.to_string()) + " " +
+            std::string(relation_name(condition.relation)) + " " +
+            quote_text(condition.right.to_string()) + " : " + quote_text(condition.text) + "\n";
+  }
+  return text + "}\n";
+}
+
 std::string weights_text(Module& module) {
   if (module.weights.empty()) return "";
   std::string text = "weights {\n";
@@ -271,7 +282,8 @@ std::string print(Graph& graph) {
 }
 
 std::string print(Module& module) {
-  return symbols_text(module) + weights_text(module) + init_text(module) + main_text(module);
+  return symbols_text(module) + conditions_text(module) + weights_text(module) +
+         init_text(module) + main_text(module);
 }
 
 }  // namespace kiln

@@ -297,6 +297,14 @@ Status verify(Module& module) {
   for (const auto& [name, range] : module.symbols) {
     if (range.min > range.max) return Status::error("K2402", "range of a symbol is empty: " + name);
   }
+  for (const SizeCondition& condition : module.conditions) {
+    std::set<std::string> names;
+    condition.collect_symbols(names);
+    for (const std::string& name : names) {
+      if (module.symbols.contains(name)) continue;
+      return Status::error("K2402", "condition names an unknown symbol: " + name);
+    }
+  }
   KILN_RETURN_IF_ERROR(GraphVerifier(module.init, &module.symbols).run());
   KILN_RETURN_IF_ERROR(GraphVerifier(module.main, &module.symbols).run());
   KILN_RETURN_IF_ERROR(check_init(module));

@@ -218,6 +218,7 @@ KILN_OP(attention) {
       bool_field("enable_gqa", false,
                  "k and v may have fewer heads (axis -3); consecutive query heads share one"),
   };
+  def.f32_beside = 3;
   def.infer = infer;
   def.reference = reference;
   def.to_aten = to_aten;

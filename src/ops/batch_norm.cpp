@@ -81,6 +81,7 @@ KILN_OP(batch_norm) {
   def.max_operands = 5;
   def.operand_names = {"x", "mean", "var", "weight", "bias"};
   def.fields = {required_float("eps", "added to var")};
+  def.f32_beside = 1;
   def.infer = infer;
   def.verify = check_eps;
   def.reference = reference;

@@ -66,6 +66,7 @@ std::vector<OpSample> samples() {
 KILN_OP(cumprod) {
   OpDef def;
   def.formula = "y[..., i] = product of x[..., j] for j <= i; integers modulo 2^bits";
+  def.traits = kSensitive;
   def.operand_names = {"x"};
   def.fields = {required_int("axis", "axis along which the products run")};
   def.infer = infer;

@@ -66,6 +66,7 @@ std::vector<OpSample> samples() {
 KILN_OP(cumsum) {
   OpDef def;
   def.formula = "y[..., i] = sum of x[..., j] for j <= i; integers modulo 2^bits";
+  def.traits = kSensitive;
   def.operand_names = {"x"};
   def.fields = {required_int("axis", "axis along which the sums run")};
   def.infer = infer;

@@ -92,8 +92,8 @@ CallArg mode_trunc() { return CallArg("trunc"); }
 #define DIVISION(name, formula, aten, overload, f, i, last)                            \
   {name, formula, 2, aten, overload, kNumeric, false, kCheap, false, true,             \
    {Fill::kNormal, Fill::kPositive}, f, i, nullptr, nullptr, nullptr, last}
-#define FLOAT(name, formula, aten, overload, fill_x, fill_y, f)                        \
-  {name, formula, 2, aten, overload, kFloat, false, kNoTraits, false, false,           \
+#define FLOAT(name, formula, aten, overload, traits, fill_x, fill_y, f)                \
+  {name, formula, 2, aten, overload, kFloat, false, traits, false, false,              \
    {fill_x, fill_y}, f, nullptr, nullptr, nullptr, nullptr, nullptr}
 #define INTEGRAL(name, formula, aten, overload, accepts, traits, i)                    \
   {name, formula, 2, aten, overload, accepts, false, kCheap | (traits), true, false,   \
@@ -112,7 +112,8 @@ constexpr ElementwiseRow kBinary[] = {
                I64(wrap(bits(x) - bits(y))), one),
     ARITHMETIC("mul", "z = x * y", "mul", "Tensor", kAny, kCheap | kCommutative, true, F64(x * y),
                I64(wrap(bits(x) * bits(y))), nullptr),
-    FLOAT("div", "z = x / y", "div", "Tensor", Fill::kNormal, Fill::kPositive, F64(x / y)),
+    FLOAT("div", "z = x / y", "div", "Tensor", kNoTraits, Fill::kNormal, Fill::kPositive,
+          F64(x / y)),
     DIVISION("floor_div", "z = floor(x / y)", "div", "Tensor_mode", F64(divide_floor(x, y)),
              I64(divide_floor(x, y)), mode_floor),
     DIVISION("trunc_div", "z = trunc(x / y)", "div", "Tensor_mode", F64(std::trunc(x / y)),
@@ -122,20 +123,20 @@ constexpr ElementwiseRow kBinary[] = {
     DIVISION("fmod", "z = x - y * trunc(x / y)", "fmod", "Tensor", F64(std::fmod(x, y)),
              I64(modulo_trunc(x, y)), nullptr),
     {"pow", "z = x^y; of integers modulo 2^bits", 2, "pow", "Tensor_Tensor", kNumeric, false,
-     kNoTraits, false, false, {Fill::kPositive, Fill::kSmallIntegers}, F64(std::pow(x, y)),
+     kSensitive, false, false, {Fill::kPositive, Fill::kSmallIntegers}, F64(std::pow(x, y)),
      I64(power(x, y)), nullptr, nullptr, nullptr, nullptr},
     ARITHMETIC("maximum", "z = max(x, y), NaN if either is", "maximum", "", kAny,
                kCheap | kCommutative, true, F64(maximum(x, y)), I64(x > y ? x : y), nullptr),
     ARITHMETIC("minimum", "z = min(x, y), NaN if either is", "minimum", "", kAny,
                kCheap | kCommutative, true, F64(minimum(x, y)), I64(x < y ? x : y), nullptr),
     FLOAT("atan2", "z = angle of the point (y, x) = arctan(x / y) in its quadrant", "atan2", "",
-          Fill::kNormal, Fill::kNormal, F64(std::atan2(x, y))),
-    FLOAT("hypot", "z = sqrt(x^2 + y^2)", "hypot", "", Fill::kNormal, Fill::kNormal,
-          F64(std::hypot(x, y))),
+          kSensitive, Fill::kNormal, Fill::kNormal, F64(std::atan2(x, y))),
+    FLOAT("hypot", "z = sqrt(x^2 + y^2)", "hypot", "", kSensitive, Fill::kNormal,
+          Fill::kNormal, F64(std::hypot(x, y))),
     ARITHMETIC("copysign", "z = |x| with the sign of y", "copysign", "Tensor", kFloat, kCheap, true,
                F64(std::copysign(x, y)), nullptr, nullptr),
     FLOAT("xlogy", "z = x * ln(y), 0 where x is 0 and y no NaN", "xlogy", "Tensor",
-          Fill::kSmallIntegers, Fill::kPositive, F64(xlogy(x, y))),
+          kSensitive, Fill::kSmallIntegers, Fill::kPositive, F64(xlogy(x, y))),
     // Comparisons and logic, to bool.
     COMPARE("eq", "z = (x == y)", "eq", "Tensor", kCommutative, x == y),
     COMPARE("ne", "z = (x != y)", "ne", "Tensor", kCommutative, x != y),

@@ -114,6 +114,8 @@ std::vector<AttrList> round_variants() {
    nullptr, nullptr, nullptr, nullptr}
 #define FLOAT(name, formula, fill, expression) \
   UNARY(name, formula, name, kFloat, kNoTraits, false, fill, F64(expression), nullptr)
+#define SENSITIVE(name, formula, fill, expression) \
+  UNARY(name, formula, name, kFloat, kSensitive, false, fill, F64(expression), nullptr)
 
 constexpr ElementwiseRow kUnary[] = {
     // Signs and rounding.
@@ -134,33 +136,33 @@ constexpr ElementwiseRow kUnary[] = {
                 round_fields, round_verify,
                 round_variants),
     // Powers and roots.
-    UNARY("square", "y = x * x", "square", kNumeric, kCheap, true, Fill::kNormal, F64(x * x),
-          I64(wrap_multiply(x, x))),
+    UNARY("square", "y = x * x", "square", kNumeric, kCheap | kSensitive, true, Fill::kNormal,
+          F64(x * x), I64(wrap_multiply(x, x))),
     FLOAT("sqrt", "y = sqrt(x)", Fill::kPositive, std::sqrt(x)),
-    FLOAT("rsqrt", "y = 1 / sqrt(x)", Fill::kPositive, 1 / std::sqrt(x)),
-    UNARY("reciprocal", "y = 1 / x", "reciprocal", kFloat, kCheap, false, Fill::kPositive,
-          F64(1 / x), nullptr),
+    SENSITIVE("rsqrt", "y = 1 / sqrt(x)", Fill::kPositive, 1 / std::sqrt(x)),
+    UNARY("reciprocal", "y = 1 / x", "reciprocal", kFloat, kCheap | kSensitive, false,
+          Fill::kPositive, F64(1 / x), nullptr),
     // Exponentials and logarithms.
-    FLOAT("exp", "y = e^x", Fill::kNormal, std::exp(x)),
-    FLOAT("exp2", "y = 2^x", Fill::kNormal, std::exp2(x)),
-    FLOAT("expm1", "y = e^x - 1, exact near 0", Fill::kNormal, std::expm1(x)),
-    FLOAT("log", "y = ln(x)", Fill::kPositive, std::log(x)),
-    FLOAT("log2", "y = log2(x)", Fill::kPositive, std::log2(x)),
-    FLOAT("log10", "y = log10(x)", Fill::kPositive, std::log10(x)),
-    FLOAT("log1p", "y = ln(1 + x), exact near 0", Fill::kPositive, std::log1p(x)),
+    SENSITIVE("exp", "y = e^x", Fill::kNormal, std::exp(x)),
+    SENSITIVE("exp2", "y = 2^x", Fill::kNormal, std::exp2(x)),
+    SENSITIVE("expm1", "y = e^x - 1, exact near 0", Fill::kNormal, std::expm1(x)),
+    SENSITIVE("log", "y = ln(x)", Fill::kPositive, std::log(x)),
+    SENSITIVE("log2", "y = log2(x)", Fill::kPositive, std::log2(x)),
+    SENSITIVE("log10", "y = log10(x)", Fill::kPositive, std::log10(x)),
+    SENSITIVE("log1p", "y = ln(1 + x), exact near 0", Fill::kPositive, std::log1p(x)),
     // Trigonometry, angles in radians.
-    FLOAT("sin", "y = sin(x)", Fill::kNormal, std::sin(x)),
-    FLOAT("cos", "y = cos(x)", Fill::kNormal, std::cos(x)),
-    FLOAT("tan", "y = tan(x)", Fill::kUnit, std::tan(x)),
-    FLOAT("asin", "y = arcsin(x)", Fill::kUnit, std::asin(x)),
-    FLOAT("acos", "y = arccos(x)", Fill::kUnit, std::acos(x)),
-    FLOAT("atan", "y = arctan(x)", Fill::kNormal, std::atan(x)),
-    FLOAT("sinh", "y = sinh(x)", Fill::kNormal, std::sinh(x)),
-    FLOAT("cosh", "y = cosh(x)", Fill::kNormal, std::cosh(x)),
+    SENSITIVE("sin", "y = sin(x)", Fill::kNormal, std::sin(x)),
+    SENSITIVE("cos", "y = cos(x)", Fill::kNormal, std::cos(x)),
+    SENSITIVE("tan", "y = tan(x)", Fill::kUnit, std::tan(x)),
+    SENSITIVE("asin", "y = arcsin(x)", Fill::kUnit, std::asin(x)),
+    SENSITIVE("acos", "y = arccos(x)", Fill::kUnit, std::acos(x)),
+    SENSITIVE("atan", "y = arctan(x)", Fill::kNormal, std::atan(x)),
+    SENSITIVE("sinh", "y = sinh(x)", Fill::kNormal, std::sinh(x)),
+    SENSITIVE("cosh", "y = cosh(x)", Fill::kNormal, std::cosh(x)),
     FLOAT("tanh", "y = tanh(x)", Fill::kNormal, std::tanh(x)),
-    FLOAT("asinh", "y = arsinh(x)", Fill::kNormal, std::asinh(x)),
-    FLOAT("acosh", "y = arcosh(x), NaN below 1", Fill::kPositive, std::acosh(x)),
-    FLOAT("atanh", "y = artanh(x)", Fill::kUnit, std::atanh(x)),
+    SENSITIVE("asinh", "y = arsinh(x)", Fill::kNormal, std::asinh(x)),
+    SENSITIVE("acosh", "y = arcosh(x), NaN below 1", Fill::kPositive, std::acosh(x)),
+    SENSITIVE("atanh", "y = artanh(x)", Fill::kUnit, std::atanh(x)),
     FLOAT("erf", "y = 2/sqrt(pi) * integral of exp(-t^2) from 0 to x", Fill::kNormal, std::erf(x)),
     FLOAT("erfc", "y = 1 - erf(x)", Fill::kNormal, std::erfc(x)),
     // Activations.
@@ -209,6 +211,7 @@ constexpr ElementwiseRow kUnary[] = {
 #undef WITH_FIELDS
 #undef TEST
 #undef FLOAT
+#undef SENSITIVE
 
 [[maybe_unused]] const bool kRegistered = register_elementwise_table<kUnary>();
 

@@ -87,6 +87,7 @@ KILN_OP(group_norm) {
   def.operand_names = {"x", "weight", "bias"};
   def.fields = {required_int("groups", "groups of neighbouring channels; divides the channels"),
                 required_float("eps", "added to the population variance")};
+  def.f32_beside = 1;
   def.infer = infer;
   def.verify = check_eps;
   def.reference = reference;

@@ -89,6 +89,7 @@ KILN_OP(layer_norm) {
   def.operand_names = {"x", "weight", "bias"};
   def.fields = {int_field("num_axes", 1, "how many of the last axes are normalised together"),
                 required_float("eps", "added to the population variance")};
+  def.f32_beside = 1;
   def.infer = infer;
   def.verify = check_eps;
   def.reference = reference;

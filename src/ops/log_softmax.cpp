@@ -67,7 +67,7 @@ std::vector<OpSample> samples() {
 KILN_OP(log_softmax) {
   OpDef def;
   def.formula = "y[..., i] = x[..., i] - ln(sum_j exp(x[..., j]))";
-  def.traits = kRowwise;
+  def.traits = kRowwise | kSensitive;
   def.operand_names = {"x"};
   def.fields = {required_int("axis", "axis along which the exponentials are summed")};
   def.infer = infer;

@@ -54,7 +54,7 @@ std::vector<OpSample> samples() {
 KILN_OP(logsumexp) {
   OpDef def;
   def.formula = "y = ln(sum of exp(x) over axes)";
-  def.traits = kReduction;
+  def.traits = kReduction | kSensitive;
   def.operand_names = {"x"};
   def.fields = reduction_fields();
   def.infer = infer;

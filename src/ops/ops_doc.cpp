@@ -18,7 +18,7 @@ constexpr TraitName kTraitNames[] = {
     {kCommutative, "commutative"}, {kCheap, "cheap"},
     {kEffect, "effect"},           {kAnchor, "anchor"},
     {kIdempotent, "idempotent"},   {kSource, "source"},
-    {kUpdate, "update"},
+    {kUpdate, "update"},           {kSensitive, "sensitive"},
 };
 
 std::string traits_text(const OpDef& op) {

@@ -38,6 +38,7 @@ struct ReductionRow {
   bool exact;           // samples compare bit by bit
   bool needs_elements;  // no value for an empty row
   bool one_axis;
+  uint32_t traits;  // beside kReduction
   Fill fill;
   double start_f64;
   int64_t start_i64;
@@ -70,31 +71,31 @@ int64_t all_i(int64_t a, int64_t x) { return a != 0 && x != 0; }
 constexpr ReductionRow kReductions[] = {
     {"reduce_sum", "y = sum of x over axes; integers modulo 2^bits", "sum", "dim_IntList",
      AtenForm::kAxesKeepDtype, DTypeClass::kNumeric, ResultDType::kSame, true, false, false,
-     Fill::kSmallIntegers, 0, 0, sum, sum_i},
+     kSensitive, Fill::kSmallIntegers, 0, 0, sum, sum_i},
     {"reduce_mean", "y = sum of x over axes / number of elements", "mean", "dim",
      AtenForm::kAxesKeepDtype, DTypeClass::kFloat, ResultDType::kSame, false, false, false,
-     Fill::kNormal, 0, 0, sum, nullptr},
+     kNoTraits, Fill::kNormal, 0, 0, sum, nullptr},
     {"reduce_prod", "y = product of x over axes; integers modulo 2^bits", "prod", "dim_int",
      AtenForm::kAxisKeepDtype, DTypeClass::kNumeric, ResultDType::kSame, false, false, false,
-     Fill::kUnit, 1, 1, product, product_i},
+     kSensitive, Fill::kUnit, 1, 1, product, product_i},
     {"reduce_max", "y = largest x over axes, NaN if any is", "amax", "", AtenForm::kAxesKeep,
-     DTypeClass::kAny, ResultDType::kSame, true, true, false, Fill::kNormal, -kInf, kMin, largest,
-     largest_i},
+     DTypeClass::kAny, ResultDType::kSame, true, true, false, kNoTraits, Fill::kNormal, -kInf, kMin,
+     largest, largest_i},
     {"reduce_min", "y = smallest x over axes, NaN if any is", "amin", "", AtenForm::kAxesKeep,
-     DTypeClass::kAny, ResultDType::kSame, true, true, false, Fill::kNormal, kInf, kMax, smallest,
-     smallest_i},
+     DTypeClass::kAny, ResultDType::kSame, true, true, false, kNoTraits, Fill::kNormal, kInf, kMax,
+     smallest, smallest_i},
     {"reduce_any", "y = some x over axes is not 0", "any", "dims", AtenForm::kAxesKeep,
-     DTypeClass::kAny, ResultDType::kBool, true, false, false, Fill::kSmallIntegers, 0, 0, any,
-     any_i},
+     DTypeClass::kAny, ResultDType::kBool, true, false, false, kNoTraits, Fill::kSmallIntegers, 0,
+     0, any, any_i},
     {"reduce_all", "y = every x over axes is not 0", "all", "dims", AtenForm::kAxesKeep,
-     DTypeClass::kAny, ResultDType::kBool, true, false, false, Fill::kSmallIntegers, 1, 1, all,
-     all_i},
+     DTypeClass::kAny, ResultDType::kBool, true, false, false, kNoTraits, Fill::kSmallIntegers, 1,
+     1, all, all_i},
     {"reduce_argmax", "y = first index of the largest x along the axis; NaN is largest", "argmax",
      "", AtenForm::kAxisKeep, DTypeClass::kNumeric, ResultDType::kI64, true, true, true,
-     Fill::kNormal, 0, 0, largest, largest_i},
+     kNoTraits, Fill::kNormal, 0, 0, largest, largest_i},
     {"reduce_argmin", "y = first index of the smallest x along the axis; NaN is smallest", "argmin",
      "", AtenForm::kAxisKeep, DTypeClass::kNumeric, ResultDType::kI64, true, true, true,
-     Fill::kNormal, 0, 0, smallest, smallest_i},
+     kNoTraits, Fill::kNormal, 0, 0, smallest, smallest_i},
 };
 
 const ReductionRow& row_of(const OpDef& op) {
@@ -224,7 +225,7 @@ void register_row() {
   OpDef def;
   def.name = row.name;
   def.formula = row.formula;
-  def.traits = kReduction;
+  def.traits = kReduction | row.traits;
   def.operand_names = {"x"};
   def.fields = reduction_fields();
   def.infer = infer;

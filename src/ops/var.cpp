@@ -63,7 +63,7 @@ std::vector<OpSample> samples() {
 KILN_OP(var) {
   OpDef def;
   def.formula = "y = sum of (x - mean)^2 over axes / max(0, number of elements - correction)";
-  def.traits = kReduction;
+  def.traits = kReduction | kSensitive;
   def.operand_names = {"x"};
   def.fields = reduction_fields();
   def.fields.push_back(float_field("correction", 1, "1: sample variance; 0: population variance"));

@@ -9,9 +9,10 @@
 //   %0 = conv(%x, %c0, %c1) {padding=[1,1]} : f32[1,8,5,5]
 //   return %0
 //
-// The batch norm must be the only user, all parameters constants, and the dtype f32 or f64: in 16
-// bits the folded weights would be rounded once more. A batch norm in front of a convolution is not
-// folded (with padding it would be wrong); decompose-batch-norm takes what is left.
+// The batch norm must be the only user, and all parameters constants. In 16-bit dtypes the folded
+// weights are rounded once more, and the result of the convolution no longer is; in f16 they are
+// kept within the range of the dtype. A batch norm in front of a convolution is not folded (with
+// padding it would be wrong); decompose-batch-norm takes what is left.
 #include "ir/op_def.h"
 #include "passes/batch_norm_constants.h"
 #include "passes/match.h"
@@ -29,13 +30,15 @@ class WeightScaler {
     const BatchNormConstants constants = batch_norm_constants(module_, batch_norm_);
     Value* w = module_.init_value(anchor_.operand(1));
     const DType dtype = w->dtype();
-    *weight = module_.constant_for(scale(w, cast(constants.factor, dtype)));
+    const DType wide = dtype_bytes(dtype) == 2 ? DType::kF32 : dtype;
+    *weight = module_.constant_for(
+        narrow(scale(cast(w, wide), cast(constants.factor, wide)), dtype));
     Value* b = constants.shift;
     if (anchor_.has_operand(2)) {
-      Value* wide = cast(module_.init_value(anchor_.operand(2)), DType::kF64);
-      b = emit("add", {emit("mul", {wide, constants.factor}), b});
+      Value* own = cast(module_.init_value(anchor_.operand(2)), DType::kF64);
+      b = emit("add", {emit("mul", {own, constants.factor}), b});
     }
-    *bias = module_.constant_for(cast(b, dtype));
+    *bias = module_.constant_for(narrow(b, dtype));
   }
 
  private:
@@ -47,6 +50,15 @@ class WeightScaler {
 
   Value* cast(Value* value, DType dtype) {
     return value->dtype() == dtype ? value : emit("cast", {value}, {{"dtype", dtype}});
+  }
+
+  Value* narrow(Value* value, DType dtype) {
+    constexpr double kLargestF16 = 65504;
+    if (dtype == DType::kF16) {
+      value = emit("clamp", {value}, {{"has_min", true}, {"min", -kLargestF16},
+                                      {"has_max", true}, {"max", kLargestF16}});
+    }
+    return cast(value, dtype);
   }
 
   Value* reshape(Value* value, const Shape& shape) {
@@ -80,8 +92,6 @@ class WeightScaler {
 bool fold(Rewriter& r) {
   Node& node = r.node();
   if (!node.is("batch_norm") || !r.in_main() || !has_constant_statistics(node)) return false;
-  const DType dtype = node.result()->dtype();
-  if (dtype != DType::kF32 && dtype != DType::kF64) return false;
   Value* x = node.operand(0);
   Node* anchor = x->producer();
   if (anchor == nullptr || !x->has_one_use()) return false;

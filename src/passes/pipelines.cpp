@@ -18,11 +18,18 @@ const std::vector<NamedPipeline>& named_pipelines() {
        "decompose_batch_norm, merge_linears, "
        // Once reshapes have met, slices may come between them and what they belong to.
        "hoist_slices, fix(simplify_views, fold_constants, cse, dce)"},
-      {"legalize", "what the backend refuses goes back to PyTorch", "legalize, dce"},
+      {"precision", "16-bit storage where the user asked for it",
+       // Casts of weights go to the init graph, pairs of casts and copies of them go away.
+       "lower_precision, fix(canonicalize, simplify_views, fold_constants, cse, dce)"},
+      {"legalize", "what the backend refuses computes in f32, or goes back to PyTorch",
+       // What is f32 now may be folded as f32 was before.
+       "widen, fold_batch_norm, decompose_batch_norm, "
+       "fix(fold_constants, cse, dce), legalize, dce"},
       {"partition", "native ops in few runs between calls of PyTorch", "partition"},
       {"fuse", "memory orders, then fusions",
        // Epilogues first: an elementwise op is cheaper in a convolution than in a tile program.
-       "assign_layouts, fuse_epilogues, fuse_tiles"},
+       // Channels are padded in the memory order that convolutions have by then.
+       "assign_layouts, pad_channels, fuse_epilogues, fuse_tiles"},
   };
   return pipelines;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <set>
 
 namespace kiln {
 namespace {
@@ -45,6 +46,13 @@ ConstantData ConstantPool::intern(const ConstantData& fresh) {
   if (entries_.size() >= sweep_at_) sweep();
   entries_.emplace(key, Entry{fresh.data, fresh.bytes, fresh.format, fresh.owner});
   return fresh;
+}
+
+void ConstantPool::withdraw(const std::vector<const ConstantData*>& constants) {
+  std::set<const void*> places;
+  for (const ConstantData* constant : constants) places.insert(constant->data);
+  std::lock_guard lock(mutex_);
+  std::erase_if(entries_, [&](const auto& entry) { return places.contains(entry.second.data); });
 }
 
 size_t ConstantPool::size() {

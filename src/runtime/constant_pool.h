@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <vector>
 
 #include "base/hash.h"
 #include "runtime/step.h"
@@ -24,6 +25,8 @@ class ConstantPool {
   // A constant with the same format and bytes that somebody holds, else `fresh` itself, which from
   // now on others may be given: its bytes must not change any more. Thread-safe.
   ConstantData intern(const ConstantData& fresh);
+  // Nobody is given these any more, by address, unless they are interned again.
+  void withdraw(const std::vector<const ConstantData*>& constants);
   // Constants that were interned and are alive.
   size_t size();
 

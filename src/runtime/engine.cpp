@@ -38,27 +38,42 @@ Status check_sizes(const std::vector<int64_t>& dims, const std::string& what) {
 
 }  // namespace
 
+Engine::Engine() = default;
+Engine::~Engine() = default;
+
 Result<std::shared_ptr<Engine>> Engine::create(EnginePlan plan, std::vector<WeightBytes> weights,
                                                EngineOptions options) {
   KILN_RETURN_IF_ERROR(verify(plan));
-  KILN_RETURN_IF_ERROR(check_solvable(plan.inputs, plan.symbols));
+  KILN_RETURN_IF_ERROR(check_solvable(plan.inputs, plan.symbols, plan.conditions));
   std::shared_ptr<Engine> engine(new Engine());
   engine->plan_ = std::move(plan);
   engine->options_ = options;
-  const StepEnvironment environment{options.host};
+  KILN_ASSIGN_OR_RETURN(engine->device_,
+                        device_runtime_for(engine->plan_.target, options.device_index));
+  KILN_ASSIGN_OR_RETURN(engine->code_, engine->device_->load_code(engine->plan_.kernels, {}));
+  const StepEnvironment environment = engine->environment();
   for (const StepDesc& desc : engine->plan_.main.steps) {
     KILN_ASSIGN_OR_RETURN(auto step, StepRegistry::global().create(desc, environment));
     engine->steps_.push_back(std::move(step));
   }
-  KILN_ASSIGN_OR_RETURN(engine->constants_,
-                        compute_constants(engine->plan_, engine->options_, weights));
-  engine->options_.keeper = nullptr;
+  KILN_ASSIGN_OR_RETURN(engine->init_,
+                        InitPlan::create(engine->plan_, engine->options_, environment));
+  ConstantRun run(*engine->init_, weights);
+  KILN_RETURN_IF_ERROR(run.start());
+  KILN_RETURN_IF_ERROR(run.place());
+  engine->constants_ = run.finish();
   engine->weights_ = std::move(weights);
   return engine;
 }
 
+StepEnvironment Engine::environment() const {
+  return {options_.host, device_, &plan_.kernels, code_};
+}
+
 std::shared_ptr<const ConstantSet> Engine::constants() const {
-  std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
+  replaced_.wait(lock, [&] { return !replacing_; });
+  KILN_CHECK_MSG(constants_ != nullptr, "an update of weights has failed half way");
   return constants_;
 }
 
@@ -88,12 +103,38 @@ Status Engine::update_weights(std::vector<WeightBytes> weights) {
 
 // Under update_mutex_.
 Status Engine::replace_weights(std::vector<WeightBytes> weights, const std::vector<bool>& changed) {
-  const std::shared_ptr<const ConstantSet> old = this->constants();
-  KILN_ASSIGN_OR_RETURN(
-      auto constants, compute_constants(plan_, options_, weights, {old.get(), &changed}));
+  std::shared_ptr<const ConstantSet> old;
+  {
+    std::lock_guard lock(mutex_);
+    old = constants_;
+  }
+  ConstantRun run(*init_, weights, old.get(), &changed);
+  KILN_RETURN_IF_ERROR(run.start());
+  old.reset();
+  // Somebody who runs now goes on with the old constants, and those who begin meanwhile as well.
+  // With nobody there the engine is the only holder, and keeps others from becoming one.
+  {
+    std::lock_guard lock(mutex_);
+    if (constants_.use_count() == 1) old = std::move(constants_);
+    replacing_ = old != nullptr;
+  }
+  struct Replacing {
+    Engine& engine;
+    std::shared_ptr<const ConstantSet> constants;  // what there is in the end
+    ~Replacing() {
+      std::lock_guard lock(engine.mutex_);
+      if (constants != nullptr) engine.constants_ = std::move(constants);
+      engine.replacing_ = false;
+      engine.replaced_.notify_all();
+    }
+  } replacing{*this, {}};
+  Status placed = run.place(old == nullptr ? nullptr : &old);
+  if (!placed.ok()) {
+    replacing.constants = std::move(old);
+    return placed;
+  }
+  replacing.constants = run.finish();
   weights_ = std::move(weights);
-  std::lock_guard lock(mutex_);
-  constants_ = std::move(constants);
   return {};
 }
 
@@ -116,9 +157,10 @@ Status Engine::check_inputs(const std::vector<TensorView>& inputs, SymbolValues&
                                         std::string(dtype_name(input.dtype)) + ", expected " +
                                         std::string(dtype_name(signature.dtype)));
     }
-    if (input.device.kind != DeviceKind::kCpu) {
+    if (!(input.device == device_->device())) {
       return Status::error("K4107", "wrong device: input '" + signature.name + "' is on " +
-                                        input.device.to_string() + ", expected cpu");
+                                        input.device.to_string() + ", expected " +
+                                        device_->device().to_string());
     }
     if (input.rank != static_cast<int>(signature.dims.size())) {
       return Status::error("K4104", "wrong rank: input '" + signature.name + "' has " +
@@ -127,7 +169,11 @@ Status Engine::check_inputs(const std::vector<TensorView>& inputs, SymbolValues&
     }
     dims[i].assign(input.shape, input.shape + input.rank);
   }
-  return solve_symbols(plan_.inputs, plan_.symbols, dims, symbols);
+  KILN_RETURN_IF_ERROR(solve_symbols(plan_.inputs, plan_.symbols, dims, symbols));
+  for (const SizeCondition& condition : plan_.conditions) {
+    KILN_RETURN_IF_ERROR(condition.check(symbols));
+  }
+  return {};
 }
 
 Result<std::vector<TensorSpec>> Engine::output_specs(const SymbolValues& symbols) const {
@@ -159,7 +205,6 @@ Result<std::shared_ptr<const Engine::Binding>> Engine::bind(const std::vector<Te
   for (const TensorView& input : inputs) {
     key.insert(key.end(), input.shape, input.shape + input.rank);
   }
-  std::shared_ptr<const ConstantSet> constants;
   {
     std::lock_guard lock(mutex_);
     for (auto it = bindings_.begin(); it != bindings_.end(); ++it) {
@@ -167,8 +212,8 @@ Result<std::shared_ptr<const Engine::Binding>> Engine::bind(const std::vector<Te
       bindings_.splice(bindings_.begin(), bindings_, it);
       return bindings_.front();
     }
-    constants = constants_;
   }
+  const std::shared_ptr<const ConstantSet> constants = this->constants();
   auto binding = std::make_shared<Binding>();
   binding->input_dims = key;
   binding->threads = threads;

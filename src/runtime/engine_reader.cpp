@@ -7,6 +7,7 @@
 #include "core/call_arg.h"
 #include "core/cpu_features.h"
 #include "runtime/archive.h"
+#include "runtime/device_runtime.h"
 #include "runtime/given_weights.h"
 #include "runtime/harmless_ops.h"
 
@@ -80,17 +81,6 @@ Status read_weights(const Json& header, const ArchiveEntry* blob, const EnginePl
   return {};
 }
 
-// How well a plan for `target` suits this machine; -1: not at all. CPU plans hold no machine code
-// and choose their kernels at load, so one for another level runs too; it was only tuned there.
-int fitness(const std::string& target) {
-  constexpr int kLevels = static_cast<int>(CpuLevel::kAmx) + 1;
-  CpuLevel level;
-  if (!target.starts_with("cpu:") || !cpu_level_from_name(target.substr(4), &level)) return -1;
-  // The highest level that this machine has; else the lowest above it.
-  const int number = static_cast<int>(level);
-  return level <= cpu_level() ? kLevels + number : kLevels - 1 - number;
-}
-
 std::string joined(const std::vector<std::string>& words) {
   std::string text;
   for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
@@ -99,7 +89,8 @@ std::string joined(const std::vector<std::string>& words) {
 
 }  // namespace
 
-Result<EngineContents> read_engine_file(std::string_view bytes, std::shared_ptr<const void> owner) {
+Result<EngineContents> read_engine_file(std::string_view bytes, std::shared_ptr<const void> owner,
+                                        int device_index, bool to_run) {
   KILN_ASSIGN_OR_RETURN(const std::vector<ArchiveEntry> entries, read_archive(bytes));
   if (entries[0].name != "kiln.json") {
     return Status::error("K3103", "not a kiln file: the first entry is not kiln.json");
@@ -133,15 +124,27 @@ Result<EngineContents> read_engine_file(std::string_view bytes, std::shared_ptr<
   KILN_ASSIGN_OR_RETURN(const Json::Object* plans, header.object_at("plans"));
   int best = -1;
   const ArchiveEntry* chosen = nullptr;
+  Status why;  // of the first target that nothing here runs
   for (const JsonMember& member : *plans) {
     contents.targets.push_back(member.key);
     if (!member.value.is_string()) return damaged("list of plans");
     const ArchiveEntry* entry = find(entries, member.value.as_string());
     if (entry == nullptr) return damaged("a plan is missing: " + member.key);
-    if (fitness(member.key) <= best) continue;
-    best = fitness(member.key);
+    auto device = device_runtime_for(member.key, device_index);
+    if (!device.ok()) {
+      if (why.ok() && device.status().code() != "K5001")
+        why = std::move(device).status().at("plan for " + member.key);
+      continue;
+    }
+    const int fitness = (*device)->fitness(member.key);
+    if (fitness <= best) continue;
+    best = fitness;
     chosen = entry;
   }
+  if (chosen == nullptr && !to_run && plans->size() != 0) {
+    chosen = find(entries, plans->begin()->value.as_string());
+  }
+  if (chosen == nullptr && !why.ok()) return why;
   if (chosen == nullptr) {
     return Status::error("K3109",
                          "no plan in the file fits this machine: it has " +

@@ -24,8 +24,11 @@ struct EngineContents {
 };
 
 // `owner` keeps `bytes` alive. K3103, K3104 damaged; K3108 other format version; K3109 no plan for
-// this machine; K31xx malformed parts.
-Result<EngineContents> read_engine_file(std::string_view bytes, std::shared_ptr<const void> owner);
+// this machine; K31xx malformed parts; K5xxx why the device that all plans want is not there. Of
+// several plans the one for the better device is taken, a GPU before the CPU. Not `to_run`: where
+// none fits, the first one.
+Result<EngineContents> read_engine_file(std::string_view bytes, std::shared_ptr<const void> owner,
+                                        int device_index = 0, bool to_run = true);
 
 // Puts the caller's weights over the file's. K3112 one that neither has; K3113..K3116 given ones
 // that do not fit.

@@ -1,13 +1,11 @@
 #include "runtime/execution.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "base/check.h"
 #include "base/options.h"
 #include "base/parallel_for.h"
 #include "runtime/border.h"
-#include "runtime/memory.h"
 #include "runtime/memory_overlap.h"
 #include "runtime/state.h"
 #include "runtime/strided_copy.h"
@@ -48,7 +46,7 @@ int64_t count(const std::vector<int64_t>& shape) {
 }  // namespace
 
 ExecutionContext::Impl::Impl(std::shared_ptr<Engine> engine, std::shared_ptr<State> state)
-    : engine_(std::move(engine)), state_(std::move(state)) {
+    : engine_(std::move(engine)), device_(engine_->device()), state_(std::move(state)) {
   poison_ = debug_options().poison_arena;
   const EnginePlan& plan = engine_->plan();
   input_slot_.assign(plan.inputs.size(), -1);
@@ -95,9 +93,9 @@ Status ExecutionContext::Impl::prepare(const std::vector<TensorView>& inputs) {
   bool plausible = inputs.size() == plan.inputs.size();
   for (size_t i = 0; plausible && i < inputs.size(); ++i) {
     const TensorSignature& signature = plan.inputs[i];
-    plausible = signature.is_object || (inputs[i].dtype == signature.dtype &&
-                                        inputs[i].rank == static_cast<int>(signature.dims.size()) &&
-                                        inputs[i].device.kind == DeviceKind::kCpu);
+    plausible = signature.is_object ||
+                (inputs[i].dtype == signature.dtype &&
+                 inputs[i].rank == static_cast<int>(signature.dims.size()) && on_device(inputs[i]));
   }
   if (plausible) {
     const int threads = engine_->options().threads > 0 ? engine_->options().threads : num_threads();
@@ -117,33 +115,76 @@ Status ExecutionContext::Impl::prepare(const std::vector<TensorView>& inputs) {
   return {};
 }
 
+ExecutionContext::Impl::~Impl() {
+  release(block_);
+  for (Staging& staging : staging_) release(staging.block);
+}
+
+// Memory goes back to the stream that it came from, which must not use it before the last run has.
+void ExecutionContext::Impl::release(DeviceBlock& block) {
+  if (block.memory != nullptr && ran_ && block.stream != stream_) {
+    // Nothing can be done about a failure: the device is lost then.
+    static_cast<void>(device_.order(stream_, block.stream).ok());
+  }
+  block = {};
+}
+
+bool ExecutionContext::Impl::grow(DeviceBlock& block, size_t bytes) {
+  release(block);
+  block.memory = device_.allocate(bytes, stream_);
+  if (block.memory == nullptr) return false;
+  block.bytes = bytes;
+  block.stream = stream_;
+  return true;
+}
+
+PlanReplay* ExecutionContext::Impl::replay() {
+  if (profiling_ || !engine_->options().replay) return nullptr;
+  for (size_t i = 0; i < replays_.size(); ++i) {
+    if (replays_[i].binding != current_) continue;
+    if (i != 0) {
+      std::rotate(replays_.begin(), replays_.begin() + static_cast<int64_t>(i),
+                  replays_.begin() + static_cast<int64_t>(i) + 1);
+    }
+    return replays_[0].replay.get();
+  }
+  auto made = device_.make_replay(engine_->plan().main, *current_->shape);
+  if (made == nullptr) return nullptr;
+  if (replays_.size() == kMaxReplays) replays_.pop_back();
+  replays_.insert(replays_.begin(), {current_, std::move(made)});
+  return replays_[0].replay.get();
+}
+
+const ReplayReport* ExecutionContext::Impl::replay_report() const {
+  for (const BindingReplay& entry : replays_) {
+    if (entry.binding == current_) return &entry.replay->report();
+  }
+  return nullptr;
+}
+
 Status ExecutionContext::Impl::activate(std::shared_ptr<const Engine::Binding> binding) {
   const ShapePlan& shape = *binding->shape;
-  const auto arena = static_cast<size_t>(shape.arena_bytes);
+  const size_t arena = scratch_offset(shape);
   const size_t bytes = arena + shape.scratch_bytes + 64;
-  if (bytes > block_bytes_) {
-    block_.reset();
-    block_bytes_ = 0;
+  if (bytes > block_.bytes) {
     active_.reset();
-    block_ = allocate_block(bytes);
-    if (block_ == nullptr) {
+    if (!grow(block_, bytes)) {
       return Status::error("K4501",
                            "out of memory for activations of bytes " + std::to_string(bytes));
     }
-    block_bytes_ = bytes;
   }
   const Plan& plan = engine_->plan().main;
   if (buffers_.bases.size() != plan.slots.size() || buffers_.inputs.size() < shape.max_views) {
     buffers_.resize(plan.slots.size(), shape.max_views);
   }
-  auto* block = static_cast<char*>(block_.get());
+  auto* block = static_cast<char*>(block_.memory.get());
   for (size_t i = 0; i < plan.slots.size(); ++i) {
     buffers_.bases[i] = shape.temp_offset[i] >= 0 ? block + shape.temp_offset[i] : nullptr;
   }
   buffers_.scratch = block + arena;
   if (step_seconds_.size() < shape.steps.size()) step_seconds_.resize(shape.steps.size());
   active_ = std::move(binding);
-  constants_.reset();
+  constants_version_ = 0;
   return {};
 }
 
@@ -154,25 +195,22 @@ Result<void*> ExecutionContext::Impl::stage(const TensorView& view, const Tensor
   const int64_t elements = count(expected.shape);
   if (elements == 0) return view.data;
   const size_t element = dtype_bytes(expected.dtype);
-  const bool aligned = reinterpret_cast<uintptr_t>(view.data) % element == 0;
+  const bool aligned =
+      reinterpret_cast<uintptr_t>(view.data) % std::max(element, device_.alignment()) == 0;
   if (aligned && !separate && has_strides(view, expected.strides)) return view.data;
   const size_t bytes = static_cast<size_t>(elements) * element;
-  if (staging.bytes < bytes) {
-    staging.bytes = 0;
-    staging.memory = allocate_block(bytes);
-    if (staging.memory == nullptr) {
-      return Status::error("K4501", "out of memory for a copy of an input or output");
-    }
-    staging.bytes = bytes;
+  if (staging.block.bytes < bytes && !grow(staging.block, bytes)) {
+    return Status::error("K4501", "out of memory for a copy of an input or output");
   }
+  void* memory = staging.block.memory.get();
   staging.used = true;
   if (copy_in) {
     int64_t strides[kMaxRank];
     contiguous_strides(view, strides);
-    strided_copy(view.data, strides, staging.memory.get(), expected.strides.data(), view.shape,
-                 view.rank, element);
+    KILN_RETURN_IF_ERROR(device_.strided_copy(view.data, strides, memory, expected.strides.data(),
+                                              view.shape, view.rank, element, stream_));
   }
-  return staging.memory.get();
+  return memory;
 }
 
 void ExecutionContext::Impl::set_input_object(int input, std::shared_ptr<HostObject> object) {
@@ -197,24 +235,32 @@ Status ExecutionContext::Impl::run(const std::vector<TensorView>& inputs,
     return Status::error("K4108", "wrong number of outputs: " + std::to_string(outputs.size()) +
                                       ", expected " + std::to_string(plan.outputs.size()));
   }
+  ScopedDevice scope(device_);
+  KILN_RETURN_IF_ERROR(take_stream());
   if (active_ != current_) KILN_RETURN_IF_ERROR(activate(current_));
-  if (auto constants = engine_->constants(); constants != constants_) {
-    constants_ = std::move(constants);
+  const std::shared_ptr<const ConstantSet> constants = engine_->constants();
+  if (constants->version != constants_version_) {
+    constants_version_ = constants->version;
     for (size_t i = 0; i < plan.main.slots.size(); ++i) {
       const Slot& slot = plan.main.slots[i];
       if (slot.kind == SlotKind::kConstant) {
-        buffers_.bases[i] = constants_->constants[static_cast<size_t>(slot.index)].data;
+        buffers_.bases[i] = constants->constants[static_cast<size_t>(slot.index)].data;
       }
     }
   }
   KILN_RETURN_IF_ERROR(place_inputs(inputs));
   KILN_RETURN_IF_ERROR(place_outputs(outputs));
   // All ones are NaN in every float format.
-  if (poison_) std::memset(block_.get(), 0xff, block_bytes_);
+  if (poison_) {
+    KILN_RETURN_IF_ERROR(device_.fill(block_.memory.get(), 0xff, block_.bytes, stream_));
+  }
   Status status;
   {
     ScopedNumThreads scope(current_->threads);
-    status = run_plan(*current_->shape, buffers_, profiling_ ? &step_seconds_ : nullptr);
+    PlanReplay* const replay = this->replay();
+    status = replay != nullptr ? replay->run(buffers_)
+                               : run_plan(*current_->shape, buffers_,
+                                          profiling_ ? &step_seconds_ : nullptr, &device_);
   }
   for (size_t i = 0; i < plan.inputs.size(); ++i) {
     if (plan.inputs[i].is_object && input_slot_[i] >= 0) {
@@ -225,7 +271,19 @@ Status ExecutionContext::Impl::run(const std::vector<TensorView>& inputs,
     for (auto& object : buffers_.objects) object.reset();
     return status;
   }
-  copy_back(inputs, outputs);
+  KILN_RETURN_IF_ERROR(copy_back(inputs, outputs));
+  return device_.take_fault(engine_->code());
+}
+
+// Memory of this context is still in use by its last run where that was put on another stream.
+Status ExecutionContext::Impl::take_stream() {
+  const StreamHandle now = next_stream();
+  // A recording cannot wait for work outside of it: whoever records has seen to that.
+  if (ran_ && now != stream_ && !device_.is_recording(now)) {
+    KILN_RETURN_IF_ERROR(device_.order(stream_, now));
+  }
+  stream_ = buffers_.stream = now;
+  ran_ = true;
   return {};
 }
 
@@ -276,8 +334,7 @@ Status ExecutionContext::Impl::place_outputs(const std::vector<TensorView>& outp
     const TensorView& view = outputs[i];
     const TensorSpec& expected = current_->outputs[i];
     if (view.dtype != expected.dtype || view.rank != static_cast<int>(expected.shape.size()) ||
-        !std::equal(expected.shape.begin(), expected.shape.end(), view.shape) ||
-        view.device.kind != DeviceKind::kCpu) {
+        !std::equal(expected.shape.begin(), expected.shape.end(), view.shape) || !on_device(view)) {
       return Status::error("K4109",
                            "memory given for an output has another dtype, shape or device: "
                            "output " +
@@ -311,8 +368,8 @@ Status ExecutionContext::Impl::place_outputs(const std::vector<TensorView>& outp
   return {};
 }
 
-void ExecutionContext::Impl::copy_back(const std::vector<TensorView>& inputs,
-                                       const std::vector<TensorView>& outputs) {
+Status ExecutionContext::Impl::copy_back(const std::vector<TensorView>& inputs,
+                                         const std::vector<TensorView>& outputs) {
   const EnginePlan& plan = engine_->plan();
   int64_t strides[kMaxRank];
   for (size_t i = 0; i < outputs.size(); ++i) {
@@ -328,9 +385,11 @@ void ExecutionContext::Impl::copy_back(const std::vector<TensorView>& inputs,
     const TensorView& view = write_back ? inputs[target] : outputs[i];
     const TensorSpec& spec = write_back ? current_->inputs[target] : current_->outputs[i];
     contiguous_strides(view, strides);
-    strided_copy(staging_[index].memory.get(), spec.strides.data(), view.data, strides, view.shape,
-                 view.rank, dtype_bytes(view.dtype));
+    KILN_RETURN_IF_ERROR(device_.strided_copy(staging_[index].block.memory.get(),
+                                              spec.strides.data(), view.data, strides, view.shape,
+                                              view.rank, dtype_bytes(view.dtype), stream_));
   }
+  return {};
 }
 
 Status ExecutionContext::Impl::place_views(const std::vector<TensorView>& inputs,
@@ -380,7 +439,7 @@ Status ExecutionContext::Impl::place_views(const std::vector<TensorView>& inputs
   return {};
 }
 
-void ExecutionContext::Impl::copy_views(const std::vector<TensorView>& outputs) {
+Status ExecutionContext::Impl::copy_views(const std::vector<TensorView>& outputs) {
   const EnginePlan& plan = engine_->plan();
   int64_t strides[kMaxRank];
   for (size_t i = 0; i < outputs.size(); ++i) {
@@ -390,9 +449,11 @@ void ExecutionContext::Impl::copy_views(const std::vector<TensorView>& outputs) 
     const TensorView& from = views_[i].view;
     if (from.data == outputs[i].data || count(views_[i].window.dims) == 0) continue;
     contiguous_strides(outputs[i], strides);
-    strided_copy(from.data, from.strides, outputs[i].data, strides, from.shape, from.rank,
-                 dtype_bytes(from.dtype));
+    KILN_RETURN_IF_ERROR(device_.strided_copy(from.data, from.strides, outputs[i].data, strides,
+                                              from.shape, from.rank, dtype_bytes(from.dtype),
+                                              stream_));
   }
+  return {};
 }
 
 Status ExecutionContext::Impl::add_state(std::vector<TensorView>& inputs,
@@ -407,6 +468,7 @@ Status ExecutionContext::Impl::add_state(std::vector<TensorView>& inputs,
   }
   State::Impl& state = *state_->impl();
   *lock = std::unique_lock(state.mutex);
+  KILN_RETURN_IF_ERROR(state.use_on(next_stream()));
   for (size_t i = own; i < plan.inputs.size(); ++i) {
     const int index = state.find(plan.inputs[i].name);
     if (index < 0) {
@@ -421,6 +483,8 @@ Status ExecutionContext::Impl::add_state(std::vector<TensorView>& inputs,
 
 ExecutionContext::ExecutionContext(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 ExecutionContext::~ExecutionContext() = default;
+
+void ExecutionContext::set_stream(void* stream) { impl_->set_stream(stream); }
 
 Result<std::vector<TensorSpec>> ExecutionContext::infer_shapes(
     const std::vector<TensorView>& inputs) {
@@ -443,8 +507,7 @@ Status ExecutionContext::run(const std::vector<TensorView>& inputs,
       KILN_RETURN_IF_ERROR(impl_->place_views(all, outputs, false));
     }
     KILN_RETURN_IF_ERROR(impl_->run(all, outputs));
-    impl_->copy_views(outputs);
-    return {};
+    return impl_->copy_views(outputs);
   });
 }
 

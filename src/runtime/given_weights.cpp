@@ -7,6 +7,7 @@
 
 #include "base/hash.h"
 #include "base/names.h"
+#include "runtime/device_runtime.h"
 #include "runtime/memory.h"
 
 namespace kiln {
@@ -41,11 +42,13 @@ Status check(const WeightSignature& expected, const WeightView& given) {
                                       " bytes, expected " + std::to_string(bytes));
   }
   if (expected.fixed_hash.empty()) return {};
-  if (hash128(given.data, given.bytes).hex() == expected.fixed_hash) return {};
-  return Status::error("K3115",
-                       "program depends on the value of a weight, which is another one now: '" +
-                           given.name + "'",
-                       "compile the model again with the new value");
+  KILN_ASSIGN_OR_RETURN(const WeightBytes value,
+                        weight_on_host({given.data, given.bytes, given.owner, given.device}));
+  if (hash128(value.data, value.bytes).hex() == expected.fixed_hash) return {};
+  return Status::error(
+      "K3115",
+      "program depends on the value of a weight, which is another one now: '" + given.name + "'",
+      "compile the model again with the new value");
 }
 
 }  // namespace
@@ -58,6 +61,16 @@ Result<size_t> weight_size(const WeightSignature& weight) {
     }
   }
   return static_cast<size_t>(bytes);
+}
+
+Result<WeightBytes> weight_on_host(const WeightBytes& weight) {
+  if (weight.device.kind == DeviceKind::kCpu || weight.data == nullptr) return weight;
+  const std::shared_ptr<void> copy = allocate_block(weight.bytes);
+  if (copy == nullptr) return Status::error("K4501", "out of memory for a copy of a weight");
+  KILN_ASSIGN_OR_RETURN(DeviceRuntime * device, device_runtime_of(weight.device));
+  KILN_RETURN_IF_ERROR(
+      device->copy(copy.get(), weight.data, weight.bytes, device->current_stream()));
+  return WeightBytes{copy.get(), weight.bytes, copy};
 }
 
 Status place_given_weights(const EnginePlan& plan, const std::vector<WeightView>& given,
@@ -77,9 +90,13 @@ Status place_given_weights(const EnginePlan& plan, const std::vector<WeightView>
     }
     KILN_RETURN_IF_ERROR(check(plan.weights[found->second], view));
     WeightBytes& weight = weights[found->second];
-    weight = {view.data, view.bytes, view.owner};
+    weight = {view.data, view.bytes, view.owner, view.device};
     if (changed != nullptr) (*changed)[found->second] = true;
-    if (reinterpret_cast<uintptr_t>(view.data) % dtype_bytes(view.dtype) == 0) continue;
+    // Constants on another device are moved to where they are aligned when they are used.
+    if (view.device.kind != DeviceKind::kCpu ||
+        reinterpret_cast<uintptr_t>(view.data) % dtype_bytes(view.dtype) == 0) {
+      continue;
+    }
     const std::shared_ptr<void> copy = allocate_block(view.bytes);
     if (copy == nullptr) return Status::error("K4501", "out of memory for a copy of a weight");
     std::memcpy(copy.get(), view.data, view.bytes);

@@ -38,9 +38,11 @@ class HostCall {
   // Executes the call. `dims` are the values of the call's symbolic integers in order of
   // appearance. A result that shares memory with an operand or with [arena, arena + arena_bytes)
   // is copied unless the call's schema declares that it writes in place; a result with other
-  // strides than expected is copied; other dtype or shape than expected is K4302.
+  // strides than expected is copied; other dtype or shape than expected is K4302. Operands that are
+  // tensors lie on the device that prepare() was told of, and so must results; work there goes on
+  // `stream` (device_runtime.h).
   virtual Status run(const std::vector<HostOperand>& operands, const std::vector<int64_t>& dims,
-                     const std::vector<HostExpected>& expected,
+                     const std::vector<HostExpected>& expected, void* stream,
                      std::vector<std::shared_ptr<HostObject>>& results) = 0;
 };
 
@@ -50,8 +52,10 @@ class Host {
   virtual std::string name() const = 0;  // "torch 2.11.0"
   // Resolves the operator and prepares the constant arguments. K4301 when it does not exist. The
   // call has num_results results: those of the operator's schema, then the new contents of each
-  // argument that it writes (it writes copies).
-  virtual Result<std::unique_ptr<HostCall>> prepare(const Call& call, int num_results) = 0;
+  // argument that it writes (it writes copies). `device` is the program's: a device among the
+  // call's arguments that is a GPU means this one.
+  virtual Result<std::unique_ptr<HostCall>> prepare(const Call& call, int num_results,
+                                                    const Device& device) = 0;
 };
 
 }  // namespace kiln

@@ -3,6 +3,7 @@
 // params: call (text of core/call_arg.h; operands refer to the step's inputs).
 #include <algorithm>
 
+#include "runtime/device_runtime.h"
 #include "runtime/host.h"
 #include "runtime/step.h"
 
@@ -32,8 +33,12 @@ bool operands_in_range(const CallArg& arg, int count) {
 class BoundHostCall : public BoundStep {
  public:
   BoundHostCall(HostCall* call, std::string name, const BindContext& context,
-                std::vector<int64_t> dims)
-      : call_(call), name_(std::move(name)), inputs_(context.inputs), dims_(std::move(dims)) {
+                std::vector<int64_t> dims, Device device)
+      : call_(call),
+        name_(std::move(name)),
+        inputs_(context.inputs),
+        dims_(std::move(dims)),
+        device_(device) {
     for (const ConcreteView& view : context.outputs) {
       HostExpected expected;
       expected.is_object = view.kind == SlotKind::kObject;
@@ -51,11 +56,11 @@ class BoundHostCall : public BoundStep {
         operands[i].object = object;
         continue;
       }
-      operands[i].view = {args.inputs[i],    inputs_[i].dtype,       Device(),
+      operands[i].view = {args.inputs[i],    inputs_[i].dtype,       device_,
                           inputs_[i].rank(), inputs_[i].dims.data(), inputs_[i].strides.data()};
     }
     std::vector<std::shared_ptr<HostObject>> results;
-    Status status = call_->run(operands, dims_, expected_, results);
+    Status status = call_->run(operands, dims_, expected_, args.stream, results);
     if (!status.ok()) return std::move(status).at(name_);
     // The steps that follow rely on it, so hosts are not taken at their word.
     if (results.size() != expected_.size()) {
@@ -63,9 +68,11 @@ class BoundHostCall : public BoundStep {
     }
     for (size_t i = 0; i < results.size(); ++i) {
       if (results[i] == nullptr ||
-          !(expected_[i].is_object || fits(results[i]->view, expected_[i].spec))) {
-        return Status::error("K4302", "host gave a result of another dtype, shape or strides: " +
-                                          name_ + " result " + std::to_string(i));
+          !(expected_[i].is_object ||
+            (fits(results[i]->view, expected_[i].spec) && results[i]->view.device == device_))) {
+        return Status::error(
+            "K4302", "host gave a result of another dtype, shape, strides or device: " + name_ +
+                         " result " + std::to_string(i));
       }
     }
     for (size_t i = 0; i < results.size(); ++i) *args.output_objects[i] = std::move(results[i]);
@@ -91,24 +98,27 @@ class BoundHostCall : public BoundStep {
   std::string name_;
   std::vector<ConcreteView> inputs_;
   std::vector<int64_t> dims_;
+  Device device_;
   std::vector<HostExpected> expected_;
 };
 
 class HostStep : public Step {
  public:
-  HostStep(std::unique_ptr<HostCall> call, std::string name, std::vector<DimExpr> dims)
-      : call_(std::move(call)), name_(std::move(name)), dims_(std::move(dims)) {}
+  HostStep(std::unique_ptr<HostCall> call, std::string name, std::vector<DimExpr> dims,
+           Device device)
+      : call_(std::move(call)), name_(std::move(name)), dims_(std::move(dims)), device_(device) {}
 
   Result<std::unique_ptr<BoundStep>> bind(const BindContext& context) const override {
     KILN_ASSIGN_OR_RETURN(std::vector<int64_t> dims, evaluate(dims_, *context.symbols));
     return std::unique_ptr<BoundStep>(
-        new BoundHostCall(call_.get(), name_, context, std::move(dims)));
+        new BoundHostCall(call_.get(), name_, context, std::move(dims), device_));
   }
 
  private:
   std::unique_ptr<HostCall> call_;
   std::string name_;
   std::vector<DimExpr> dims_;
+  Device device_;
 };
 
 Result<std::unique_ptr<Step>> make_host_step(const StepDesc& desc, const StepEnvironment& env) {
@@ -126,10 +136,11 @@ Result<std::unique_ptr<Step>> make_host_step(const StepDesc& desc, const StepEnv
                          "program calls an operator that only pytorch has: " + call.full_name(),
                          "load it from python or from a libtorch program with libkiln_torch");
   }
+  const Device device = env.device != nullptr ? env.device->device() : Device();
   KILN_ASSIGN_OR_RETURN(auto prepared,
-                        env.host->prepare(call, static_cast<int>(desc.outputs.size())));
+                        env.host->prepare(call, static_cast<int>(desc.outputs.size()), device));
   return std::unique_ptr<Step>(
-      new HostStep(std::move(prepared), call.full_name(), std::move(dims)));
+      new HostStep(std::move(prepared), call.full_name(), std::move(dims), device));
 }
 
 KILN_STEP(host_call, "host.call", make_host_step);

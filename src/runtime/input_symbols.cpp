@@ -103,7 +103,8 @@ Status solve_symbols(const std::vector<TensorSignature>& inputs, const SymbolRan
   return {};
 }
 
-Status check_solvable(const std::vector<TensorSignature>& inputs, const SymbolRanges& ranges) {
+Status check_solvable(const std::vector<TensorSignature>& inputs, const SymbolRanges& ranges,
+                      const std::vector<SizeCondition>& conditions) {
   std::set<std::string> found;
   for (const SymbolSource& source : symbol_sources(inputs)) found.insert(source.symbol);
   for (const auto& [symbol, range] : ranges) {
@@ -111,15 +112,14 @@ Status check_solvable(const std::vector<TensorSignature>& inputs, const SymbolRa
       return Status::error("K3105", "range of a size symbol is empty: " + symbol);
     }
   }
+  std::set<std::string> used;
   for (const TensorSignature& input : inputs) {
-    for (const DimExpr& dim : sizes_of(input)) {
-      std::set<std::string> used;
-      dim.collect_symbols(used);
-      for (const std::string& symbol : used) {
-        if (!found.contains(symbol)) {
-          return Status::error("K3105", "no input dim determines the size symbol: " + symbol);
-        }
-      }
+    for (const DimExpr& dim : sizes_of(input)) dim.collect_symbols(used);
+  }
+  for (const SizeCondition& condition : conditions) condition.collect_symbols(used);
+  for (const std::string& symbol : used) {
+    if (!found.contains(symbol)) {
+      return Status::error("K3105", "no input dim determines the size symbol: " + symbol);
     }
   }
   return {};

@@ -24,7 +24,8 @@ std::vector<SymbolSource> symbol_sources(const std::vector<TensorSignature>& inp
 Status solve_symbols(const std::vector<TensorSignature>& inputs, const SymbolRanges& ranges,
                      const std::vector<std::vector<int64_t>>& dims, SymbolValues& symbols);
 
-// True when every symbol of the ranges can be found from some input dim.
-Status check_solvable(const std::vector<TensorSignature>& inputs, const SymbolRanges& ranges);
+// K3105 unless every symbol of the input dims and of the conditions can be found from an input dim.
+Status check_solvable(const std::vector<TensorSignature>& inputs, const SymbolRanges& ranges,
+                      const std::vector<SizeCondition>& conditions = {});
 
 }  // namespace kiln

@@ -25,6 +25,10 @@ bool is_permutation(const std::vector<int>& order, size_t rank) {
 
 Status verify_signature(const TensorSignature& signature, const std::string& what) {
   if (signature.dims.size() > kMaxRank) return bad(what + " has too many dims");
+  if (signature.scalar && *signature.scalar != DType::kI64 && *signature.scalar != DType::kF64 &&
+      *signature.scalar != DType::kBool) {
+    return bad(what + " is a number of no kind of number");
+  }
   if (!is_permutation(signature.order, signature.dims.size())) {
     return bad(what + " has a memory order that is no permutation");
   }
@@ -253,6 +257,13 @@ Status verify(const EnginePlan& plan) {
       return bad("output refers to no input: " + std::to_string(i));
     }
     KILN_RETURN_IF_ERROR(verify_view(plan, output, "output " + std::to_string(i)));
+  }
+  for (const SizeCondition& condition : plan.conditions) {
+    std::set<std::string> names;
+    condition.collect_symbols(names);
+    for (const std::string& name : names) {
+      if (!plan.symbols.contains(name)) return bad("condition names an unknown symbol: " + name);
+    }
   }
   for (const WeightSignature& weight : plan.weights) {
     if (weight.dims.size() > kMaxRank) return bad("weight has too many dims: " + weight.name);

@@ -13,6 +13,7 @@
 #include "base/json.h"
 #include "core/dim.h"
 #include "core/dtype.h"
+#include "core/size_condition.h"
 #include "core/view_chain.h"
 
 namespace kiln {
@@ -69,6 +70,8 @@ struct TensorSignature {
   bool is_object = false;  // only PyTorch understands it (slot kind kObject)
   // Of an object input that is an integer: its value. A view of rank 1 brings it, as its extent.
   std::optional<DimExpr> number = std::nullopt;
+  // Of an object output that is a number: kI64, kF64 or kBool.
+  std::optional<DType> scalar = std::nullopt;
   // An input that holds what the program keeps from run to run (a buffer that it changes); these
   // come after the caller's own inputs. `initial` is the weight with its first contents, -1: zeros.
   bool is_state = false;
@@ -98,10 +101,18 @@ struct WeightSignature {
   std::string fixed_hash{};
 };
 
+// Device code that steps launch. A plan holds no code: who runs it makes the code from the
+// parameters (DeviceRuntime::load_code), so that a file from a stranger brings none along.
+struct KernelDesc {
+  std::string family;  // who prints it: "tile", "transpose", ...
+  Json params;         // meaning per family; checked when it is printed and when a step uses it
+};
+
 // A plan for one target plus everything needed to run it.
 struct EnginePlan {
-  std::string target;  // "cpu", later "cuda:sm_90"
+  std::string target;  // "cpu:avx512", "cuda:sm_90"
   SymbolRanges symbols;
+  std::vector<SizeCondition> conditions;  // of the symbols, beyond their ranges
   std::vector<WeightSignature> weights;  // inputs of `init`, by position
   std::vector<TensorSignature> inputs;   // inputs of `main`, by position
   std::vector<PlanOutput> outputs;       // outputs of `main`, by position
@@ -111,6 +122,7 @@ struct EnginePlan {
   // Constant i of `main` is slot constants[i] of `init`: a weight as it is, or a kept result.
   std::vector<int> constants;
   Plan main;
+  std::vector<KernelDesc> kernels;  // each once; steps name them by position
 };
 
 // Structure only: slot indices, kinds, ranks, every slot written before it is read, signature

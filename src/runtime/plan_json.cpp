@@ -158,6 +158,7 @@ Json signature_json(const TensorSignature& signature) {
   if (signature.is_object) {
     entry.set("object", true);
     if (signature.number) entry.set("number", signature.number->to_string());
+    if (signature.scalar) entry.set("scalar", Json(dtype_name(*signature.scalar)));
     return entry;
   }
   entry.set("dtype", Json(dtype_name(signature.dtype)));
@@ -206,6 +207,9 @@ Result<TensorSignature> signature_from(const Json& json) {
       KILN_ASSIGN_OR_RETURN(const std::string number, json.string_at("number"));
       KILN_ASSIGN_OR_RETURN(signature.number, DimExpr::parse(number));
     }
+    if (signature.is_object && json.find("scalar") != nullptr) {
+      KILN_ASSIGN_OR_RETURN(signature.scalar, dtype_from(json, "scalar"));
+    }
     if (signature.is_object) return signature;
   }
   KILN_ASSIGN_OR_RETURN(signature.dtype, dtype_from(json, "dtype"));
@@ -239,6 +243,18 @@ Json to_json(const EnginePlan& plan) {
                                        Json(static_cast<long>(range.max))}));
   }
   json.set("symbols", std::move(symbols));
+  if (!plan.conditions.empty()) {
+    Json::Array conditions;
+    for (const SizeCondition& condition : plan.conditions) {
+      Json entry = Json::object();
+      entry.set("relation", Json(relation_name(condition.relation)));
+      entry.set("left", expr_json(condition.left));
+      entry.set("right", expr_json(condition.right));
+      entry.set("text", condition.text);
+      conditions.push_back(std::move(entry));
+    }
+    json.set("conditions", std::move(conditions));
+  }
   Json::Array weights, inputs, outputs;
   for (const WeightSignature& weight : plan.weights) {
     Json entry = Json::object();
@@ -264,6 +280,15 @@ Json to_json(const EnginePlan& plan) {
   json.set("constants", Json(Json::Array(plan.constants.begin(), plan.constants.end())));
   json.set("init", plan_json(plan.init));
   json.set("main", plan_json(plan.main));
+  if (plan.kernels.empty()) return json;
+  Json::Array kernels;
+  for (const KernelDesc& kernel : plan.kernels) {
+    Json entry = Json::object();
+    entry.set("family", kernel.family);
+    entry.set("params", kernel.params);
+    kernels.push_back(std::move(entry));
+  }
+  json.set("kernels", std::move(kernels));
   return json;
 }
 
@@ -277,6 +302,22 @@ Result<EnginePlan> engine_plan_from_json(const Json& json) {
       return bad("range of a symbol is malformed");
     }
     plan.symbols[member.key] = {member.value[0].as_int(), member.value[1].as_int()};
+  }
+  if (json.find("conditions") != nullptr) {
+    KILN_ASSIGN_OR_RETURN(const Json::Array* conditions, json.array_at("conditions"));
+    for (const Json& entry : *conditions) {
+      SizeCondition condition;
+      KILN_ASSIGN_OR_RETURN(const std::string relation, entry.string_at("relation"));
+      const auto known = relation_from_name(relation);
+      if (!known) return bad("unknown relation of sizes");
+      condition.relation = *known;
+      KILN_ASSIGN_OR_RETURN(const Json* left, entry.member("left"));
+      KILN_ASSIGN_OR_RETURN(condition.left, expr_from(*left));
+      KILN_ASSIGN_OR_RETURN(const Json* right, entry.member("right"));
+      KILN_ASSIGN_OR_RETURN(condition.right, expr_from(*right));
+      KILN_ASSIGN_OR_RETURN(condition.text, entry.string_at("text"));
+      plan.conditions.push_back(std::move(condition));
+    }
   }
   KILN_ASSIGN_OR_RETURN(const Json::Array* weights, json.array_at("weights"));
   for (const Json& entry : *weights) {
@@ -319,6 +360,15 @@ Result<EnginePlan> engine_plan_from_json(const Json& json) {
   KILN_ASSIGN_OR_RETURN(plan.init, plan_from(*init));
   KILN_ASSIGN_OR_RETURN(const Json* main, json.member("main"));
   KILN_ASSIGN_OR_RETURN(plan.main, plan_from(*main));
+  if (json.find("kernels") == nullptr) return plan;
+  KILN_ASSIGN_OR_RETURN(const Json::Array* kernels, json.array_at("kernels"));
+  for (const Json& entry : *kernels) {
+    KernelDesc kernel;
+    KILN_ASSIGN_OR_RETURN(kernel.family, entry.string_at("family"));
+    KILN_ASSIGN_OR_RETURN(const Json* params, entry.member("params"));
+    kernel.params = *params;
+    plan.kernels.push_back(std::move(kernel));
+  }
   return plan;
 }
 

@@ -3,12 +3,11 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <limits>
-#include <map>
 #include <mutex>
 #include <numeric>
 
 #include "base/parallel_for.h"
+#include "runtime/device_runtime.h"
 #include "runtime/host.h"
 
 namespace kiln {
@@ -22,14 +21,12 @@ void RunBuffers::resize(size_t slots, size_t max_views) {
   output_objects.assign(max_views, nullptr);
 }
 
-namespace {
-
-// Sets the addresses of one step's views and runs it.
-Status run_step(const ShapePlan::RunStep& step, RunBuffers& buffers) {
+RunArgs place_step(const ShapePlan::RunStep& step, RunBuffers& buffers) {
   RunArgs args;
   args.inputs = buffers.inputs.data();
   args.outputs = buffers.outputs.data();
   args.scratch = buffers.scratch;
+  args.stream = buffers.stream;
   args.input_objects = buffers.input_objects.data();
   args.output_objects = buffers.output_objects.data();
   void* const* bases = buffers.bases.data();
@@ -47,175 +44,139 @@ Status run_step(const ShapePlan::RunStep& step, RunBuffers& buffers) {
       buffers.output_objects[i] = &buffers.objects[static_cast<size_t>(step.outputs[i].slot)];
     }
   }
-  return step.step->run(args);
+  return args;
 }
 
-// Have two views of a slot no element in common, as far as the expressions say? True for views with
-// the same strides that take other intervals along some dim (parts of a concat) and for views
-// whose elements lie one after the other.
-bool lie_apart(const PlanView& a, const PlanView& b) {
-  const DimExpr gap = b.offset - a.offset;
-  if (!gap.is_constant()) return false;
-  auto constants = [](const PlanView& view) {
-    const auto constant = [](const DimExpr& dim) { return dim.is_constant(); };
-    return std::all_of(view.dims.begin(), view.dims.end(), constant) &&
-           std::all_of(view.strides.begin(), view.strides.end(), [&](const DimExpr& stride) {
-             return constant(stride) && stride.value() >= 0;
-           });
-  };
-  if (!constants(a) || !constants(b)) return false;
-  auto reach = [](const PlanView& view) {  // distance of the last element
-    int64_t total = 0;
-    for (size_t i = 0; i < view.dims.size(); ++i) {
-      int64_t part = 0;
-      if (view.dims[i].value() < 1) return int64_t{-1};
-      if (__builtin_mul_overflow(view.dims[i].value() - 1, view.strides[i].value(), &part) ||
-          __builtin_add_overflow(total, part, &total)) {
-        return std::numeric_limits<int64_t>::max();
-      }
+void finish_step(const ShapePlan::RunStep& step, RunBuffers& buffers) {
+  if (step.host) {
+    for (const ShapePlan::Address& output : step.outputs) {
+      const auto slot = static_cast<size_t>(output.slot);
+      if (buffers.objects[slot]) buffers.bases[slot] = buffers.objects[slot]->view.data;
     }
-    return total;
-  };
-  const int64_t distance = gap.value();
-  if (distance >= 0 ? reach(a) < distance : reach(b) < -distance) return true;
-  // Parts of one tensor that take other intervals along dim d: two elements at one address would
-  // differ in their steps along d, which neither inner dims (too short) nor outer ones (too far
-  // apart) can make up for.
-  if (a.strides != b.strides) return false;
-  for (size_t d = 0; d < a.strides.size(); ++d) {
-    const int64_t stride = a.strides[d].value();
-    if (stride == 0 || distance % stride != 0) continue;
-    const int64_t steps = distance / stride;
-    if (steps >= 0 ? a.dims[d].value() > steps : b.dims[d].value() > -steps) continue;
-    const int64_t high = steps >= 0 ? steps + b.dims[d].value() : -steps + a.dims[d].value();
-    int64_t span = 0, inner = 0, outer = 0;
-    bool fits = !__builtin_mul_overflow(high, stride, &span);
-    for (size_t e = 0; fits && e < a.strides.size(); ++e) {
-      const int64_t longest = std::max(a.dims[e].value(), b.dims[e].value());
-      if (e == d || longest == 1) continue;
-      if (const int64_t other = a.strides[e].value(); other >= stride) {
-        outer = std::gcd(outer, other);
-      } else {
-        int64_t part = 0;
-        fits = !__builtin_mul_overflow(longest - 1, other, &part) &&
-               !__builtin_add_overflow(inner, part, &inner);
-      }
-    }
-    if (fits && inner < stride && (outer == 0 || outer >= span)) return true;
   }
-  return false;
+  for (int slot : step.released) buffers.objects[static_cast<size_t>(slot)].reset();
 }
 
-}  // namespace
-
-Status run_plan(const ShapePlan& shape, RunBuffers& buffers, std::vector<double>* step_seconds) {
+Status run_plan(const ShapePlan& shape, RunBuffers& buffers, std::vector<double>* step_seconds,
+                DeviceRuntime* device) {
   using Clock = std::chrono::steady_clock;
+  if (step_seconds == nullptr) device = nullptr;
+  if (device != nullptr) KILN_RETURN_IF_ERROR(device->synchronize(buffers.stream));
   for (size_t k = 0; k < shape.steps.size(); ++k) {
     const ShapePlan::RunStep& step = shape.steps[k];
     const auto begin = step_seconds != nullptr ? Clock::now() : Clock::time_point();
-    KILN_RETURN_IF_ERROR(run_step(step, buffers));
+    KILN_RETURN_IF_ERROR(step.step->run(place_step(step, buffers)));
+    if (device != nullptr) KILN_RETURN_IF_ERROR(device->synchronize(buffers.stream));
     if (step_seconds != nullptr) {
       (*step_seconds)[k] = std::chrono::duration<double>(Clock::now() - begin).count();
     }
-    if (step.host) {
-      for (const ShapePlan::Address& output : step.outputs) {
-        const auto slot = static_cast<size_t>(output.slot);
-        if (buffers.objects[slot]) buffers.bases[slot] = buffers.objects[slot]->view.data;
-      }
-    }
-    for (int slot : step.released) buffers.objects[static_cast<size_t>(slot)].reset();
+    finish_step(step, buffers);
   }
   return {};
 }
 
-std::vector<int> plan_stages(const Plan& plan) {
-  std::vector<int> stages;
-  struct Access {
-    const PlanView* view;
-    int stage;
-    bool write;
+std::vector<int> plan_chains(const Plan& plan) {
+  // Steps that touch one slot belong together; a forest over steps.
+  std::vector<int> parent(plan.steps.size());
+  std::iota(parent.begin(), parent.end(), 0);
+  const auto root = [&](int step) {
+    while (parent[static_cast<size_t>(step)] != step) {
+      int& up = parent[static_cast<size_t>(step)];
+      step = up = parent[static_cast<size_t>(up)];
+    }
+    return step;
   };
-  // Comparing all pairs would take too long where a slot is used very often; the uses so far then
-  // count as one that everything must wait for.
-  constexpr size_t kMaxAccesses = 64;
-  std::vector<std::vector<Access>> accesses(plan.slots.size());
-  std::vector<int> wait(plan.slots.size(), 0);
-  for (const StepDesc& step : plan.steps) {
-    int stage = 0;
-    auto look = [&](const PlanView& view, bool write) {
-      stage = std::max(stage, wait[static_cast<size_t>(view.slot)]);
-      for (const Access& other : accesses[static_cast<size_t>(view.slot)]) {
-        if (other.stage < stage || !(write || other.write)) continue;
-        // Parts of one slot that lie apart may be written at the same time.
-        if (write && other.write && lie_apart(view, *other.view)) continue;
-        stage = other.stage + 1;
-      }
+  std::vector<int> user(plan.slots.size(), -1);
+  for (size_t k = 0; k < plan.steps.size(); ++k) {
+    const auto touch = [&](const PlanView& view) {
+      const auto slot = static_cast<size_t>(view.slot);
+      if (plan.slots[slot].kind == SlotKind::kInput) return;
+      const int step = static_cast<int>(k);
+      if (user[slot] >= 0) parent[static_cast<size_t>(root(user[slot]))] = root(step);
+      user[slot] = step;
     };
-    for (const PlanView& view : step.inputs) look(view, false);
-    for (const PlanView& view : step.outputs) look(view, true);
-    auto note = [&](const PlanView& view, bool write) {
-      std::vector<Access>& known = accesses[static_cast<size_t>(view.slot)];
-      known.push_back({&view, stage, write});
-      if (known.size() < kMaxAccesses) return;
-      for (const Access& access : known) {
-        int& first = wait[static_cast<size_t>(view.slot)];
-        first = std::max(first, access.stage + 1);
-      }
-      known.clear();
-    };
-    for (const PlanView& view : step.inputs) note(view, false);
-    for (const PlanView& view : step.outputs) note(view, true);
-    stages.push_back(stage);
+    std::for_each(plan.steps[k].inputs.begin(), plan.steps[k].inputs.end(), touch);
+    std::for_each(plan.steps[k].outputs.begin(), plan.steps[k].outputs.end(), touch);
   }
-  return stages;
+  std::vector<int> chains, number(plan.steps.size(), -1);
+  int next = 0;
+  for (size_t k = 0; k < plan.steps.size(); ++k) {
+    int& chain = number[static_cast<size_t>(root(static_cast<int>(k)))];
+    if (chain < 0) chain = next++;
+    chains.push_back(chain);
+  }
+  return chains;
 }
 
 namespace {
 size_t rounded(size_t bytes) { return (bytes + 63) / 64 * 64; }
 }  // namespace
 
-size_t staged_block_bytes(const ShapePlan& shape, int threads) {
-  return rounded(static_cast<size_t>(shape.arena_bytes)) +
-         static_cast<size_t>(threads) * rounded(shape.scratch_bytes) + 64;
+size_t chains_block_bytes(const ShapePlan& shape, int threads) {
+  return static_cast<size_t>(threads) *
+             (rounded(static_cast<size_t>(shape.arena_bytes)) + rounded(shape.scratch_bytes)) +
+         64;
 }
 
-Status run_plan_staged(const ShapePlan& shape, const Plan& plan, const std::vector<int>& stages,
-                       const std::vector<bool>& wanted, const std::vector<void*>& bases,
-                       void* block, int threads) {
-  auto* arena = static_cast<char*>(block);
-  char* scratch = arena + rounded(static_cast<size_t>(shape.arena_bytes));
+Status run_chains(const ShapePlan& shape, const std::vector<std::vector<size_t>>& chains,
+                  const std::vector<void*>& bases, void* block, int threads) {
+  const size_t arena_bytes = rounded(static_cast<size_t>(shape.arena_bytes));
   std::vector<RunBuffers> buffers(static_cast<size_t>(threads));
-  for (size_t t = 0; t < buffers.size(); ++t) {
-    buffers[t].resize(plan.slots.size(), shape.max_views);
-    buffers[t].bases = bases;
-    for (size_t i = 0; i < plan.slots.size(); ++i) {
-      if (shape.temp_offset[i] >= 0) buffers[t].bases[i] = arena + shape.temp_offset[i];
+  auto* memory = static_cast<char*>(block);
+  for (RunBuffers& own : buffers) {
+    own.resize(bases.size(), shape.max_views);
+    own.bases = bases;
+    for (size_t i = 0; i < bases.size(); ++i) {
+      if (shape.temp_offset[i] >= 0) own.bases[i] = memory + shape.temp_offset[i];
     }
-    buffers[t].scratch = scratch + t * rounded(shape.scratch_bytes);
+    own.scratch = memory + arena_bytes;
+    memory += arena_bytes + rounded(shape.scratch_bytes);
   }
-  std::map<int, std::vector<size_t>> by_stage;
-  for (size_t k = 0; k < shape.steps.size(); ++k) {
-    const auto index = static_cast<size_t>(shape.steps[k].index);
-    if (wanted[index]) by_stage[stages[index]].push_back(k);
+  // Largest first, so that the threads end together. What a chain takes is what it reads.
+  struct Work {
+    const std::vector<size_t>* steps;
+    double bytes;
+  };
+  std::vector<Work> work;
+  double total = 0;
+  for (const std::vector<size_t>& chain : chains) {
+    double bytes = 0;
+    for (size_t k : chain) {
+      for (const ShapePlan::Address& input : shape.steps[k].inputs) {
+        bytes += static_cast<double>(shape.slot_bytes[static_cast<size_t>(input.slot)]);
+      }
+    }
+    work.push_back({&chain, bytes});
+    total += bytes;
+  }
+  std::stable_sort(work.begin(), work.end(),
+                   [](const Work& a, const Work& b) { return a.bytes > b.bytes; });
+  const auto run = [&](const Work& chain, RunBuffers& own) -> Status {
+    for (size_t k : *chain.steps) {
+      const ShapePlan::RunStep& step = shape.steps[k];
+      KILN_RETURN_IF_ERROR(step.step->run(place_step(step, own)));
+    }
+    return {};
+  };
+  size_t first = 0;
+  while (first < work.size() && work[first].bytes * threads > total) {
+    KILN_RETURN_IF_ERROR(run(work[first], buffers[0]));
+    total -= work[first++].bytes;
   }
   std::mutex mutex;
   Status first_error;
-  for (const auto& [stage, steps] : by_stage) {
-    std::atomic<size_t> next{0};
-    parallel_for(threads, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t t = begin; t < end; ++t) {
-        RunBuffers& mine = buffers[static_cast<size_t>(t)];
-        for (size_t i = next++; i < steps.size(); i = next++) {
-          Status status = run_step(shape.steps[steps[i]], mine);
-          if (status.ok()) continue;
-          std::lock_guard lock(mutex);
-          if (first_error.ok()) first_error = std::move(status);
-        }
+  std::atomic<size_t> next{first};
+  parallel_for(threads, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      for (size_t i = next++; i < work.size(); i = next++) {
+        Status status = run(work[i], buffers[static_cast<size_t>(t)]);
+        if (status.ok()) continue;
+        std::lock_guard lock(mutex);
+        if (first_error.ok()) first_error = std::move(status);
       }
-    });
-    if (!first_error.ok()) return first_error;
-  }
-  return {};
+    }
+  });
+  return first_error;
 }
 
 }  // namespace kiln

@@ -9,13 +9,12 @@
 #include "runtime/engine_reader.h"
 #include "runtime/execution.h"
 #include "runtime/memory.h"
+#include "runtime/program_info.h"
 #include "runtime/state.h"
 
 namespace kiln {
 
-struct Program::Info {
-  std::vector<TensorInfo> inputs, outputs, state;
-  std::vector<WeightInfo> weights;
+struct Program::Info : ProgramInfo {
   std::string metadata, report;
 };
 
@@ -24,12 +23,15 @@ namespace {
 Result<std::shared_ptr<Program>> load_bytes(std::string_view bytes,
                                             std::shared_ptr<const void> owner,
                                             const LoadOptions& options) {
-  KILN_ASSIGN_OR_RETURN(EngineContents contents, read_engine_file(bytes, std::move(owner)));
+  KILN_ASSIGN_OR_RETURN(EngineContents contents,
+                        read_engine_file(bytes, std::move(owner), options.device_index));
   KILN_RETURN_IF_ERROR(check_host_calls(contents.plan, options));
   KILN_RETURN_IF_ERROR(complete_weights(contents, options.weights));
   EngineOptions engine_options;
   engine_options.threads = options.threads;
   engine_options.host = options.host;
+  engine_options.device_index = options.device_index;
+  engine_options.replay = options.cuda_graphs;
   KILN_ASSIGN_OR_RETURN(auto engine, Engine::create(std::move(contents.plan),
                                                     std::move(contents.weights), engine_options));
   return Program::from_engine(std::move(engine), std::move(contents.metadata),
@@ -38,16 +40,10 @@ Result<std::shared_ptr<Program>> load_bytes(std::string_view bytes,
 
 }  // namespace
 
-Program::Program(std::shared_ptr<Engine> engine)
-    : engine_(std::move(engine)), info_(std::make_unique<Info>()) {}
-Program::~Program() = default;
-
-std::shared_ptr<Program> Program::from_engine(std::shared_ptr<Engine> engine, std::string metadata,
-                                              std::string report) {
-  std::shared_ptr<Program> program(new Program(std::move(engine)));
-  const EnginePlan& plan = program->engine_->plan();
+ProgramInfo describe(const EnginePlan& plan) {
+  ProgramInfo result;
   for (const TensorSignature& input : plan.inputs) {
-    auto& list = input.is_state ? program->info_->state : program->info_->inputs;
+    auto& list = input.is_state ? result.state : result.inputs;
     list.push_back(describe(input, plan.symbols));
   }
   for (const PlanOutput& output : plan.outputs) {
@@ -59,11 +55,22 @@ std::shared_ptr<Program> Program::from_engine(std::shared_ptr<Engine> engine, st
       case PlanOutput::Kind::kViewOfOutput: info.role = TensorInfo::Role::kViewOfOutput; break;
     }
     if (info.role != TensorInfo::Role::kResult) info.target = output.target;
-    program->info_->outputs.push_back(std::move(info));
+    result.outputs.push_back(std::move(info));
   }
   for (const WeightSignature& weight : plan.weights) {
-    program->info_->weights.push_back({weight.name, weight.dtype, weight.dims});
+    result.weights.push_back({weight.name, weight.dtype, weight.dims});
   }
+  return result;
+}
+
+Program::Program(std::shared_ptr<Engine> engine)
+    : engine_(std::move(engine)), info_(std::make_unique<Info>()) {}
+Program::~Program() = default;
+
+std::shared_ptr<Program> Program::from_engine(std::shared_ptr<Engine> engine, std::string metadata,
+                                              std::string report) {
+  std::shared_ptr<Program> program(new Program(std::move(engine)));
+  static_cast<ProgramInfo&>(*program->info_) = describe(program->engine_->plan());
   program->info_->metadata = std::move(metadata);
   program->info_->report = std::move(report);
   return program;
@@ -104,12 +111,11 @@ Status Program::update_weights(const std::vector<WeightView>& weights) {
   return guarded([&] { return engine_->update_weights(weights); });
 }
 const std::vector<TensorInfo>& Program::state_infos() const { return info_->state; }
+Device Program::device() const { return engine_->device().device(); }
 const std::string& Program::metadata() const { return info_->metadata; }
 const std::string& Program::report_json() const { return info_->report; }
 
-std::unique_ptr<ExecutionContext> Program::create_context() {
-  return create_context(nullptr);
-}
+std::unique_ptr<ExecutionContext> Program::create_context() { return create_context(nullptr); }
 
 std::unique_ptr<ExecutionContext> Program::create_context(std::shared_ptr<State> state) {
   return std::make_unique<ExecutionContext>(

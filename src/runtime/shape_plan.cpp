@@ -1,6 +1,7 @@
 #include "runtime/shape_plan.h"
 
 #include <algorithm>
+#include <map>
 
 namespace kiln {
 namespace {
@@ -57,6 +58,10 @@ bool overlaps_badly(const ConcreteView& input, const ConcreteView& output) {
 
 }  // namespace
 
+size_t scratch_offset(const ShapePlan& shape) {
+  return (static_cast<size_t>(shape.arena_bytes) + 255) / 256 * 256;
+}
+
 Result<ConcreteView> concretize(const PlanView& view, const Plan& plan,
                                 const std::vector<int64_t>& slot_elements,
                                 const SymbolValues& symbols) {
@@ -81,7 +86,7 @@ Result<std::unique_ptr<ShapePlan>> ShapePlan::make(const Plan& plan,
                                                    const std::vector<std::unique_ptr<Step>>& steps,
                                                    SymbolValues symbols, int threads,
                                                    const std::vector<const ConstantData*>& packed,
-                                                   const std::vector<int>* stages) {
+                                                   const std::vector<int>* chains) {
   auto result = std::make_unique<ShapePlan>();
   result->threads = threads;
   const size_t num_slots = plan.slots.size();
@@ -105,7 +110,7 @@ Result<std::unique_ptr<ShapePlan>> ShapePlan::make(const Plan& plan,
     }
   }
 
-  std::vector<int> first(num_slots, -1), last(num_slots, -1);
+  std::vector<int> first(num_slots, -1), last(num_slots, -1), chain_of(num_slots, 0);
   for (size_t k = 0; k < plan.steps.size(); ++k) {
     const StepDesc& desc = plan.steps[k];
     const bool host = desc.kind == "host.call";
@@ -137,11 +142,12 @@ Result<std::unique_ptr<ShapePlan>> ShapePlan::make(const Plan& plan,
       const Slot& slot = plan.slots[static_cast<size_t>(view.slot)];
       if (slot.packed || context.outputs.back().num_elements() != 0) all_empty = false;
     }
-    const int position = stages != nullptr ? (*stages)[k] : static_cast<int>(result->steps.size());
+    const int position = static_cast<int>(result->steps.size());
     auto touch = [&](const PlanView& view) {
       const auto slot = static_cast<size_t>(view.slot);
-      if (first[slot] < 0 || position < first[slot]) first[slot] = position;
-      last[slot] = std::max(last[slot], position);
+      if (first[slot] < 0) first[slot] = position;
+      last[slot] = position;
+      if (chains != nullptr) chain_of[slot] = (*chains)[k];
     };
     if (all_empty) continue;
     for (size_t j = 0; j < desc.outputs.size(); ++j) {
@@ -173,22 +179,29 @@ Result<std::unique_ptr<ShapePlan>> ShapePlan::make(const Plan& plan,
     result->steps.push_back(std::move(step));
   }
 
-  std::vector<ArenaRequest> requests;
-  std::vector<size_t> request_slot;
+  struct Requests {
+    std::vector<ArenaRequest> requests;
+    std::vector<size_t> slots;
+  };
+  std::map<int, Requests> arenas;  // by chain
   for (size_t i = 0; i < num_slots; ++i) {
     const Slot& slot = plan.slots[i];
     if (last[i] < 0) continue;
     if (slot.kind == SlotKind::kTemp) {
-      requests.push_back({result->slot_bytes[i], first[i], last[i]});
-      request_slot.push_back(i);
+      Requests& arena = arenas[chain_of[i]];
+      arena.requests.push_back({result->slot_bytes[i], first[i], last[i]});
+      arena.slots.push_back(i);
     } else if (slot.kind == SlotKind::kHost || (slot.kind == SlotKind::kObject && slot.index < 0)) {
       result->steps[static_cast<size_t>(last[i])].released.push_back(static_cast<int>(i));
     }
   }
-  const ArenaLayout layout = plan_arena(requests);
-  for (size_t i = 0; i < requests.size(); ++i)
-    result->temp_offset[request_slot[i]] = layout.offsets[i];
-  result->arena_bytes = layout.bytes;
+  for (const auto& [chain, arena] : arenas) {
+    const ArenaLayout layout = plan_arena(arena.requests);
+    for (size_t i = 0; i < arena.slots.size(); ++i) {
+      result->temp_offset[arena.slots[i]] = layout.offsets[i];
+    }
+    result->arena_bytes = std::max(result->arena_bytes, layout.bytes);
+  }
   result->symbols = std::move(symbols);
   return result;
 }

@@ -37,15 +37,19 @@ struct ShapePlan {
   size_t max_views = 0;        // of any step
   std::vector<RunStep> steps;  // steps whose outputs are all empty are left out
 
-  // `packed` gives the packed constant behind a slot or null. `stages`, when given, has a number
-  // per step: steps of one stage may run at the same time, so no two of them share arena memory.
+  // `packed` gives the packed constant behind a slot or null. `chains`, when given, has a number
+  // per step (plan_chains): each chain has the arena for itself.
   // K4xxx/K32xx errors name the step.
   static Result<std::unique_ptr<ShapePlan>> make(const Plan& plan,
                                                  const std::vector<std::unique_ptr<Step>>& steps,
                                                  SymbolValues symbols, int threads,
                                                  const std::vector<const ConstantData*>& packed,
-                                                 const std::vector<int>* stages = nullptr);
+                                                 const std::vector<int>* chains = nullptr);
 };
+
+// Where the scratch begins in a block that holds the arena first. Libraries of GPUs want their
+// workspace at a multiple of 256 bytes, which blocks on a device are.
+size_t scratch_offset(const ShapePlan& shape);
 
 // Evaluates a view; K3110 when it leaves its slot or overflows.
 Result<ConcreteView> concretize(const PlanView& view, const Plan& plan,

@@ -1,10 +1,10 @@
 #include "runtime/state.h"
 
 #include <algorithm>
-#include <cstring>
+#include <cstddef>
 
 #include "runtime/border.h"
-#include "runtime/memory.h"
+#include "runtime/given_weights.h"
 #include "runtime/memory_overlap.h"
 #include "runtime/strided_copy.h"
 
@@ -22,23 +22,24 @@ std::vector<int64_t> strides_of(const TensorView& view) {
   return strides;
 }
 
-void copy(const TensorView& from, const TensorView& to) {
-  for (int i = 0; i < from.rank; ++i) {
-    if (from.shape[i] == 0) return;
+size_t bytes_of(const TensorView& view) {
+  int64_t elements = 1;
+  for (int i = 0; i < view.rank; ++i) elements *= view.shape[i];
+  return static_cast<size_t>(elements) * dtype_bytes(view.dtype);
+}
+
+bool is_contiguous(const TensorView& view) {
+  const std::vector<int64_t> strides = strides_of(view);
+  int64_t expected = 1;
+  for (size_t i = strides.size(); i-- > 0;) {
+    if (view.shape[i] != 1 && strides[i] != expected) return false;
+    expected *= view.shape[i];
   }
-  if (span_of(from).overlaps(span_of(to))) {
-    if (from.data == to.data && strides_of(from) == strides_of(to)) return;
-    // By way of memory of its own.
-    int64_t elements = 1;
-    for (int i = 0; i < from.rank; ++i) elements *= from.shape[i];
-    std::vector<std::byte> between(static_cast<size_t>(elements) * dtype_bytes(from.dtype));
-    const TensorView dense{between.data(), from.dtype, {}, from.rank, from.shape};
-    copy(from, dense);
-    copy(dense, to);
-    return;
-  }
-  strided_copy(from.data, strides_of(from).data(), to.data, strides_of(to).data(), from.shape,
-               from.rank, dtype_bytes(from.dtype));
+  return true;
+}
+
+TensorView dense(const TensorView& like, void* memory, const Device& device) {
+  return {memory, like.dtype, device, like.rank, like.shape, nullptr};
 }
 
 }  // namespace
@@ -57,6 +58,7 @@ TensorInfo describe(const TensorSignature& signature, const SymbolRanges& ranges
 
 Result<std::shared_ptr<State>> State::Impl::create(std::shared_ptr<Engine> engine) {
   auto impl = std::make_unique<Impl>();
+  impl->device_ = &engine->device();
   const EnginePlan& plan = engine->plan();
   for (const TensorSignature& input : plan.inputs) {
     if (!input.is_state) continue;
@@ -69,12 +71,13 @@ Result<std::shared_ptr<State>> State::Impl::create(std::shared_ptr<Engine> engin
       }
     }
     tensor.bytes = static_cast<size_t>(bytes);
-    tensor.memory = allocate_block(tensor.bytes);
+    tensor.memory = impl->device_->allocate_lasting(tensor.bytes);
     if (tensor.memory == nullptr && tensor.bytes != 0) {
       return Status::error("K4501", "out of memory for a state of bytes " + std::to_string(bytes));
     }
     tensor.view.data = tensor.memory.get();
     tensor.view.dtype = input.dtype;
+    tensor.view.device = impl->device_->device();
     tensor.view.rank = static_cast<int>(tensor.dims.size());
     impl->tensors.push_back(std::move(tensor));
     impl->infos.push_back(describe(input, plan.symbols));
@@ -85,7 +88,59 @@ Result<std::shared_ptr<State>> State::Impl::create(std::shared_ptr<Engine> engin
   return std::make_shared<State>(std::move(impl));
 }
 
+Status State::Impl::use_on(StreamHandle stream) {
+  if (used_ && stream != stream_ && !device_->is_recording(stream)) {
+    KILN_RETURN_IF_ERROR(device_->order(stream_, stream));
+  }
+  stream_ = stream;
+  used_ = true;
+  return {};
+}
+
+Status State::Impl::copy(const TensorView& from, const TensorView& to) {
+  const size_t bytes = bytes_of(from);
+  if (bytes == 0) return {};
+  KILN_RETURN_IF_ERROR(use_on(device_->current_stream()));
+  const Device here = device_->device();
+  if (from.device == to.device) return copy_here(from, to);
+  // One end is the host's: what crosses is contiguous.
+  const bool out = from.device == here;
+  const TensorView& host = out ? to : from;
+  std::vector<std::byte> between(is_contiguous(host) ? 0 : bytes);
+  void* const crossing = between.empty() ? host.data : between.data();
+  auto cross_host = [&](bool back) {
+    if (between.empty()) return;
+    const TensorView packed = dense(host, crossing, {});
+    const TensorView& a = back ? packed : host;
+    const TensorView& b = back ? host : packed;
+    strided_copy(a.data, strides_of(a).data(), b.data, strides_of(b).data(), a.shape, a.rank,
+                 dtype_bytes(a.dtype));
+  };
+  if (out) {  // the state's own tensors are contiguous
+    KILN_RETURN_IF_ERROR(device_->copy(crossing, from.data, bytes, stream_));
+    cross_host(true);
+    return {};
+  }
+  cross_host(false);
+  return device_->copy(to.data, crossing, bytes, stream_);
+}
+
+Status State::Impl::copy_here(const TensorView& from, const TensorView& to) {
+  if (span_of(from).overlaps(span_of(to))) {
+    if (from.data == to.data && strides_of(from) == strides_of(to)) return {};
+    // By way of memory of its own.
+    const std::shared_ptr<void> between = device_->allocate(bytes_of(from), stream_);
+    if (between == nullptr) return Status::error("K4501", "out of memory for a copy of a state");
+    const TensorView packed = dense(from, between.get(), device_->device());
+    KILN_RETURN_IF_ERROR(copy_here(from, packed));
+    return copy_here(packed, to);
+  }
+  return device_->strided_copy(from.data, strides_of(from).data(), to.data, strides_of(to).data(),
+                               from.shape, from.rank, dtype_bytes(from.dtype), stream_);
+}
+
 Status State::Impl::reset() {
+  KILN_RETURN_IF_ERROR(use_on(device_->current_stream()));
   const std::vector<WeightBytes> weights = engine_->weights();
   size_t next = 0;
   for (const TensorSignature& input : engine_->plan().inputs) {
@@ -93,14 +148,18 @@ Status State::Impl::reset() {
     Tensor& tensor = tensors[next++];
     if (tensor.bytes == 0) continue;
     if (input.initial < 0) {
-      std::memset(tensor.memory.get(), 0, tensor.bytes);
+      KILN_RETURN_IF_ERROR(device_->fill(tensor.memory.get(), 0, tensor.bytes, stream_));
       continue;
     }
     const WeightBytes& weight = weights[static_cast<size_t>(input.initial)];
     if (weight.data == nullptr || weight.bytes != tensor.bytes) {
       return Status::error("K3106", "state has no initial value of its size: '" + input.name + "'");
     }
-    std::memcpy(tensor.memory.get(), weight.data, tensor.bytes);
+    // From another GPU by way of the host.
+    const bool near = weight.device == device_->device() || weight.device == Device();
+    KILN_ASSIGN_OR_RETURN(const WeightBytes value,
+                          near ? Result<WeightBytes>(weight) : weight_on_host(weight));
+    KILN_RETURN_IF_ERROR(device_->copy(tensor.memory.get(), value.data, tensor.bytes, stream_));
   }
   return {};
 }
@@ -123,7 +182,8 @@ Status State::Impl::check(const std::string& name, const TensorView& other, int*
   const Tensor& tensor = tensors[static_cast<size_t>(*index)];
   if (other.dtype != tensor.view.dtype || other.rank != tensor.view.rank ||
       !std::equal(tensor.dims.begin(), tensor.dims.end(), other.shape) ||
-      other.device.kind != DeviceKind::kCpu || (other.data == nullptr && tensor.bytes != 0)) {
+      !(other.device == tensor.view.device || other.device == Device()) ||
+      (other.data == nullptr && tensor.bytes != 0)) {
     return Status::error(
         "K4117", "tensor has another dtype, shape or device than the state: '" + name + "'");
   }
@@ -140,8 +200,7 @@ Status State::get(const std::string& name, const TensorView& to) const {
     std::lock_guard lock(impl_->mutex);
     int index = 0;
     KILN_RETURN_IF_ERROR(impl_->check(name, to, &index));
-    copy(impl_->tensors[static_cast<size_t>(index)].view, to);
-    return {};
+    return impl_->copy(impl_->tensors[static_cast<size_t>(index)].view, to);
   });
 }
 
@@ -150,8 +209,7 @@ Status State::set(const std::string& name, const TensorView& from) {
     std::lock_guard lock(impl_->mutex);
     int index = 0;
     KILN_RETURN_IF_ERROR(impl_->check(name, from, &index));
-    copy(from, impl_->tensors[static_cast<size_t>(index)].view);
-    return {};
+    return impl_->copy(from, impl_->tensors[static_cast<size_t>(index)].view);
   });
 }
 

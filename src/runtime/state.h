@@ -28,6 +28,11 @@ class State::Impl {
   static Result<std::shared_ptr<State>> create(std::shared_ptr<Engine> engine);
 
   Status reset();
+  // Work of the caller goes on `stream` from now on, after what was done on the one before. Under
+  // `mutex`.
+  Status use_on(StreamHandle stream);
+  // Between a tensor of the state and one of its shape here or on the host, any strides.
+  Status copy(const TensorView& from, const TensorView& to);
   int find(const std::string& name) const;  // -1: none
   Status check(const std::string& name, const TensorView& other, int* index) const;
 
@@ -36,7 +41,12 @@ class State::Impl {
   mutable std::mutex mutex;     // held by a run from beginning to end
 
  private:
+  Status copy_here(const TensorView& from, const TensorView& to);
+
   std::shared_ptr<Engine> engine_;  // whose weights are the initial values
+  DeviceRuntime* device_ = nullptr;
+  StreamHandle stream_ = nullptr;  // of the last work
+  bool used_ = false;
 };
 
 }  // namespace kiln

@@ -21,6 +21,8 @@
 
 namespace kiln {
 
+class DeviceCode;
+class DeviceRuntime;
 class Host;
 struct HostObject;
 
@@ -60,7 +62,9 @@ struct RunArgs {
   // Address of the first element of each view (offset applied). For packed constants, of the bytes.
   void* const* inputs = nullptr;
   void* const* outputs = nullptr;
-  void* scratch = nullptr;  // 64-byte aligned, scratch_bytes() of it
+  // 64-byte aligned (256 on a GPU), scratch_bytes() of it
+  void* scratch = nullptr;
+  void* stream = nullptr;   // of the plan's device (device_runtime.h)
   // Host objects, by view position; only host steps look. A host step stores its results here.
   std::shared_ptr<HostObject>* const* input_objects = nullptr;
   std::shared_ptr<HostObject>* const* output_objects = nullptr;
@@ -71,10 +75,17 @@ class BoundStep {
   virtual ~BoundStep() = default;
   virtual size_t scratch_bytes() const { return 0; }
   virtual Status run(const RunArgs& args) = 0;
+  // Can run() return an error, for any contents of the operands? When not, an init plan may write
+  // its results over the constants in use (constants.h).
+  virtual bool can_fail() const { return true; }
   // A step that can be cut runs as parts() independent pieces, so that several steps may share one
   // parallel region. 0: cannot.
   virtual int parts() const { return 0; }
   virtual Status run_part(const RunArgs& args, int part);
+  // Whether what run() puts on a stream may be recorded once and replayed (plan_replay.h): never,
+  // with the addresses it was recorded with, or with others, which the device knows how to put in.
+  enum class Replay : uint8_t { kNever, kSameAddresses, kOtherAddresses };
+  virtual Replay replay() const { return Replay::kNever; }
   // "dnnl:brgconv_1x1:avx512_core", "kiln:attention:avx3"; for reports and profiles.
   virtual std::string implementation() const = 0;
   // Packing steps only: size and format of packed output `i`. 0: the step does not pack.
@@ -88,9 +99,13 @@ class Step {
   virtual Result<std::unique_ptr<BoundStep>> bind(const BindContext& context) const = 0;
 };
 
-// What factories may use of the process: the host (PyTorch) when there is one.
+// What factories may use: the host (PyTorch) when there is one, the plan's device, and the plan's
+// kernels with their code.
 struct StepEnvironment {
   Host* host = nullptr;
+  DeviceRuntime* device = nullptr;
+  const std::vector<KernelDesc>* kernels = nullptr;
+  std::shared_ptr<DeviceCode> code;
 };
 
 using StepFactory = Result<std::unique_ptr<Step>> (*)(const StepDesc&, const StepEnvironment&);

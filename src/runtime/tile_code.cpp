@@ -181,6 +181,19 @@ const TileOpInfo& tile_op_info(TileOp op) {
   return kInfos[static_cast<int>(op)];
 }
 
+bool TileCode::can_fail() const {
+  return std::any_of(instrs.begin(), instrs.end(), [](const TileInstr& instr) {
+    switch (instr.op) {
+      case TileOp::kGather: return true;
+      case TileOp::kFloorDiv:
+      case TileOp::kTruncDiv:
+      case TileOp::kRemainder:
+      case TileOp::kFmod: return instr.type == LaneType::kI64;
+      default: return false;
+    }
+  });
+}
+
 int32_t TileCode::memory_instr_count() const {
   int32_t count = 0;
   for (const TileInstr& instr : instrs) count += tile_op_info(instr.op).kind == TileOpKind::kMemory;

@@ -171,6 +171,8 @@ struct TileCode {
 
   bool operator==(const TileCode&) const = default;
   int32_t memory_instr_count() const;
+  // Has it an instruction that fails at some contents of its operands (K4410, K4411)?
+  bool can_fail() const;
 };
 
 // Limits that the verifier enforces.

@@ -36,6 +36,11 @@ Result<std::vector<DimExpr>> exprs_from(const Json& json) {
 Json TileParams::to_json() const {
   Json json = Json::object();
   json.set("code", print_tile_code(code));
+  places_to_json(json);
+  return json;
+}
+
+void TileParams::places_to_json(Json& json) const {
   json.set("extents", exprs(extents));
   Json::Array list;
   for (const Access& access : accesses) {
@@ -50,13 +55,17 @@ Json TileParams::to_json() const {
     list.push_back(Json(std::move(entry)));
   }
   json.set("accesses", std::move(list));
-  return json;
 }
 
 Result<TileParams> TileParams::from_json(const Json& json) {
+  KILN_ASSIGN_OR_RETURN(const std::string text, json.string_at("code"));
+  KILN_ASSIGN_OR_RETURN(TileCode code, parse_tile_code(text));
+  return places_from_json(json, std::move(code));
+}
+
+Result<TileParams> TileParams::places_from_json(const Json& json, TileCode code) {
   TileParams params;
-  KILN_ASSIGN_OR_RETURN(const std::string code, json.string_at("code"));
-  KILN_ASSIGN_OR_RETURN(params.code, parse_tile_code(code));
+  params.code = std::move(code);
   KILN_ASSIGN_OR_RETURN(const Json* extents, json.member("extents"));
   KILN_ASSIGN_OR_RETURN(params.extents, exprs_from(*extents));
   KILN_ASSIGN_OR_RETURN(const Json::Array* accesses, json.array_at("accesses"));

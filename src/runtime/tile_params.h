@@ -25,6 +25,9 @@ struct TileParams {
   Json to_json() const;
   // K3211 when malformed; the code is verified.
   static Result<TileParams> from_json(const Json& json);
+  // Everything but the code, for steps that keep it elsewhere.
+  void places_to_json(Json& json) const;
+  static Result<TileParams> places_from_json(const Json& json, TileCode code);
   // Everything but the operand sizes.
   Result<TileBinding> bind(const SymbolValues& symbols) const;
 };

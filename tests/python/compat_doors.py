@@ -107,16 +107,23 @@ def _():
   same(compiled(X, bias=bias), net()(X, bias))
 
 
-@works("compile(enabled_precisions)=sets that hold the model's own floating dtypes",
+@works("compile(enabled_precisions)=sets that hold the model's own floating dtypes, or a 16-bit one "
+       "for a float32 model",
        "CompilationSettings.enabled_precisions")
 def _():
   for allowed in ({torch.float32}, [torch_tensorrt.dtype.f32], {torch_tensorrt.dtype.float}):
     compiled = torch_tensorrt.compile(net(), inputs=[X], enabled_precisions=allowed)
     assert not any("enabled_precisions" in line for line in compiled.report.notes)
-  compiled = torch_tensorrt.compile(net(), inputs=[X], enabled_precisions={torch.float, torch.half})
-  assert compiled(X).dtype == torch.float32
-  same(compiled(X), rtol=1e-5, atol=1e-6)
-  assert any("allows f16, which is not used" in line for line in compiled.report.notes)
+    assert not compiled.report.precision["asked"]
+  for allowed in ({torch.float, torch.half}, {torch.half}, {torch_tensorrt.dtype.f16}):
+    compiled = torch_tensorrt.compile(net(), inputs=[X], enabled_precisions=allowed)
+    assert compiled.report.precision["asked"] == ["f16"]
+    assert compiled(X).dtype == torch.float32
+    same(compiled(X), rtol=1e-2, atol=1e-2)
+  compiled = torch_tensorrt.compile(net(), inputs=[X],
+                                    enabled_precisions={torch.float, torch.bfloat16, torch.int8})
+  assert compiled.report.precision["asked"] == ["bf16"]
+  assert any("allows i8, which is not used" in line for line in compiled.report.notes)
   half = nn.Linear(4, 4).half().eval()
   x = torch.ones(2, 4, dtype=torch.half)
   compiled = torch_tensorrt.compile(half, inputs=[x], enabled_precisions={torch.half})

@@ -170,7 +170,7 @@ RAISES: dict[str, Callable] = {
   "compile(ir)=ts, torchscript": _ir("torchscript"),
   "compile(ir)=fx": _ir("fx"),
   "compile(enabled_precisions)=other sets": lambda folder: torch_tensorrt.compile(
-    net(), inputs=[X], enabled_precisions={torch.half}),
+    net(), inputs=[X], enabled_precisions={torch.int8}),
   "convert_method_to_trt_engine(method_name)=others": lambda folder:
   torch_tensorrt.convert_method_to_trt_engine(net(), "encode", inputs=[X]),
   "dynamo.trace(strict)=True": lambda folder: torch_tensorrt.dynamo.trace(net(), [X], strict=True),

@@ -48,6 +48,9 @@ class Replay:
         names["buffer", name] = tensor
     for name, (low, high) in capture.symbols.items():
       assert low <= self.sizes[name] <= high, f"{name} = {self.sizes[name]} not in {low}..{high}"
+    for relation, left, right, text in capture.conditions:
+      if not getattr(operator, relation)(self._size(left), self._size(right)):
+        raise RuntimeError(text)
     with torch.no_grad():
       for call in capture.calls:
         self._run(call, env)

@@ -223,14 +223,37 @@ def test_debugger_writes_what_was_built(tmp_path):
   assert [p.suffix for p in tmp_path.iterdir()] == [".json"]
 
 
+def test_precisions_that_lower_the_model():
+  """Half precision alone or beside float32, through every door."""
+  x = torch.randn(2, 3, 32, 32)
+  model = resnet()
+  expected = model(x)
+  compiled = torch_tensorrt.compile(model, ir="dynamo", inputs=[x],
+                                    enabled_precisions={torch.half})
+  exported = torch_tensorrt.dynamo.compile(torch.export.export(model, (x,)), inputs=[x],
+                                           enabled_precisions={torch.float, torch.bfloat16})
+  jit = torch_tensorrt.compile(model, ir="torch_compile", inputs=[x],
+                               enabled_precisions={torch.bfloat16})
+  torch._dynamo.reset()
+  backend = torch.compile(model, backend="tensorrt",
+                          options={"enabled_precisions": {torch.bfloat16}})
+  before = len(kiln.jit_reports())
+  for run in (compiled, exported, jit, backend):
+    result = run(x)
+    assert result.dtype == torch.float32
+    # parts of 2^8, a few in a row
+    assert (result - expected).norm() < 0.03 * expected.norm()
+  assert compiled.report.precision["storage"] == "f16"
+  for report in (exported.report, *kiln.jit_reports()[before:]):
+    assert report.precision["storage"] == "bf16"
+
+
 def test_precisions_that_the_model_does_not_have():
-  """Half precision alone is not what Kiln would compute in: said, with the way out."""
+  """What Kiln neither computes in nor lowers to: said, with the way out."""
   x = torch.randn(2, 3, 32, 32)
   for call in (
-    lambda: torch_tensorrt.compile(resnet(), ir="dynamo", inputs=[x],
-                                   enabled_precisions={torch.half}),
-    lambda: torch_tensorrt.compile(resnet(), ir="torch_compile", inputs=[x],
-                                   enabled_precisions={torch.bfloat16}),
+    lambda: torch_tensorrt.compile(resnet().double().half(), ir="dynamo", inputs=[x.half()],
+                                   enabled_precisions={torch.float32}),
     lambda: torch_tensorrt.dynamo.compile(torch.export.export(resnet(), (x,)),
                                           enabled_precisions={torch.int8}),
   ):
@@ -239,7 +262,7 @@ def test_precisions_that_the_model_does_not_have():
     assert error.value.code == "K1041" and "enabled_precisions" in str(error.value)
     assert "torch.float32" in error.value.hint
   with pytest.raises(Exception, match="enabled_precisions"):
-    torch.compile(resnet(), backend="tensorrt", options={"enabled_precisions": {torch.half}})(x)
+    torch.compile(resnet(), backend="tensorrt", options={"enabled_precisions": {torch.int8}})(x)
 
 
 def test_devices_of_a_gpu():

@@ -98,3 +98,75 @@ def test_export_derived_dims(builds):
   assert len(builds) == 1
   with pytest.raises(kiln.Error, match=r"K4106(.|\n)*'y' dim 0 is 13, expected 12"):
     program(torch.randn(6), torch.randn(13))
+
+
+class EvenRows(nn.Module):
+  """The branch is taken at capture: the program is right for even numbers of rows alone."""
+
+  def __init__(self, fallback=False):
+    super().__init__()
+    self.linear = nn.Linear(8, 6)
+    self.fallback = fallback
+
+  def forward(self, x, y):
+    torch._check(x.shape[0] != y.shape[0])
+    z = self.linear(x)
+    z = torch.erfinv(z.tanh()) if self.fallback else z.tanh()
+    z = z + 1 if x.shape[0] % 2 == 0 else z - 1
+    return z * 2, y * 2
+
+
+def doors(program, folder):
+  """The program itself and after files of each kind, with the module that torch makes of it."""
+  program.save(folder / "p.kiln")
+  program.save(folder / "p.pt2")
+  yield "memory", program
+  yield ".kiln", kiln.load(folder / "p.kiln")
+  yield ".pt2", kiln.load(folder / "p.pt2")
+  yield "module", torch.export.load(folder / "p.pt2").module()
+  if program.report.fallbacks:
+    program.save(folder / "open.pt2", embed_fallback=False)
+    yield "open", torch.export.load(folder / "open.pt2").module()
+
+
+@pytest.mark.parametrize("fallback", [False, True])
+def test_conditions_beyond_the_ranges_travel_with_the_program(fallback, tmp_path, builds):
+  model = EvenRows(fallback).eval()
+  exported = torch.export.export(model, (torch.ones(6, 8), torch.ones(5, 2)),
+                                 dynamic_shapes=({0: Dim.AUTO}, {0: Dim.AUTO}))
+  program = kiln.compile(exported)
+  assert {row["op"] for row in program.report.fallbacks} == ({"aten::erfinv"} if fallback else set())
+  for door, run in doors(program, tmp_path):
+    for rows, others in ((10, 5), (2, 3)):
+      x, y = torch.randn(rows, 8), torch.randn(others, 2)
+      torch.testing.assert_close(run(x, y), model(x, y))
+    with pytest.raises(RuntimeError, match=r"K4106: .*% 2\) == 0 \(mod\(\w+, 2\) == 0, not so for") as e:
+      run(torch.ones(7, 8), torch.ones(5, 2))
+    assert door in ("module", "open") or isinstance(e.value, kiln.Error), door
+    with pytest.raises(RuntimeError, match=r"K4106: .*!= .*, not so for \w+ = 4, \w+ = 4"):
+      run(torch.ones(4, 8), torch.ones(4, 2))
+
+
+def test_a_condition_that_the_ranges_exclude_is_an_error(builds):
+  exported = torch.export.export(EvenRows(), (torch.ones(6, 8), torch.ones(5, 2)),
+                                 dynamic_shapes=({0: Dim.AUTO}, {0: Dim.AUTO}))
+  exported._guards_code.append("L['x'].size()[0] < 0")
+  with pytest.raises(kiln.Error, match=r"K1131: .*size\(\)\[0\] < 0"):
+    kiln.compile(exported)
+
+
+def test_an_open_file_does_not_lose_a_condition_that_only_torch_sees(tmp_path, builds):
+  class Model(nn.Module):
+    def forward(self, x, y):
+      return torch.relu(x), torch.erfinv(y) if y.shape[0] % 2 == 0 else y
+
+  exported = torch.export.export(Model(), (torch.ones(3, 4), torch.zeros(6)),
+                                 dynamic_shapes=(None, {0: Dim.AUTO}))
+  program = kiln.compile(exported)
+  with pytest.raises(kiln.Error, match="K1014: .*condition on sizes.*% 2"):
+    program.save(tmp_path / "open.pt2", embed_fallback=False)
+  program.save(tmp_path / "closed.pt2")
+  run = torch.export.load(tmp_path / "closed.pt2").module()
+  torch.testing.assert_close(run(torch.ones(3, 4), torch.zeros(8))[1], torch.zeros(8))
+  with pytest.raises(RuntimeError, match="K4106"):
+    run(torch.ones(3, 4), torch.zeros(7))

@@ -68,6 +68,17 @@ def in_torch(report):
   return counts
 
 
+def in_16_bits(report, dtype):
+  """Every product is in the dtype, or the report says why it is not; none is PyTorch's."""
+  precision = report.precision
+  assert precision["asked"] == [dtype] and precision["storage"] == dtype and not report.fallbacks
+  wide = sum(row["count"] for row in precision["stays_f32"] if row["op"] == "linear")
+  computed = [row for row in report.kernels if "linear" in row["computes"]]
+  assert all(row["reason"] for row in precision["stays_f32"])
+  assert sum(row["dtype"] == "f32" for row in computed) == (wide if computed else 0)
+  return wide in (0, 2)
+
+
 # One or more rows per option: value, and what it does to the report. The model has 2 linear, 2 relu,
 # 1 tanh and 1 mul.
 ROWS = [
@@ -83,8 +94,16 @@ ROWS = [
   ("min_block_size", 100, lambda r: r.ops_native == 0),
   ("min_block_size", 2, lambda r: not r.fallbacks),
   ("threads", 1, lambda r: not r.fallbacks),
-  ("precision", "fp32", lambda r: not r.fallbacks),
+  ("precision", "fp32", lambda r: not r.fallbacks and not r.precision["asked"]),
+  ("precision", "bf16", lambda r: in_16_bits(r, "bf16")),
+  ("precision", torch.float16, lambda r: in_16_bits(r, "f16")),
+  ("enabled_precisions", {torch.float32}, lambda r: not r.precision["asked"]),
+  ("enabled_precisions", {torch.float32, torch.half}, lambda r: in_16_bits(r, "f16")),
+  ("enabled_precisions", ["bf16"], lambda r: in_16_bits(r, "bf16")),
   ("target", "cpu", lambda r: r.target.startswith("cpu:")),
+  ("cuda_graphs", False, lambda r: not r.fallbacks),
+  ("allow_tf32", True, lambda r: not r.fallbacks),
+  ("tune", "default", lambda r: not r.fallbacks),
 ]
 
 
@@ -98,7 +117,9 @@ def test_effect(row, door):
     report, program = DOORS[door](model, x, **{name: value})
     assert holds(report), report
     if program is not None:
-      torch.testing.assert_close(program(x), model(x))
+      # Two products of four and eight numbers that are rounded to 8 bits, summed in f32.
+      tolerance = {"rtol": 2**-6, "atol": 2**-6} if report.precision["asked"] else {}
+      torch.testing.assert_close(program(x), model(x), **tolerance)
 
 
 @pytest.mark.parametrize("door", DOORS)
@@ -120,11 +141,23 @@ def test_wrong_options_raise(door):
       DOORS[door](model, x, min_blok_size=2)
     for name, value in (("strict", 1), ("min_block_size", 0), ("threads", -1), ("precision", "fp3"),
                         ("target", 5), ("torch_executed_ops", "aten::add"),
-                        ("torch_executed_modules", [3]), ("cache", 0)):
+                        ("torch_executed_modules", [3]), ("cache", 0),
+                        ("precision", torch.int8), ("enabled_precisions", {torch.int8}),
+                        ("enabled_precisions", "bf16")):
       with pytest.raises(Exception, match=f"K1002.*{name}"):
         DOORS[door](model, x, **{name: value})
     with pytest.raises(Exception, match="K2010.*cpu:none"):
       DOORS[door](model, x, target="cpu:none")
+
+
+def test_precisions_that_contradict_each_other():
+  model, x = Model().eval(), torch.randn(3, 4)
+  with pytest.raises(kiln.Error, match="contradict") as error:
+    kiln.compile(model, inputs=[x], precision="bf16", enabled_precisions={torch.float16})
+  assert error.value.code == "K1002"
+  both = kiln.compile(model, inputs=[x], precision="bf16",
+                      enabled_precisions={torch.float16, torch.bfloat16})
+  assert both.report.precision["asked"] == ["bf16"]
 
 
 def test_every_option_has_a_row():
@@ -154,3 +187,13 @@ def test_without_inputs_the_error_shows_the_line_to_write():
     with pytest.raises(kiln.Error) as error:
       kiln.compile(model)
     assert error.value.code == "K1101" and line in str(error.value)
+
+
+def test_explain_asks_for_the_same_threads(monkeypatch):
+  asked = []
+  explain = kiln.compiler._native.explain
+  monkeypatch.setattr(kiln.compiler._native, "explain",
+                      lambda cap, **options: asked.append(options) or explain(cap, **options))
+  with torch.no_grad():
+    kiln.explain(Model().eval(), inputs=[torch.randn(3, 4)], threads=3)
+  assert [options["threads"] for options in asked] == [3]

@@ -500,3 +500,54 @@ def test_an_aot_inductor_package_runs_without_python(tmp_path):
     got = run_without_python(tmp_path, package, args)
     with torch.no_grad():
       torch.testing.assert_close(got, [reference(*args)], rtol=1e-4, atol=1e-5)
+
+
+# ---- programs from an ExportedProgram of this process
+
+
+class Weighted(torch.nn.Module):
+  def __init__(self):
+    super().__init__()
+    self.linear = torch.nn.Linear(4, 3)
+    self.register_buffer("calls", torch.zeros(()))
+
+  def forward(self, x):
+    self.calls.add_(1)
+    return self.linear(x) * 2
+
+
+@pytest.mark.parametrize("from_file", [False, True])
+def test_programs_of_one_exported_program_are_independent(from_file, tmp_path):
+  torch.manual_seed(0)
+  model, x = Weighted().eval(), torch.randn(2, 4)
+  with torch.no_grad():
+    compiled = kiln.compile(model, inputs=[x])
+    exported = compiled.exported_program()
+    if from_file:
+      torch.export.save(exported, tmp_path / "m.pt2")
+      exported = torch.export.load(tmp_path / "m.pt2")
+    first, second = kiln.load(exported), kiln.load(exported)
+    want = model.linear(x) * 2
+    first.update_weights({"linear.weight": torch.zeros(3, 4)})
+    torch.testing.assert_close(first(x), (model.linear.bias * 2).expand(2, 3))
+    for other in (second, compiled, exported.module(), kiln.load(exported)):
+      torch.testing.assert_close(other(x), want)
+    # The buffers are the ExportedProgram's, as those of its modules are.
+    assert float(exported.state_dict["calls"]) == (4 if from_file else 5)
+    assert first.calls is exported.state_dict["calls"]
+
+
+@pytest.mark.parametrize("threads", [0, 1])
+def test_threads_of_a_program_from_an_exported_program(threads):
+  model, x = torch.nn.Linear(4, 3).eval(), torch.randn(2, 4)
+  before = torch.get_num_threads()
+  program = kiln.load(kiln.compile(model, inputs=[x]).exported_program(), threads=threads)
+  try:
+    with torch.no_grad():
+      for n in (1, 2):
+        torch.set_num_threads(n)
+        torch.testing.assert_close(program(x), model(x))
+  finally:
+    torch.set_num_threads(before)
+  assert program.bindings_made == (2 if threads == 0 else 1)
+  assert copy.deepcopy(program)._load_options == {"threads": threads}

@@ -122,6 +122,61 @@ def test_shapes_narrow_the_export(nested):
     assert done.returncode != 0 and code in done.stderr, (option, done.stderr)
 
 
+def conditions(path):
+  text = graph(path)
+  return text[text.index("conditions {"):text.index("main(")]
+
+
+class Conditions(torch.nn.Module):
+  def forward(self, x, y):
+    torch._check(x.shape[0] >= y.shape[0], lambda: "x is too short")
+    torch._check(x.shape[0] % 3 != 1)
+    scaled = x * 2 if y.shape[0] % 2 == 0 else x
+    return scaled + 1, y + 1
+
+
+@pytest.mark.parametrize("deferred", [False, True], ids=["guards", "asserts"])
+def test_conditions_on_sizes_are_the_export_door_s(deferred, tmp_path):
+  exported = torch.export.export(
+    Conditions(), (torch.ones(6, 2), torch.ones(4, 2)),
+    dynamic_shapes=({0: Dim.AUTO}, {0: Dim.AUTO}),
+    prefer_deferred_runtime_asserts_over_guards=deferred)
+  torch.export.save(exported, tmp_path / "model.pt2")
+  target = compiled(tmp_path / "model.pt2")
+  program = kiln.compile(exported)
+  program.save(tmp_path / "door.kiln")
+
+  assert conditions(target) == conditions(tmp_path / "door.kiln")
+  assert conditions(target).count("\n") == 5, conditions(target)
+  run = subprocess.run([str(KILN), "run", str(target), "--random"], capture_output=True, text=True)
+  assert run.returncode == 0, run.stderr  # sizes that nobody gave are chosen to fit
+  loaded = kiln.load(target)
+  x, y = torch.randn(9, 2), torch.randn(6, 2)
+  assert_equal(loaded(x, y), Conditions()(x, y))
+  for rows, others in ((5, 6), (7, 6), (9, 5)):
+    with pytest.raises(kiln.Error, match="K4106"):
+      loaded(torch.ones(rows, 2), torch.ones(others, 2))
+
+
+class Integers(torch.nn.Module):
+  def forward(self, x, more):
+    return x[:more["n"]] * more["n"], more["n"] + 1
+
+
+def test_conditions_on_integers_are_the_export_door_s(tmp_path):
+  exported = torch.export.export(Integers(), (torch.ones(6, 2), {"n": 4}),
+                                 dynamic_shapes=({0: Dim.AUTO}, {"n": Dim.DYNAMIC}))
+  assert any(" and " in text and "['n']" in text for text in exported._guards_code)
+  torch.export.save(exported, tmp_path / "model.pt2")
+  target = compiled(tmp_path / "model.pt2")
+  kiln.compile(exported).save(tmp_path / "door.kiln")
+  assert conditions(target) == conditions(tmp_path / "door.kiln")
+  loaded, x = kiln.load(target), torch.randn(9, 2)
+  assert_equal(loaded(x, {"n": 5}), Integers()(x, {"n": 5}))
+  with pytest.raises(kiln.Error, match="K4106: .*L\\['more'\\]\\['n'\\]"):
+    loaded(x, {"n": 10})
+
+
 def test_damaged_files(nested, tmp_path):
   _, path = nested
   data = path.read_bytes()
@@ -135,7 +190,7 @@ def test_damaged_files(nested, tmp_path):
 def test_unknown_options_name_the_nearest(nested):
   done, _ = compile_file(nested[1], "--prescision", "fp32")
   assert done.returncode == 2 and "K1001" in done.stderr and "precision" in done.stderr
-  done, _ = compile_file(nested[1], "--precision", "fp16")
+  done, _ = compile_file(nested[1], "--precision", "int8")
   assert done.returncode == 2 and "K1002" in done.stderr
 
 

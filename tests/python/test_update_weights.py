@@ -190,6 +190,39 @@ def test_saved_with_the_weights_of_now(tmp_path):
   assert torch.equal(kiln.load(path)(X), program(X))
 
 
+class Halves(nn.Module):
+  """A call that stays in PyTorch, with a weight of its own, between native parts; a counter."""
+
+  def __init__(self, seed: int):
+    super().__init__()
+    torch.manual_seed(seed)
+    self.first, self.last = nn.Linear(6, 6), nn.Linear(6, 6)
+    self.last.weight = self.first.weight
+    self.middle = nn.Parameter(torch.rand(6))
+    self.register_buffer("calls", torch.full((), float(seed)))
+    self.eval()
+
+  def forward(self, x):
+    self.calls += 1
+    y = torch.special.erfcx(torch.tanh(self.first(x)) * self.middle)
+    return self.last(torch.logcumsumexp(y * self.middle, 1)) + self.calls
+
+
+def test_the_open_form_has_the_weights_of_now(tmp_path):
+  x = torch.randn(3, 6)
+  program = kiln.compile(Halves(0), [x])
+  assert program.report.fallbacks
+  twin = copy.deepcopy(program)
+  program.update_weights(Halves(5).state_dict())
+  twin.update_weights(Halves(9).state_dict())
+  for expected, current in ((Halves(5), program), (Halves(9), twin)):
+    current.save(tmp_path / "open.pt2", embed_fallback=False)
+    loaded = torch.export.load(tmp_path / "open.pt2").module()
+    result = expected(x)
+    torch.testing.assert_close(loaded(x), result)
+    torch.testing.assert_close(current(x), result)  # the file has a counter of its own
+
+
 def test_a_copy_has_weights_of_its_own(tmp_path):
   net, other = Net(0), Net(1)
   program, before, fresh = compiled(net), compiled(net)(X), compiled(other)(X)

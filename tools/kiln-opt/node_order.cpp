@@ -169,6 +169,7 @@ std::unique_ptr<Module> canonical_copy(Module& module) {
 
   auto result = std::make_unique<Module>();
   result->symbols = source->symbols;
+  result->conditions = source->conditions;
   result->inputs = source->inputs;
   result->outputs = source->outputs;
   std::map<Value*, Value*> map;

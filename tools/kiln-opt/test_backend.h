@@ -12,8 +12,11 @@
 namespace kiln {
 
 struct TestBackendOptions {
-  std::vector<std::string> refused;  // ops without a kernel
+  std::vector<std::string> refused;  // ops without a kernel, or OP:DTYPE
+  std::vector<DType> refused_dtypes;  // dtypes without a kernel, but for casts
+  std::vector<DType> precisions;      // the user's wish
   int64_t min_block_size = 1;
+  int64_t channels = 1;   // multiple that convolutions want
   int64_t epilogue = -1;  // elementwise nodes that a kernel takes; -1: nobody fuses epilogues
 };
 
@@ -25,10 +28,12 @@ class TestBackend : public BackendSupport, public FusionAdvisor {
 
   Status supports(Node& node) override;
   int epilogue_length(Node& anchor, const std::vector<Node*>& epilogue) override;
+  int64_t channel_multiple(Node&) override { return options_.channels; }
 
  private:
   const TestBackendOptions& options_;
   BuildWishes wishes_;
+  PrecisionWishes precision_;
 };
 
 }  // namespace kiln

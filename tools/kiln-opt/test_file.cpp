@@ -36,6 +36,16 @@ std::string_view trim(std::string_view text) {
   return text.substr(begin, text.find_last_not_of(" \n\t\r") - begin + 1);
 }
 
+std::vector<std::string> comma_separated(const std::string& text) {
+  std::vector<std::string> parts;
+  for (size_t at = 0; at <= text.size();) {
+    const size_t comma = std::min(text.find(',', at), text.size());
+    parts.push_back(text.substr(at, comma - at));
+    at = comma + 1;
+  }
+  return parts;
+}
+
 Status parse_word(const std::string& word, RunLine* line) {
   const size_t equals = word.find('=');
   const std::string key = word.substr(0, equals);
@@ -61,15 +71,25 @@ Status parse_word(const std::string& word, RunLine* line) {
       line->backend.min_block_size >= 1) {
     return {};
   }
+  if (key == "channels" && cursor.integer(&line->backend.channels) && cursor.at_end() &&
+      line->backend.channels >= 1) {
+    return {};
+  }
   if (key == "epilogue" && cursor.integer(&line->backend.epilogue) && cursor.at_end() &&
       line->backend.epilogue >= 0) {
     return {};
   }
   if (key == "refuse" && !value.empty()) {
-    for (size_t at = 0; at <= value.size();) {
-      const size_t comma = std::min(value.find(',', at), value.size());
-      line->backend.refused.push_back(value.substr(at, comma - at));
-      at = comma + 1;
+    line->backend.refused = comma_separated(value);
+    return {};
+  }
+  if ((key == "refuse-dtype" || key == "precision") && !value.empty()) {
+    std::vector<DType>& dtypes =
+        key == "precision" ? line->backend.precisions : line->backend.refused_dtypes;
+    for (const std::string& name : comma_separated(value)) {
+      const std::optional<DType> dtype = dtype_from_name(name);
+      if (!dtype) return bad_line("unknown dtype", name);
+      dtypes.push_back(*dtype);
     }
     return {};
   }

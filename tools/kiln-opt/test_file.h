@@ -15,8 +15,10 @@
 // trivial-outputs (zeros are right); tolerance=T. A word that is not needed is an error too.
 //
 // What passes ask of a backend is answered by words as well: refuse=OP,OP (it has no kernel for
-// these), min-block-size=N (the user's wish), epilogue=N (kernels take N elementwise nodes behind
-// them).
+// these; OP:DTYPE: none whose result has the dtype), refuse-dtype=DTYPE,... (only casts have one
+// whose result has one of these), precision=DTYPE,... (16-bit dtypes that the user allows),
+// min-block-size=N (the user's wish), epilogue=N (kernels take N elementwise nodes behind them),
+// channels=N (convolutions want channels in multiples of N).
 #pragma once
 
 #include <string>

@@ -15,7 +15,9 @@ constexpr const char* kHelp =
     "  -o, --output FILE      the .kiln file (default: MODEL.kiln next to MODEL.pt2)\n"
     "  --shape NAME=1x3x8x8   fixes the dims of an input, within those of the export; repeat.\n"
     "                         NAME=MIN:OPT:MAX narrows their ranges\n"
-    "  --precision fp32       the precision of the program (also --enable-precision)\n"
+    "  --precision P          fp32 (default), fp16 or bf16: what float32 is stored and multiplied\n"
+    "                         in; repeated, the one that this machine has most kernels for (also\n"
+    "                         --enable-precision)\n"
     "  --target cpu           what it runs on\n"
     "  --threads N            threads of the program; 0 (default): the caller's setting\n"
     "  --strict               an error instead of any call left to PyTorch (also\n"
@@ -90,9 +92,14 @@ Result<BuildOptions> build_options(const Arguments& arguments) {
   for (const char* name : {"precision", "enable-precision"}) {
     for (const std::string& value : arguments.all(name)) {
       if (value == "fp32" || value == "f32" || value == "float") continue;
-      return Status::error("K1002",
-                           "option --" + std::string(name) + " takes fp32: '" + value + "'",
-                           "other precisions are not built yet");
+      if (value == "bf16" || value == "bfloat16") {
+        options.precisions.push_back(DType::kBF16);
+      } else if (value == "fp16" || value == "f16" || value == "half") {
+        options.precisions.push_back(DType::kF16);
+      } else {
+        return Status::error("K1002", "option --" + std::string(name) +
+                                          " takes fp32, fp16 or bf16: '" + value + "'");
+      }
     }
   }
   KILN_ASSIGN_OR_RETURN(options.threads, arguments.integer("threads", 0, 0, 4096));

@@ -47,7 +47,7 @@ Result<File> read(const std::string& path) {
   File file;
   file.size = owner->size();
   KILN_ASSIGN_OR_RETURN(file.entries, read_archive(owner->text()));
-  KILN_ASSIGN_OR_RETURN(file.contents, read_engine_file(owner->text(), owner));
+  KILN_ASSIGN_OR_RETURN(file.contents, read_engine_file(owner->text(), owner, 0, /*to_run=*/false));
   // What is shown below relies on indices that only this checks.
   KILN_RETURN_IF_ERROR(verify(file.contents.plan));
   file.owner = owner;
@@ -156,11 +156,11 @@ Result<std::map<std::string, HostCalls>> host_calls(const EnginePlan& plan) {
 // Sizes can be found from the inputs, and every native step is known to this build and accepts its
 // parameters.
 Status verify_plan(const EnginePlan& plan) {
-  KILN_RETURN_IF_ERROR(check_solvable(plan.inputs, plan.symbols));
+  KILN_RETURN_IF_ERROR(check_solvable(plan.inputs, plan.symbols, plan.conditions));
   for (const Plan* part : {&plan.init, &plan.main}) {
     for (const StepDesc& step : part->steps) {
       if (step.kind == "host.call") continue;  // needs PyTorch
-      auto made = StepRegistry::global().create(step, {nullptr});
+      auto made = StepRegistry::global().create(step, StepEnvironment());
       if (!made.ok()) return std::move(made).status().at(step.origin);
     }
   }
@@ -223,6 +223,14 @@ Result<Json> describe(const File& file, const Arguments& arguments) {
     symbols.set(name, std::move(entry));
   }
   json.set("symbols", std::move(symbols));
+  Json::Array conditions;
+  for (const SizeCondition& condition : plan.conditions) {
+    Json entry = Json::object();
+    entry.set("condition", condition.to_string());
+    entry.set("text", condition.text);
+    conditions.push_back(std::move(entry));
+  }
+  json.set("conditions", std::move(conditions));
   Json::Array inputs, outputs;
   for (const TensorSignature& input : plan.inputs) {
     inputs.push_back(signature_json(input, plan.symbols));
@@ -279,6 +287,12 @@ void print_signature(const EnginePlan& plan) {
   Table symbols({"size", "range"});
   for (const auto& [name, range] : plan.symbols) symbols.add({name, range_text(range)});
   std::printf("\n%s", symbols.text().c_str());
+  if (plan.conditions.empty()) return;
+  Table conditions({"condition", "text"});
+  for (const SizeCondition& condition : plan.conditions) {
+    conditions.add({condition.to_string(), condition.text});
+  }
+  std::printf("\n%s", conditions.text().c_str());
 }
 
 Status print_description(const File& file, const Arguments& arguments) {

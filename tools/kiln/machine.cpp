@@ -135,21 +135,6 @@ bool is_loaded(const char* library) {
   return true;
 }
 
-// Path of a shared library that the loader finds, or "".
-std::string find_library(const std::vector<const char*>& names, const char* symbol) {
-  for (const char* name : names) {
-    void* handle = dlopen(name, RTLD_LAZY | RTLD_LOCAL);
-    if (handle == nullptr) continue;
-    Dl_info info{};
-    void* address = dlsym(handle, symbol);
-    if (address != nullptr && dladdr(address, &info) != 0 && info.dli_fname != nullptr) {
-      return info.dli_fname;
-    }
-    return name;
-  }
-  return {};
-}
-
 }  // namespace
 
 Finding probe_versions() {
@@ -281,45 +266,6 @@ Finding probe_torch() {
   finding.text = "not found below " + join(searched, ", ");
   finding.advice = "needed to compile models and for programs that leave calls to PyTorch, not to "
                    "run others; pip install torch, or ./dev build in Kiln's source tree";
-  return finding;
-}
-
-Finding probe_cuda() {
-  Finding finding{"CUDA", Verdict::kOk, "", "", Json::object()};
-  const std::string driver = find_library({"libcuda.so.1"}, "cuInit");
-  const std::pair<const char*, std::string> libraries[] = {
-      {"nvrtc", find_library({"libnvrtc.so.13", "libnvrtc.so.12"}, "nvrtcVersion")},
-      {"cublasLt", find_library({"libcublasLt.so.13", "libcublasLt.so.12"}, "cublasLtGetVersion")},
-      {"cudnn", find_library({"libcudnn.so.9"}, "cudnnGetVersion")}};
-  finding.details.set("driver", driver);
-  std::vector<std::string> present;
-  for (const auto& [name, path] : libraries) {
-    finding.details.set(name, path);
-    if (!path.empty()) present.emplace_back(name);
-  }
-  if (driver.empty()) {
-    finding.verdict = Verdict::kNote;
-    finding.text = "no NVIDIA driver (libcuda.so.1)";
-  } else {
-    void* handle = dlopen(driver.c_str(), RTLD_LAZY | RTLD_LOCAL);
-    const auto init = reinterpret_cast<int (*)(unsigned)>(dlsym(handle, "cuInit"));
-    const auto version = reinterpret_cast<int (*)(int*)>(dlsym(handle, "cuDriverGetVersion"));
-    const auto count = reinterpret_cast<int (*)(int*)>(dlsym(handle, "cuDeviceGetCount"));
-    int number = 0, devices = 0;
-    if (version != nullptr) version(&number);
-    const int failure = init == nullptr ? -1 : init(0);
-    if (failure == 0 && count != nullptr) count(&devices);
-    finding.text = "driver for CUDA " + std::to_string(number / 1000) + "." +
-                   std::to_string(number % 1000 / 10) + ", " + std::to_string(devices) +
-                   " device(s)";
-    if (failure != 0) finding.text += ", cuInit fails with " + std::to_string(failure);
-    finding.details.set("driver_version", number);
-    finding.details.set("devices", devices);
-    finding.verdict = Verdict::kNote;
-  }
-  finding.text += present.empty() ? "; no CUDA libraries on the loader's path"
-                                  : "; libraries: " + join(present, ", ");
-  finding.advice = "nothing to do: this version of kiln runs on the CPU only";
   return finding;
 }
 

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <map>
 #include <numbers>
+#include <set>
 
 #include "base/json.h"
 #include "base/names.h"
@@ -94,6 +95,28 @@ Result<std::vector<int64_t>> parse_shape(const std::string& option, const std::s
 void note_symbols(const Shape& dims, const std::vector<int64_t>& shape, SymbolValues& symbols) {
   for (size_t d = 0; d < dims.size(); ++d) {
     if (dims[d].is_symbol()) symbols.emplace(dims[d].symbol_name(), shape[d]);
+  }
+}
+
+// Changes the `free` sizes, one at a time, to the smallest ones that meet the plan's conditions.
+// What it does not find is an error when the program runs.
+void meet_conditions(const EnginePlan& plan, const std::set<std::string>& free,
+                     SymbolValues& symbols) {
+  constexpr int64_t kTries = 4096;
+  for (const SizeCondition& condition : plan.conditions) {
+    std::set<std::string> names;
+    condition.collect_symbols(names);
+    for (const std::string& name : names) {
+      if (condition.check(symbols).ok()) break;
+      if (!free.contains(name)) continue;
+      const DimRange range = plan.symbols.at(name);
+      const int64_t before = symbols[name];
+      for (int64_t i = 0; i < kTries && before <= range.max - i; ++i) {
+        symbols[name] = before + i;
+        if (condition.check(symbols).ok()) break;
+      }
+      if (!condition.check(symbols).ok()) symbols[name] = before;
+    }
   }
 }
 
@@ -189,7 +212,11 @@ Result<ChosenShapes> choose_shapes(const EnginePlan& plan,
                            unknown_name_hint(name, names));
     }
   }
-  for (const auto& [symbol, range] : plan.symbols) chosen.symbols.emplace(symbol, range.min);
+  std::set<std::string> free;
+  for (const auto& [symbol, range] : plan.symbols) {
+    if (chosen.symbols.emplace(symbol, range.min).second) free.insert(symbol);
+  }
+  meet_conditions(plan, free, chosen.symbols);
   for (size_t i = 0; i < plan.inputs.size(); ++i) {
     if (given[i] || plan.inputs[i].is_object) continue;
     KILN_ASSIGN_OR_RETURN(chosen.inputs[i], evaluate(plan.inputs[i].dims, chosen.symbols));

@@ -7,6 +7,8 @@
 #include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
+
 #include <kiln/builder.h>
 #include <kiln/capture.h>
 #include <kiln/program.h>
@@ -15,11 +17,14 @@
 #include "core/cpu_features.h"
 #include "core/dtype.h"
 #include "runtime/engine.h"
+#include "runtime/program_info.h"
 #include "torch/load_options.h"
+#include "torch/python/binding_status.h"
+#include "torch/python/capture_binding.h"
 #include "torch/python/graph_call.h"
 #include "torch/python/native_program.h"
+#include "torch/python/operator_call.h"
 #include "torch/python/script_object.h"
-#include "torch/python/weight_tensor.h"
 #include "torch/torch_host.h"
 
 namespace nb = nanobind;
@@ -27,212 +32,21 @@ namespace nb = nanobind;
 namespace kiln {
 namespace {
 
-// Thrown inside bindings, with Python's error already set.
-void raise(const Status& status) {
-  set_python_error(status);
-  throw nb::python_error();
-}
-
-void check(const Status& status) {
-  if (!status.ok()) raise(status);
-}
-
-template <typename T>
-T check(Result<T> result) {
-  if (!result.ok()) raise(result.status());
-  return std::move(result).value();
-}
-
-// Runs the body without the GIL; internal errors become Python's.
-template <typename F>
-auto compute(F&& body) -> decltype(body()) {
-  try {
-    nb::gil_scoped_release release;
-    return body();
-  } catch (const InternalError& error) {
-    return Status::error("K9001", error.what(), "this is a bug in kiln");
-  } catch (const std::bad_alloc&) {
-    return Status::error("K4501", "out of memory");
-  }
-}
-
-DType dtype_of(const std::string& name) {
-  const auto dtype = dtype_from_name(name);
-  if (!dtype) raise(Status::error("K1108", "unknown dtype: " + name));
-  return *dtype;
-}
-
-CaptureDim dim_text(nb::handle dim) {
-  if (nb::isinstance<nb::int_>(dim)) return std::to_string(nb::cast<int64_t>(dim));
-  return nb::cast<std::string>(dim);
-}
-
-std::vector<CaptureDim> dim_texts(nb::handle dims) {
-  std::vector<CaptureDim> result;
-  for (nb::handle dim : nb::cast<nb::list>(dims)) result.push_back(dim_text(dim));
-  return result;
-}
-
-char scalar_code(const std::string& kind) {
-  return kind == "i64" ? 'i' : kind == "f64" ? 'f' : 'b';
-}
-
-// ("f32", dims, strides) | ("scalar", kind) | ("opaque", why)
-CaptureMeta meta_of(nb::handle value) {
-  const auto tuple = nb::cast<nb::tuple>(value);
-  const auto first = nb::cast<std::string>(tuple[0]);
-  CaptureMeta meta;
-  if (first == "scalar") {
-    meta.scalar = scalar_code(nb::cast<std::string>(tuple[1]));
-  } else if (first == "opaque") {
-    meta.opaque = nb::cast<std::string>(tuple[1]);
-  } else {
-    meta.dtype = dtype_of(first);
-    meta.dims = dim_texts(tuple[1]);
-    if (!tuple[2].is_none()) meta.strides = dim_texts(tuple[2]);
-  }
-  return meta;
-}
-
-Device device_of(const std::string& name) {
-  Device device;
-  if (name.rfind("cuda", 0) == 0) {
-    device.kind = DeviceKind::kCuda;
-    if (name.size() > 5) device.index = std::stoi(name.substr(5));
-  } else if (name != "cpu") {
-    raise(Status::error("K1109", "unknown device: " + name));
-  }
-  return device;
-}
-
-CaptureArg arg_of(nb::handle value) {
-  CaptureArg arg;
-  if (value.is_none()) return arg;
-  if (PyBool_Check(value.ptr())) {
-    arg.value = value.is(nb::bool_(true));
-  } else if (PyLong_Check(value.ptr())) {
-    arg.value = nb::cast<int64_t>(value);
-  } else if (PyFloat_Check(value.ptr())) {
-    arg.value = nb::cast<double>(value);
-  } else if (nb::isinstance<nb::str>(value)) {
-    arg.value = nb::cast<std::string>(value);
-  } else if (nb::isinstance<nb::list>(value)) {
-    CaptureArg::List list;
-    for (nb::handle item : nb::cast<nb::list>(value)) list.push_back(arg_of(item));
-    arg.value = std::move(list);
-  } else {
-    const auto tuple = nb::cast<nb::tuple>(value);
-    const auto tag = nb::cast<std::string>(tuple[0]);
-    if (tag == "v") {
-      arg.value = CaptureArg::Value{nb::cast<int32_t>(tuple[1])};
-    } else if (tag == "e") {
-      arg.value = CaptureArg::Expr{nb::cast<std::string>(tuple[1])};
-    } else if (tag == "dtype") {
-      arg.value = dtype_of(nb::cast<std::string>(tuple[1]));
-    } else if (tag == "device") {
-      arg.value = device_of(nb::cast<std::string>(tuple[1]));
-    } else if (tag == "layout") {
-      arg.value = CaptureArg::Layout{nb::cast<std::string>(tuple[1])};
-    } else if (tag == "memory_format") {
-      arg.value = CaptureArg::MemoryFormat{nb::cast<std::string>(tuple[1])};
-    } else {
-      raise(Status::error("K1110", "unknown encoding of an argument: " + tag));
-    }
-  }
-  return arg;
-}
-
-using Handle = CaptureBuilder::Handle;
-
-std::vector<Handle> capture_call(CaptureBuilder& cap, const std::string& name,
-                                 const std::string& overload, nb::list args, nb::list results,
-                                 nb::tuple origin, const std::string& schema) {
-  std::vector<CaptureArg> arguments;
-  for (nb::handle arg : args) arguments.push_back(arg_of(arg));
-  std::vector<CaptureMeta> metas;
-  for (nb::handle result : results) metas.push_back(meta_of(result));
-  const CaptureOrigin place{nb::cast<std::string>(origin[0]), nb::cast<std::string>(origin[1])};
-  return check(cap.call(name, overload, arguments, metas, place, schema));
-}
-
-void bind_capture(nb::module_& m) {
-  m.def("import_rule_schemas", &import_rule_schemas,
-        "Schemas of the operators that the importer knows, sorted by name.");
-
-  nb::class_<CaptureBuilder>(m, "CaptureBuilder",
-                             "A captured program as a stream of calls; see frontends/protocol.py.")
-      .def(nb::init<>())
-      .def("symbol", [](CaptureBuilder& cap, const std::string& name, int64_t min,
-                        int64_t max) { check(cap.symbol(name, min, max)); })
-      .def(
-          "input",
-          [](CaptureBuilder& cap, const std::string& name, const std::string& dtype, nb::list dims,
-             nb::object strides) {
-            CaptureMeta meta;
-            meta.dtype = dtype_of(dtype);
-            meta.dims = dim_texts(dims);
-            if (!strides.is_none()) meta.strides = dim_texts(strides);
-            return check(cap.input(name, meta));
-          },
-          nb::arg(), nb::arg(), nb::arg(), nb::arg().none())
-      .def("object_input",
-           [](CaptureBuilder& cap, const std::string& name, const std::string& why) {
-             CaptureMeta meta;
-             meta.opaque = why;
-             return check(cap.input(name, meta));
-           })
-      .def(
-          "scalar_input",
-          [](CaptureBuilder& cap, const std::string& name, const std::string& kind,
-             std::optional<std::string> expr) {
-            CaptureMeta meta;
-            meta.scalar = scalar_code(kind);
-            return check(cap.scalar_input(name, meta, expr.value_or("")));
-          },
-          nb::arg(), nb::arg(), nb::arg().none())
-      .def("weight",
-           [](CaptureBuilder& cap, const std::string& name, nb::handle tensor,
-              const std::string& kind) {
-             return check(cap.weight(name, check(borrow_tensor(tensor.ptr(), name)), kind));
-           })
-      .def("call", capture_call)
-      .def("output",
-           [](CaptureBuilder& cap, nb::tuple value, const std::string& name) {
-             check(cap.output(nb::cast<Handle>(value[1]), name));
-           })
-      .def("mutation",
-           [](CaptureBuilder& cap, const std::string& kind, const std::string& target,
-              Handle value) {
-             check(kind == "buffer" ? cap.mutates_buffer(target, value)
-                                    : cap.mutates_input(target, value));
-           })
-      .def("keep_in_torch",
-           [](CaptureBuilder& cap, std::vector<std::string> ops, std::vector<std::string> modules) {
-             cap.keep_in_torch(std::move(ops), std::move(modules));
-           })
-      .def("records", [](CaptureBuilder& cap) {
-        nb::list list;
-        for (const auto& record : cap.records()) {
-          nb::dict row;
-          row["op"] = record.op;
-          row["module_path"] = record.origin.module_path;
-          row["location"] = record.origin.location;
-          row["native"] = record.native;
-          row["code"] = record.code;
-          row["reason"] = record.reason;
-          list.append(row);
-        }
-        return list;
-      });
-}
-
 BuildOptions build_options(int threads, bool strict, int min_block_size, const std::string& target,
+                           int device_index, const std::vector<std::string>& precisions,
+                           bool allow_tf32, bool tune,
                            const std::string& metadata, const std::string& name) {
   BuildOptions options;
+  options.allow_tf32 = allow_tf32;
+  options.tune = tune;
   options.threads = threads;
   options.strict = strict;
   options.min_block_size = min_block_size;
   options.target = target;
+  options.device_index = device_index;
+  for (const std::string& precision : precisions) {
+    options.precisions.push_back(dtype_of(precision));
+  }
   options.metadata = metadata;
   options.name = name;
   return options;
@@ -264,8 +78,7 @@ const char* kind_name(PlanOutput::Kind kind) {
 }
 
 // Where the inputs and results stand: what a caller needs who does not go through run().
-nb::dict signature_of(NativeProgram& program) {
-  const EnginePlan& plan = program.program().engine()->plan();
+nb::dict signature_of(const EnginePlan& plan) {
   nb::list inputs, outputs;
   for (const TensorSignature& input : plan.inputs) {
     nb::dict row;
@@ -278,6 +91,8 @@ nb::dict signature_of(NativeProgram& program) {
     nb::dict row;
     row["name"] = output.signature.name;
     row["is_object"] = output.signature.is_object;
+    row["number"] = nb::none();
+    if (output.signature.scalar) row["number"] = std::string(dtype_name(*output.signature.scalar));
     row["kind"] = kind_name(output.kind);
     row["target"] = output.target;
     nb::list views;
@@ -297,6 +112,15 @@ nb::dict signature_of(NativeProgram& program) {
   return result;
 }
 
+nb::list weight_rows(const std::vector<WeightInfo>& weights) {
+  nb::list list;
+  for (const WeightInfo& info : weights) {
+    list.append(nb::make_tuple(info.name, std::string(dtype_name(info.dtype)),
+                               nb::tuple(nb::cast(info.shape))));
+  }
+  return list;
+}
+
 FollowedWeights followed(nb::dict tensors) {
   FollowedWeights weights;
   for (const auto& [name, tensor] : tensors) {
@@ -306,14 +130,31 @@ FollowedWeights followed(nb::dict tensors) {
 }
 
 LoadOptions load_options(int threads, bool trust, std::vector<std::string> allow_ops,
-                         const FollowedWeights& weights) {
+                         int device_index, bool cuda_graphs, const FollowedWeights& weights) {
   LoadOptions options;
   options.threads = threads;
   options.trust = trust;
   options.allow_ops = std::move(allow_ops);
   options.weights = weights.views();
   options.host = torch_host();
+  options.device_index = device_index;
+  options.cuda_graphs = cuda_graphs;
   return options;
+}
+
+// Of tensors that were captured, those on a GPU, for a program on one: what was captured of them is
+// a copy on the CPU.
+std::vector<WeightView> weights_on_gpu(const CompiledProgram& program,
+                                       const FollowedWeights& tensors) {
+  std::vector<WeightView> views;
+  if (!program.target().starts_with("cuda:")) return views;
+  const std::vector<std::string> names = program.weight_names();
+  for (WeightView& view : tensors.views()) {
+    if (view.device.kind == DeviceKind::kCpu) continue;
+    if (std::find(names.begin(), names.end(), view.name) == names.end()) continue;
+    views.push_back(std::move(view));
+  }
+  return views;
 }
 
 // Keeps a Python object alive; may be let go by a thread that does not hold the GIL.
@@ -358,9 +199,10 @@ void bind_program(nb::module_& m) {
           },
           "New tensors with the initial values of states().")
       .def("outputs", [](NativeProgram& p) { return infos(p.program().outputs()); })
-      .def("signature", signature_of,
-           "{inputs: [{name, is_object, written}], outputs: [{name, is_object, kind, target, "
-           "order}]}")
+      .def(
+          "signature", [](NativeProgram& p) { return signature_of(p.program().engine()->plan()); },
+           "{inputs: [{name, is_object, written}], outputs: [{name, is_object, number, kind, "
+           "target, view, order}]}; `number` is the dtype of a result that is a number.")
       .def(
           "script_object",
           [](NativeProgram& p, nb::handle program, const std::vector<std::string>& names,
@@ -370,18 +212,13 @@ void bind_program(nb::module_& m) {
           },
           nb::arg("program"), nb::arg("names"), nb::arg("weights"),
           "The program as a torch.ScriptObject, to be saved as these tensors.")
+      .def("replays", &NativeProgram::replays, "What was recorded and replayed on a GPU: JSON.")
+      .def("device", [](NativeProgram& p) { return p.program().device().to_string(); })
       .def("metadata", [](NativeProgram& p) { return p.program().metadata(); })
       .def("report_json", [](NativeProgram& p) { return p.program().report_json(); })
       .def(
           "weights",
-          [](NativeProgram& p) {
-            nb::list list;
-            for (const WeightInfo& info : p.program().weights()) {
-              list.append(nb::make_tuple(info.name, std::string(dtype_name(info.dtype)),
-                                         nb::tuple(nb::cast(info.shape))));
-            }
-            return list;
-          },
+          [](NativeProgram& p) { return weight_rows(p.program().weights()); },
           "The weights that the program reads: (name, dtype, shape).")
       .def(
           "update_weights",
@@ -425,15 +262,20 @@ void bind_program(nb::module_& m) {
       });
   nb::class_<CompiledProgram>(m, "CompiledProgram", "A built program: instantiate() and save().")
       .def("instantiate",
-           [](CompiledProgram& p, int threads, nb::dict weights) {
+           [](CompiledProgram& p, int threads, nb::dict weights, int device_index,
+              bool cuda_graphs) {
              LoadOptions options;
              options.threads = threads;
              options.host = torch_host();
+             options.device_index = device_index;
+             options.cuda_graphs = cuda_graphs;
              FollowedWeights tensors = followed(weights);
+             options.weights = weights_on_gpu(p, tensors);
              auto program = check(compute([&] { return p.instantiate(options); }));
              return std::make_unique<NativeProgram>(std::move(program), std::move(tensors));
            },
-           nb::arg("threads") = 0, nb::arg("weights") = nb::dict(),
+           nb::arg("threads") = 0, nb::arg("weights") = nb::dict(), nb::arg("device_index") = 0,
+           nb::arg("cuda_graphs") = true,
            "`weights`: the captured tensors by name, to be followed when they change in place.")
       .def(
           "update_weights",
@@ -456,6 +298,12 @@ void bind_program(nb::module_& m) {
             return nb::bytes(bytes.data(), bytes.size());
           },
           nb::arg("external_weights") = false, "What save() would write.")
+      .def("target", [](CompiledProgram& p) { return p.target(); })
+      .def("inputs", [](CompiledProgram& p) { return infos(describe(p.plan()).inputs); })
+      .def("outputs", [](CompiledProgram& p) { return infos(describe(p.plan()).outputs); })
+      .def("states", [](CompiledProgram& p) { return infos(describe(p.plan()).state); })
+      .def("weights", [](CompiledProgram& p) { return weight_rows(describe(p.plan()).weights); })
+      .def("signature", [](CompiledProgram& p) { return signature_of(p.plan()); })
       .def("report_json", [](CompiledProgram& p) { return p.report_json(); })
       .def("ir", [](CompiledProgram& p, const std::string& stage) { return p.ir(stage); })
       .def("weight_names", &CompiledProgram::weight_names);
@@ -501,14 +349,18 @@ void bind_script_objects(nb::module_& m) {
   nb::class_<LoadScope>(m, "LoadScope", "A context manager: how this thread loads programs.")
       .def(
           "__init__",
-          [](LoadScope* scope, int threads, bool trust, std::vector<std::string> allow_ops) {
+          [](LoadScope* scope, int threads, bool trust, std::vector<std::string> allow_ops,
+             int device_index, bool cuda_graphs) {
             new (scope) LoadScope();
+            scope->options.device_index = device_index;
+            scope->options.cuda_graphs = cuda_graphs;
             scope->options.threads = threads;
             scope->options.trust = trust;
             scope->options.allow_ops = std::move(allow_ops);
           },
           nb::arg("threads") = 0, nb::arg("trust") = false,
-          nb::arg("allow_ops") = std::vector<std::string>())
+          nb::arg("allow_ops") = std::vector<std::string>(), nb::arg("device_index") = 0,
+          nb::arg("cuda_graphs") = true)
       .def("__enter__",
            [](LoadScope& scope) {
              scope.active = std::make_unique<ScopedLoadOptions>(scope.options);
@@ -526,12 +378,21 @@ NB_MODULE(_native, m) {
   bind_graph_call(m);
   m.def("set_error_class", [](nb::handle cls) { set_error_class(cls.ptr()); });
   m.def(
+      "quick_operator_call",
+      [](const std::string& name, nb::handle original) {
+        PyObject* function = quick_operator_call(name.c_str(), original.ptr());
+        if (function == nullptr) throw nb::python_error();
+        return nb::steal(function);
+      },
+      nb::arg("name"), nb::arg("original"), "See operator_call.h.");
+  m.def(
       "compile",
       [](CaptureBuilder& cap, int threads, bool strict, int min_block_size,
-         const std::string& target, const std::string& metadata, const std::string& name,
+         const std::string& target, int device_index, const std::vector<std::string>& precisions,
+         bool allow_tf32, bool tune, const std::string& metadata, const std::string& name,
          bool cache) {
-        BuildOptions options =
-            build_options(threads, strict, min_block_size, target, metadata, name);
+        BuildOptions options = build_options(threads, strict, min_block_size, target, device_index,
+                                             precisions, allow_tf32, tune, metadata, name);
         if (cache) {
           options.cache_dir = default_cache_dir();
           options.cache_bytes = check(default_cache_bytes());
@@ -539,33 +400,44 @@ NB_MODULE(_native, m) {
         return check(compute([&] { return compile(cap, options); }));
       },
       nb::arg("capture"), nb::arg("threads") = 0, nb::arg("strict") = false,
-      nb::arg("min_block_size") = 1, nb::arg("target") = "", nb::arg("metadata") = "{}",
+      nb::arg("min_block_size") = 1, nb::arg("target") = "", nb::arg("device_index") = 0,
+      nb::arg("precisions") = std::vector<std::string>(), nb::arg("allow_tf32") = false,
+      nb::arg("tune") = false, nb::arg("metadata") = "{}",
       nb::arg("name") = "", nb::arg("cache") = false);
   m.def(
       "explain",
-      [](CaptureBuilder& cap, bool strict, int min_block_size, const std::string& target) {
-        const BuildOptions options = build_options(0, strict, min_block_size, target, "{}", "");
+      [](CaptureBuilder& cap, int threads, bool strict, int min_block_size,
+         const std::string& target, int device_index, const std::vector<std::string>& precisions,
+         bool allow_tf32, bool tune) {
+        const BuildOptions options =
+            build_options(threads, strict, min_block_size, target, device_index, precisions,
+                          allow_tf32, tune, "{}", "");
         return check(compute([&] { return explain(cap, options); }));
       },
-      nb::arg("capture"), nb::arg("strict") = false, nb::arg("min_block_size") = 1,
-      nb::arg("target") = "");
+      nb::arg("capture"), nb::arg("threads") = 0, nb::arg("strict") = false,
+      nb::arg("min_block_size") = 1, nb::arg("target") = "", nb::arg("device_index") = 0,
+      nb::arg("precisions") = std::vector<std::string>(), nb::arg("allow_tf32") = false,
+      nb::arg("tune") = false);
   m.def(
       "load",
       [](const std::string& path, int threads, bool trust, std::vector<std::string> allow_ops,
-         nb::dict weights) {
+         nb::dict weights, int device_index, bool cuda_graphs) {
         FollowedWeights tensors = followed(weights);
-        const LoadOptions options = load_options(threads, trust, std::move(allow_ops), tensors);
+        const LoadOptions options = load_options(threads, trust, std::move(allow_ops),
+                                                 device_index, cuda_graphs, tensors);
         auto program = check(compute([&] { return Program::load(path, options); }));
         return std::make_unique<NativeProgram>(std::move(program), std::move(tensors));
       },
       nb::arg("path"), nb::arg("threads") = 0, nb::arg("trust") = false,
-      nb::arg("allow_ops") = std::vector<std::string>(), nb::arg("weights") = nb::dict());
+      nb::arg("allow_ops") = std::vector<std::string>(), nb::arg("weights") = nb::dict(),
+      nb::arg("device_index") = 0, nb::arg("cuda_graphs") = true);
   m.def(
       "load_bytes",
       [](nb::bytes data, int threads, bool trust, std::vector<std::string> allow_ops,
-         nb::dict weights) {
+         nb::dict weights, int device_index, bool cuda_graphs) {
         FollowedWeights tensors = followed(weights);
-        const LoadOptions options = load_options(threads, trust, std::move(allow_ops), tensors);
+        const LoadOptions options = load_options(threads, trust, std::move(allow_ops),
+                                                 device_index, cuda_graphs, tensors);
         const char* bytes = data.c_str();
         const size_t size = data.size();
         auto owner = keep_alive(data);
@@ -574,7 +446,8 @@ NB_MODULE(_native, m) {
         return std::make_unique<NativeProgram>(std::move(program), std::move(tensors));
       },
       nb::arg("data"), nb::arg("threads") = 0, nb::arg("trust") = false,
-      nb::arg("allow_ops") = std::vector<std::string>(), nb::arg("weights") = nb::dict());
+      nb::arg("allow_ops") = std::vector<std::string>(), nb::arg("weights") = nb::dict(),
+      nb::arg("device_index") = 0, nb::arg("cuda_graphs") = true);
   bind_script_objects(m);
   m.def("cpu_level", [] { return std::string(cpu_level_name(cpu_level())); });
 }

@@ -16,6 +16,7 @@
 #include "runtime/execution.h"
 #include "torch/dtype_conversion.h"
 #include "torch/program_runner.h"
+#include "torch/torch_device.h"
 #include "torch/torch_host.h"
 
 namespace kiln {
@@ -210,6 +211,40 @@ PyObject* NativeProgram::run(PyObject* inputs) {
   return results;
 }
 
+std::string NativeProgram::replays() {
+  Json result = Json::object();
+  auto context = runner_->take_context();
+  if (const ReplayReport* report = context->impl()->replay_report()) {
+    const EnginePlan& plan = runner_->plan();
+    result.set("plain_runs", report->plain_runs);
+    result.set("recordings", report->recordings);
+    result.set("replays", report->replays);
+    result.set("patches", report->patches);
+    Json spans = Json::array();
+    for (const ReplayReport::Span& span : report->spans) {
+      Json row = Json::object();
+      row.set("steps", span.last - span.first + 1);
+      row.set("plain", span.plain);
+      spans.push_back(std::move(row));
+    }
+    result.set("spans", std::move(spans));
+    Json staged = Json::array();
+    for (const ReplayReport::Staged& copy : report->staged) {
+      const Slot& slot = plan.main.slots[static_cast<size_t>(copy.slot)];
+      const auto index = static_cast<size_t>(std::max(slot.index, 0));
+      Json row = Json::object();
+      row.set("name", slot.kind == SlotKind::kInput    ? plan.inputs[index].name
+                      : slot.kind == SlotKind::kOutput ? plan.outputs[index].signature.name
+                                                       : "result of a host call");
+      row.set("reason", copy.reason);
+      staged.push_back(std::move(row));
+    }
+    result.set("staged", std::move(staged));
+  }
+  runner_->give_back(std::move(context));
+  return result.dump();
+}
+
 PyObject* NativeProgram::initial_state() {
   std::vector<at::Tensor> tensors;
   auto body = [&]() -> Status {
@@ -217,9 +252,11 @@ PyObject* NativeProgram::initial_state() {
     for (const TensorInfo& info : state->infos()) {
       std::vector<int64_t> shape;
       for (const DimInfo& dim : info.dims) shape.push_back(dim.min);
-      tensors.push_back(at::empty(shape, to_scalar_type(info.dtype)));
+      const Device device = program().device();
+      const auto options = at::TensorOptions().dtype(to_scalar_type(info.dtype));
+      tensors.push_back(at::empty(shape, options.device(to_torch_device(device))));
       KILN_RETURN_IF_ERROR(
-          state->get(info.name, {tensors.back().mutable_data_ptr(), info.dtype, Device(),
+          state->get(info.name, {tensors.back().mutable_data_ptr(), info.dtype, device,
                                  static_cast<int>(shape.size()), tensors.back().sizes().data()}));
     }
     return {};
@@ -254,6 +291,7 @@ std::pair<double, double> NativeProgram::time_run(PyObject* inputs, int64_t repe
   if (!read_inputs(inputs, *runner_, call)) return {-1, -1};
   auto context = runner_->take_context();
   ExecutionContext::Impl& impl = *context->impl();
+  DeviceRuntime& device = impl.engine().device();
   std::vector<double> runs, allocations;
   auto body = [&]() -> Status {
     KILN_RETURN_IF_ERROR(impl.prepare(call.input_views));
@@ -263,6 +301,7 @@ std::pair<double, double> NativeProgram::time_run(PyObject* inputs, int64_t repe
       allocate_outputs(*context, call.outputs, call.output_views);
       const auto allocated = Clock::now();
       KILN_RETURN_IF_ERROR(context->run(call.input_views, call.output_views));
+      KILN_RETURN_IF_ERROR(device.synchronize(impl.last_stream()));
       const auto end = Clock::now();
       allocations.push_back(std::chrono::duration<double>(allocated - start).count());
       runs.push_back(std::chrono::duration<double>(end - allocated).count());

@@ -37,6 +37,9 @@ class NativeProgram {
   std::pair<double, double> time_run(PyObject* inputs, int64_t repeats);
   // Seconds per step of one profiled run, with kind, label, origin and implementation: JSON array.
   std::string profile(PyObject* inputs, int64_t repeats);
+  // What replaying came to in the context that ran last on torch's current stream, at its last
+  // shapes (runtime/plan_replay.h): a JSON object, empty where nothing is replayed.
+  std::string replays();
   // A list of new tensors with the initial values of Program::state_infos(), or null with a Python
   // error set.
   PyObject* initial_state();

@@ -39,12 +39,13 @@ SECTIONS = (
         'with ir="torch_compile"'),
     Row("compile(arg_inputs)", WORKS, "the same as inputs"),
     Row("compile(kwarg_inputs)", WORKS, "keyword arguments of forward, by name"),
-    Row("compile(enabled_precisions)", WORKS, "a permission, as in TensorRT: Kiln computes in the "
-        "dtypes that the model has, and the report says so when more was allowed",
-        "sets that hold the model's own floating dtypes"),
-    Row("compile(enabled_precisions)", RAISES, "Kiln computes in the dtypes that the model has; "
-        "add its dtype to the set (torch.float32 for most), or cast the model. Lowering a model's "
-        "precision comes with a later version", "other sets"),
+    Row("compile(enabled_precisions)", WORKS, "a permission, as in TensorRT: float32 is lowered to "
+        "that 16-bit dtype of the set for which the machine has most kernels, as docs/precision.md "
+        "says; the report says what stays float32. float32 is always allowed beside a 16-bit dtype",
+        "sets that hold the model's own floating dtypes, or a 16-bit one for a float32 model"),
+    Row("compile(enabled_precisions)", RAISES, "Kiln lowers float32 to float16 and bfloat16; for "
+        "other dtypes add the model's own to the set (torch.float32 for most), or cast the model",
+        "other sets"),
     Row("compile(settings)", WORKS, "the settings below and Kiln's own options; an unknown name is "
         "an error (K1001) that names the nearest ones"),
     Row("convert_method_to_trt_engine", WORKS, "the bytes of a `.kiln` file; write them to a file "

@@ -26,9 +26,10 @@ uninstalled one took files of the same names with it.
 ## What differs everywhere
 - Models compute where their parameters are, in the dtypes that they have. Torch-TensorRT's default
   device is `cuda:0`; here it is the device of the model's parameters. This build knows the CPU.
-- `enabled_precisions` is a permission. Kiln runs a float32 model in float32 if the set allows
-  float32, and the report says that nothing lower was used. A set that does not allow the dtypes
-  that the model has, such as `{torch.float16}` for a float32 model, raises: lowering comes later.
+- `enabled_precisions` is honoured through every door: float32 is lowered to the 16-bit dtypes of the
+  set by the rules of [precision.md](precision.md). Torch-TensorRT's Dynamo door drops it since it
+  builds strongly typed engines. A set that neither allows nor lowers the dtypes that the model has,
+  such as `{torch.int8}` for a float32 model, raises.
 - `min_block_size` is 1 unless given; Torch-TensorRT's default is 5.
 - A compiled model is a `kiln.Program`. It is a `torch.nn.Module`, but has no submodules
   `_run_on_acc_0`: operators that stay in PyTorch run inside the program, and `program.report` lists

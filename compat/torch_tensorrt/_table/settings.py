@@ -7,8 +7,8 @@ from . import ACCEPTED, RAISES, WORKS, Row, Section
 _DLA = "there is no DLA whose memory it would size"
 _AUTOCAST = "it only speaks to enable_autocast, which raises"
 _NO_TIMING = "kernels are chosen by rules; none are timed"
-_PRECISION = ("Kiln computes in the dtypes that the model has; lowering a model's precision comes "
-              "with a later version, and torch.autocast inside the model is honoured")
+_PRECISION = ("precision=\"fp16\" or \"bf16\" lowers float32 by Kiln's own rules "
+              "(docs/precision.md); torch.autocast inside the model is honoured")
 
 
 def _of(prefix: str, *rows: Row) -> tuple[Row, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from .errors import FrontendError
+from .placement import Placement
 from .symbols import linear_in_one_symbol
 
 
@@ -56,11 +57,14 @@ class CapturedProgram:
   input_tree: dict = field(default_factory=dict)
   output_tree: dict = field(default_factory=dict)
   symbols: dict[str, tuple[int, int]] = field(default_factory=dict)
+  # what is checked of them at run time beyond their ranges: (relation, left, right, text)
+  conditions: list[tuple[str, str, str, str]] = field(default_factory=list)
   weights: dict[str, torch.Tensor] = field(default_factory=dict)  # by name, borrowed
   # names of the module's state dict -> name in `weights`; None where the program reads none
   state_names: dict[str, str | None] = field(default_factory=dict)
   parameters: tuple[str, ...] = ()  # names of forward's positional parameters, where known
   notes: list[str] = field(default_factory=list)
+  placement: Placement | None = None  # of a program that was captured in this process
   _sources: dict[str, Source] | None = field(default=None, init=False, repr=False, compare=False)
 
   def adopt_buffers(self, module: torch.nn.Module) -> None:
@@ -128,11 +132,18 @@ class Tee:
     self._cap = cap
     self._program = program
     self.call = cap.call
+    self.device = cap.device
     self.mutation = cap.mutation
 
   def symbol(self, name: str, min: int, max: int) -> None:
     self._program.symbols[name] = (min, max)
     self._cap.symbol(name, min, max)
+
+  def condition(self, relation: str, left: str, right: str, text: str) -> bool:
+    kept = self._cap.condition(relation, left, right, text)
+    if kept:
+      self._program.conditions.append((relation, left, right, text))
+    return kept
 
   def input(self, name: str, dtype: str, dims: list, strides: list | None) -> int:
     self._program.inputs.append(CapturedInput(name, "tensor", dtype, dims))

@@ -32,6 +32,7 @@ from .captured import CapturedProgram, Tee
 from .errors import FrontendError
 from .export_frontend import output_leaf
 from .graph_walker import GraphWalker
+from .placement import place
 from .origins import clean_module_path
 from .protocol import Capture
 
@@ -190,9 +191,12 @@ class _Graph:
     return {}
 
   def walk(self, cap: Capture, frozen: dict[int, torch.Tensor],
-           captured: CapturedProgram) -> None:
-    """Hands the graph over, with the arguments in `frozen` (by position) as weights."""
-    walker = GraphWalker(Tee(cap, captured), ranges=self.ranges(), notes=captured.notes)
+           captured: CapturedProgram, target: str = "") -> None:
+    """Hands the graph over, with the arguments in `frozen` (by position) as weights. `target` is
+    the option."""
+    captured.placement = place((a.value for a in self.arguments), target)
+    walker = GraphWalker(Tee(cap, captured), ranges=self.ranges(), notes=captured.notes,
+                         placement=captured.placement)
     env: dict[Node, Any] = {}
     leaves: list[dict] = []
     for position, argument in enumerate(self.arguments):
@@ -305,9 +309,9 @@ class _Runner:
     # versions first: a write during lowering then shows at the next call
     guard = _native.FrozenArguments(list(frozen), tuple(frozen.values()))
 
-    def build(cap: Capture) -> CapturedProgram:
+    def build(cap: Capture, target: str = "") -> CapturedProgram:
       program = CapturedProgram(notes=list(self._notes))
-      self._graph.walk(cap, frozen, program)
+      self._graph.walk(cap, frozen, program, target)
       captured.append(program)
       return program
 

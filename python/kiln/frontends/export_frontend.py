@@ -7,8 +7,9 @@ in the signature).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Iterator
 
+import sympy
 import torch
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
@@ -18,8 +19,9 @@ from . import guards, tree
 from .captured import CapturedProgram, Tee
 from .errors import FrontendError
 from .graph_walker import GraphWalker, Lazy, tensor_meta
+from .placement import place
 from .protocol import Capture
-from .symbols import Inexpressible
+from .symbols import always_true
 
 _WEIGHT_KINDS = {InputKind.PARAMETER: "parameter", InputKind.BUFFER: "buffer",
                  InputKind.CONSTANT_TENSOR: "constant"}
@@ -28,21 +30,32 @@ _MUTATION_KINDS = {OutputKind.BUFFER_MUTATION: "buffer", OutputKind.PARAMETER_MU
 
 
 def walk_exported_program(program: ExportedProgram, cap: Capture,
-                          parameters: tuple[str, ...] = ()) -> CapturedProgram:
+                          parameters: tuple[str, ...] = (), target: str = "") -> CapturedProgram:
   """Hands `program` to `cap`.
 
-  `parameters` are the names of forward's positional parameters where the caller knows the module.
-  Raises FrontendError (K1103, K1104, K1105, K1106).
+  `parameters` are the names of forward's positional parameters where the caller knows the module;
+  `target` is the option. Raises FrontendError (K1002, K1103, K1104, K1105, K1106, K1118).
   """
   tree.register_known_types()
   captured = CapturedProgram(parameters=parameters)
-  walker = GraphWalker(Tee(cap, captured), ranges=program.range_constraints, notes=captured.notes)
+  captured.placement = place(_tensors_of(program), target)
+  walker = GraphWalker(Tee(cap, captured), ranges=program.range_constraints, notes=captured.notes,
+                       placement=captured.placement)
   env, leaves = _declare_inputs(program, walker, captured)
   captured.input_tree = tree.describe(program.call_spec.in_spec, leaves)
   _declare_guards(program, walker, parameters)
   results = walker.walk(program.graph_module, env)
   _declare_outputs(program, walker, captured, results)
   return captured
+
+
+def _tensors_of(program: ExportedProgram) -> Iterator[Any]:
+  """What goes into a program: the values of its arguments and its weights."""
+  for node, spec in zip(program.graph.nodes, program.graph_signature.input_specs):
+    if spec.kind is InputKind.USER_INPUT:
+      yield node.meta.get("val")
+    elif spec.kind in _WEIGHT_KINDS and node.users:
+      yield _weight_value(program, spec)
 
 
 def _declare_inputs(program: ExportedProgram, walker: GraphWalker,
@@ -94,14 +107,16 @@ def input_leaf(value: Any, index: int) -> dict:
 
 def _declare_guards(program: ExportedProgram, walker: GraphWalker,
                     parameters: tuple[str, ...]) -> None:
-  """Hands over what the program demands of its input sizes beyond their ranges, as assertions."""
-  for guard in guards.unproved_guards(program, parameters):
-    try:
-      sides = [guards.encode(guard.left), guards.encode(guard.right)]
-    except Inexpressible as error:
+  """Hands over what the program demands of its input sizes beyond their ranges."""
+  for guard in guards.parse_guards(program, parameters):
+    if sympy.false in guard.relations:
+      raise FrontendError("K1131", "no size in the ranges meets a condition of the program: "
+                          f"{guard.text}")
+    if walker.add_conditions([r for r in guard.relations if r != sympy.true], guard.text):
+      continue
+    if not all(always_true(r, program.range_constraints) for r in guard.relations):
       raise FrontendError(
-        "K1105", f"a condition on the inputs that cannot be expressed: {guard}") from error
-    walker.assert_relation(guard.relation, sides, f"the program was captured for {guard}")
+        "K1105", f"a condition on the inputs that cannot be expressed: {guard.text}")
 
 
 def _weight_value(program: ExportedProgram, spec: Any) -> torch.Tensor:

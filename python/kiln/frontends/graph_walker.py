@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass, field
-from typing import Any, Callable, Mapping
+from typing import Any, Callable, Mapping, Sequence
 
 import sympy
 import torch
@@ -17,6 +17,7 @@ from torch.fx import GraphModule, Node
 from . import symbols as sizes
 from .errors import FrontendError
 from .origins import origin_of
+from .placement import Placement, goes_anywhere
 from .protocol import Capture, Meta
 
 aten = torch.ops.aten
@@ -129,6 +130,24 @@ class GraphWalker:
   weights: dict[tuple, int] = field(default_factory=dict)  # by storage: tied weights share
   declared: set[str] = field(default_factory=set)
   host_numbers: set[int] = field(default_factory=set)  # handles that are numbers, not tensors
+  placement: Placement = Placement(torch.device("cpu"), "")
+
+  def __post_init__(self) -> None:
+    if self.placement.kind != "cpu":
+      self.cap.device(self.placement.kind)
+
+  def _meta(self, tensor: torch.Tensor) -> Meta:
+    """tensor_meta(), but of a tensor that lies elsewhere than the program."""
+    home = self.placement.home
+    if tensor.device != home and tensor.device.type in ("cpu", "cuda") and not goes_anywhere(tensor):
+      return ("opaque", f"on another device than the program: {tensor.device}")
+    return tensor_meta(tensor)
+
+  def _device(self, device: torch.device) -> tuple:
+    """The program's own device goes by its kind, whichever one of it that is."""
+    home = self.placement.home
+    own = device.type == home.type and device.index in (None, home.index)
+    return ("device", self.placement.kind if own else str(device))
 
   # ---- declarations ----
 
@@ -149,7 +168,7 @@ class GraphWalker:
     """Declares the next runtime argument from its fake value; returns its encoding."""
     self.declare_symbols(value)
     if isinstance(value, torch.Tensor):
-      meta = tensor_meta(value)
+      meta = self._meta(value)
       if meta[0] == "opaque":
         return ("v", self.cap.object_input(name, meta[1]))
       return ("v", self.cap.input(name, *meta))
@@ -175,6 +194,9 @@ class GraphWalker:
                               or tensor.layout is not torch.strided):
       raise FrontendError("K1104", "a weight has a type that is not supported: "
                           f"{name}, {dtype_name(tensor.dtype)}, {tensor.layout}")
+    if self._meta(tensor)[0] == "opaque" and not complex_parts:
+      raise FrontendError("K1104", "a weight lies on another device than the program: "
+                          f"{name}, {tensor.device}, the program is on {self.placement.home}")
     key: tuple | None = None
     if tensor.numel() > 0:
       key = (tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride(),
@@ -197,12 +219,21 @@ class GraphWalker:
                               ("", ""), str(aten.view_as_complex.default._schema))
     return joined
 
-  def assert_relation(self, relation: str, sides: list, message: str) -> None:
-    """Hands over a check of two sizes: `_operator::eq` and the like, then aten::_assert_scalar."""
-    (handle,) = self.cap.call(f"_operator::{relation}", "", sides, [("scalar", "bool")],
-                              ("", ""), "")
-    self.cap.call("aten::_assert_scalar", "", [("v", handle), message], [], ("", ""),
-                  str(aten._assert_scalar.default._schema))
+  def add_conditions(self, conditions: Sequence[sympy.Basic], text: str) -> bool:
+    """Hands over conditions on sizes. False, and nothing is handed over, where the stream does not
+    take one: no relation, or of a size that only running the program reveals."""
+    relations = []
+    for part in conditions:
+      name = sizes.relation_name(part)
+      if name is None or any(sizes.is_unbacked(s) for s in part.free_symbols):
+        return False
+      try:
+        relations.append((name, *(sizes.print_expr(side) for side in part.args)))
+      except sizes.Inexpressible:
+        return False
+    for name, left, right in relations:
+      self.cap.condition(name, left, right, text)
+    return True
 
   # ---- the walk ----
 
@@ -251,8 +282,13 @@ class GraphWalker:
     if target is aten._assert_scalar.default:
       condition = node.args[0]
       value = condition.meta.get("val") if isinstance(condition, Node) else condition
-      if isinstance(value, (bool, torch.SymBool)) and sizes.always_true(value, self.ranges):
-        return None
+      if isinstance(value, (bool, torch.SymBool)):
+        if sizes.always_true(value, self.ranges):
+          return None
+        expr = sizes.expression_of(value)
+        text = node.args[1] if len(node.args) > 1 else node.kwargs.get("assert_msg", str(expr))
+        if self.add_conditions(sympy.And.make_args(expr), text):
+          return None
     if target in _SIZE_QUERIES or not isinstance(target, torch._ops.OpOverload):
       known = self._known_number(node)
       if known is not None:
@@ -321,7 +357,7 @@ class GraphWalker:
         return [structure(item) for item in v]
       kind = scalar_kind(v)
       if isinstance(v, torch.Tensor):
-        metas.append(tensor_meta(v))
+        metas.append(self._meta(v))
       elif kind is not None:
         metas.append(("scalar", kind))
       else:
@@ -363,7 +399,7 @@ class GraphWalker:
     if isinstance(value, torch.dtype):
       return ("dtype", dtype_name(value))
     if isinstance(value, torch.device):
-      return ("device", str(value))
+      return self._device(value)
     if isinstance(value, torch.layout):
       return ("layout", str(value).removeprefix("torch."))
     if isinstance(value, torch.memory_format):

@@ -10,7 +10,8 @@ from __future__ import annotations
 import ast
 import operator
 import re
-from typing import Any, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Mapping, Sequence
 
 import sympy
 import torch
@@ -22,10 +23,8 @@ from torch.utils._sympy import functions as torch_functions
 from . import symbols as sizes
 from .errors import FrontendError
 
-_RELATIONS = {
-  ast.Eq: ("eq", sympy.Eq), ast.NotEq: ("ne", sympy.Ne), ast.LtE: ("le", sympy.Le),
-  ast.Lt: ("lt", sympy.Lt), ast.GtE: ("ge", sympy.Ge), ast.Gt: ("gt", sympy.Gt),
-}
+_RELATIONS = {ast.Eq: sympy.Eq, ast.NotEq: sympy.Ne, ast.LtE: sympy.Le, ast.Lt: sympy.Lt,
+              ast.GtE: sympy.Ge, ast.Gt: sympy.Gt}
 _ARITHMETIC = {
   ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
   ast.FloorDiv: torch_functions.FloorDiv, ast.Mod: torch_functions.PythonMod,
@@ -34,42 +33,27 @@ _EXTREMES = {"max": torch_functions.Max, "Max": torch_functions.Max,
              "min": torch_functions.Min, "Min": torch_functions.Min}
 
 
+@dataclass
 class Guard:
-  """`left relation right` over sizes; relation is the name of a function in `operator`."""
-
-  def __init__(self, relation: str, left: sympy.Basic, right: sympy.Basic, text: str):
-    self.relation = relation
-    self.left = left
-    self.right = right
-    self.text = text
-
-  def __str__(self) -> str:
-    return self.text
+  relations: list[sympy.Basic]  # between sizes; all of them hold
+  text: str
 
 
-def unproved_guards(program: ExportedProgram, parameters: Sequence[str]) -> list[Guard]:
-  """The guards that the ranges of the symbols do not imply.
+def parse_guards(program: ExportedProgram, parameters: Sequence[str]) -> list[Guard]:
+  """The conditions that a program states beside its graph.
 
-  Raises FrontendError K1105 for a guard that is not a relation between sizes.
+  Raises FrontendError K1105 for one that is not a relation between sizes.
   """
   texts = list(getattr(program, "_guards_code", None) or [])
   if not texts:
     return []
   sources = _sources(program, parameters)
-  guards = []
-  for text in texts:
-    guard = _parse(text, sources)
-    condition = _RELATIONS_BY_NAME[guard.relation](guard.left, guard.right)
-    if not sizes.always_true(condition, program.range_constraints):
-      guards.append(guard)
-  return guards
+  return [_parse(text, sources) for text in texts]
 
 
-_RELATIONS_BY_NAME = dict(_RELATIONS.values())
-
-
-def _sources(program: ExportedProgram, parameters: Sequence[str]) -> dict[str, torch.Tensor]:
-  """"L['x']" -> fake tensor, for all arguments, nested ones by their key path.
+def _sources(program: ExportedProgram, parameters: Sequence[str]
+             ) -> dict[str, torch.Tensor | torch.SymInt]:
+  """"L['x']" -> fake tensor or integer, for all arguments, nested ones by their key path.
 
   Strict export names them by position: "L['flat_args'][0]".
   """
@@ -77,10 +61,10 @@ def _sources(program: ExportedProgram, parameters: Sequence[str]) -> dict[str, t
                                 program.graph_signature.input_specs)
            if spec.kind is InputKind.USER_INPUT]
   skeleton = pytree.tree_unflatten(list(range(len(nodes))), program.call_spec.in_spec)
-  sources: dict[str, torch.Tensor] = {}
+  sources: dict[str, torch.Tensor | torch.SymInt] = {}
   for path, index in pytree.tree_flatten_with_path(skeleton)[0]:
     value = nodes[index].meta.get("val")
-    if not isinstance(value, torch.Tensor):
+    if not isinstance(value, (torch.Tensor, torch.SymInt)):
       continue
     group, first, rest = path[0].idx, path[1], path[2:]
     if group == 1:
@@ -94,25 +78,28 @@ def _sources(program: ExportedProgram, parameters: Sequence[str]) -> dict[str, t
   return sources
 
 
-def _parse(text: str, sources: Mapping[str, torch.Tensor]) -> Guard:
+#: An argument or a part of it, with a dim where its size is meant.
+_SOURCE = re.compile(r"(?P<source>L(?:\[(?:'[^']*'|\d+)\]|\.(?!size\(\))\w+)+)"
+                     r"(?:\.size\(\)\[(?P<dim>\d+)\])?")
+
+
+def _parse(text: str, sources: Mapping[str, torch.Tensor | torch.SymInt]) -> Guard:
   symbols: dict[str, sympy.Basic] = {}
 
   def size(match: re.Match) -> str:
-    tensor = sources.get(match["source"])
-    if tensor is None:
+    value = sources.get(match["source"])
+    if isinstance(value, torch.Tensor) and match["dim"] is not None:
+      value = value.shape[int(match["dim"])]
+    if not isinstance(value, (int, torch.SymInt)):
       raise _inexpressible(text)
     name = f"size_{len(symbols)}"
-    symbols[name] = sizes.expression_of(tensor.shape[int(match["dim"])])
+    symbols[name] = sizes.expression_of(value)
     return name
 
-  plain = re.sub(r"(?P<source>L\[.*?)\.size\(\)\[(?P<dim>\d+)\]", size, text)
   try:
-    tree = ast.parse(plain, mode="eval").body
+    tree = ast.parse(_SOURCE.sub(size, text), mode="eval").body
   except SyntaxError:
     raise _inexpressible(text) from None
-  if not isinstance(tree, ast.Compare) or len(tree.ops) != 1 or type(tree.ops[0]) not in _RELATIONS:
-    raise _inexpressible(text)
-  relation = _RELATIONS[type(tree.ops[0])][0]
 
   def build(node: ast.AST) -> sympy.Basic:
     if isinstance(node, ast.Constant) and type(node.value) is int:
@@ -128,15 +115,16 @@ def _parse(text: str, sources: Mapping[str, torch.Tensor]) -> Guard:
       return _EXTREMES[node.func.id](*[build(a) for a in node.args])
     raise _inexpressible(text)
 
-  return Guard(relation, build(tree.left), build(tree.comparators[0]), text)
+  def relation(node: ast.AST) -> sympy.Basic:
+    if (not isinstance(node, ast.Compare) or len(node.ops) != 1
+        or type(node.ops[0]) not in _RELATIONS):
+      raise _inexpressible(text)
+    return _RELATIONS[type(node.ops[0])](build(node.left), build(node.comparators[0]))
+
+  together = isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And)
+  return Guard([relation(part) for part in (tree.values if together else [tree])], text)
 
 
 def _inexpressible(text: str) -> FrontendError:
   return FrontendError("K1105", f"a condition on the inputs that cannot be checked: {text}",
                        hint="give the dims ranges with torch.export.Dim or kiln.Input")
-
-
-def encode(expression: Any) -> Any:
-  """An int or ("e", text). Raises Inexpressible."""
-  expr = sizes.expression_of(expression)
-  return int(expr) if expr.is_Integer else ("e", sizes.print_expr(expr))

@@ -32,6 +32,14 @@ class Capture(Protocol):
   def symbol(self, name: str, min: int, max: int) -> None:
     """A size with the closed range of its values; max 2**63 - 1 is "no bound"."""
 
+  def condition(self, relation: str, left: str, right: str, text: str) -> bool:
+    """What the program needs of its sizes: relation "eq", "ne", "lt", "le", "gt" or "ge"; `text`
+    says it in the user's terms. Comes after the symbols that it names; False where their ranges
+    imply it."""
+
+  def device(self, kind: str) -> None:
+    """Where the program's tensors lie, when that is not the CPU: "cuda". Comes first."""
+
   def input(self, name: str, dtype: str, dims: list, strides: list | None) -> Handle:
     """The next tensor argument of the program."""
 
@@ -75,6 +83,7 @@ class RecordingCapture:
   """A Capture that keeps what it is told and checks that handles are used after they are made."""
 
   symbols: dict[str, tuple[int, int]] = field(default_factory=dict)
+  conditions: list[tuple[str, str, str, str]] = field(default_factory=list)
   inputs: list[tuple[str, str, list, list | None]] = field(default_factory=list)
   object_inputs: list[tuple[str, str]] = field(default_factory=list)
   scalar_inputs: list[tuple[str, str, str | None]] = field(default_factory=list)
@@ -83,6 +92,7 @@ class RecordingCapture:
   outputs: list[tuple[Handle, str]] = field(default_factory=list)
   mutations: list[tuple[str, str, Handle]] = field(default_factory=list)
   made_by: dict[Handle, tuple] = field(default_factory=dict)
+  kind: str = "cpu"
 
   def _new(self, maker: tuple) -> Handle:
     handle = len(self.made_by)
@@ -105,6 +115,15 @@ class RecordingCapture:
     if name in self.symbols:
       raise AssertionError(f"symbol declared twice: {name}")
     self.symbols[name] = (min, max)
+
+  def condition(self, relation, left, right, text):
+    self.conditions.append((relation, left, right, text))
+    return True
+
+  def device(self, kind):
+    if self.made_by:
+      raise AssertionError("the device comes first")
+    self.kind = kind
 
   def input(self, name, dtype, dims, strides):
     self.inputs.append((name, dtype, dims, strides))

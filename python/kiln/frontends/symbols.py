@@ -162,6 +162,15 @@ def always_true(condition: Any, ranges: Mapping[sympy.Symbol, ValueRanges]) -> b
   return bound.lower == sympy.true
 
 
+_RELATIONS = ((sympy.Eq, "eq"), (sympy.Ne, "ne"), (sympy.Lt, "lt"), (sympy.Le, "le"),
+              (sympy.Gt, "gt"), (sympy.Ge, "ge"))
+
+
+def relation_name(condition: sympy.Basic) -> str | None:
+  """"eq", "ne", "lt", "le", "gt" or "ge" of a relation between two sizes."""
+  return next((name for kind, name in _RELATIONS if isinstance(condition, kind)), None)
+
+
 def linear_in_one_symbol(text: str) -> tuple[str, int, int] | None:
   """(s, a, b) of the text of a*s + b with a > 0, else None."""
   names = names_of(text)

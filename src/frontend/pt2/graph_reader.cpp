@@ -79,8 +79,8 @@ Status GraphReader::read_node(const Json& node, int depth) {
   }
   if (name == "aten::_assert_tensor_metadata" && metadata_holds(node)) return {};
   if (name == "aten::_assert_scalar") {
-    KILN_ASSIGN_OR_RETURN(const bool holds, always_true(node));
-    if (holds) return {};
+    KILN_ASSIGN_OR_RETURN(const bool settled, settle_assertion(node));
+    if (settled) return {};
   }
   static constexpr std::array kSizeQueries = {"aten::sym_size.int", "aten::sym_stride.int",
                                               "aten::sym_numel", "aten::sym_storage_offset"};
@@ -216,7 +216,7 @@ bool GraphReader::metadata_holds(const Json& node) {
   return true;
 }
 
-Result<bool> GraphReader::always_true(const Json& node) {
+Result<bool> GraphReader::settle_assertion(const Json& node) {
   KILN_ASSIGN_OR_RETURN(const Json::Array* inputs, node.array_at("inputs"));
   if (inputs->empty()) return malformed("an assertion of nothing");
   KILN_ASSIGN_OR_RETURN(const Json* argument, inputs->front().member("arg"));
@@ -226,8 +226,53 @@ Result<bool> GraphReader::always_true(const Json& node) {
   const Json* name = condition.value->find("as_name");
   if (name == nullptr || !name->is_string()) return false;
   KILN_ASSIGN_OR_RETURN(const auto known, known_number(*graph_, name->as_string()));
-  const bool* flag = known ? std::get_if<bool>(&known->value) : nullptr;
-  return flag != nullptr && *flag;
+  if (known) {
+    const bool* flag = std::get_if<bool>(&known->value);
+    return flag != nullptr && *flag;
+  }
+  KILN_ASSIGN_OR_RETURN(const Json* value, entry("sym_bool_values", name->as_string()));
+  const Json* expression = value->find("as_expr");
+  if (expression == nullptr) return false;
+  KILN_ASSIGN_OR_RETURN(const std::string text, expression->string_at("expr_str"));
+  const auto parsed = parse_size(text);
+  if (!parsed.ok()) return false;
+  const Json* message = inputs->size() > 1 ? (*inputs)[1].find("arg") : nullptr;
+  if (message != nullptr) message = message->find("as_string");
+  return add_condition(*parsed, message != nullptr && message->is_string() ? message->as_string()
+                                                                           : text);
+}
+
+Result<bool> GraphReader::add_condition(const SizeNode& condition, const std::string& text) {
+  struct Relation {
+    const std::string* name;
+    Polynomial left, right;
+  };
+  std::vector<Relation> relations;
+  std::vector<const SizeNode*> todo = {&condition};
+  while (!todo.empty()) {
+    const SizeNode& node = *todo.back();
+    todo.pop_back();
+    if (node.kind == SizeNode::Kind::kCall && node.name == "and") {
+      for (size_t i = node.args.size(); i-- > 0;) todo.push_back(&node.args[i]);
+      continue;
+    }
+    if (!is_relation(node)) return false;
+    auto left = sizes_.evaluate(node.args[0]), right = sizes_.evaluate(node.args[1]);
+    if (!left.ok() || !right.ok()) return false;
+    for (const Polynomial* side : {&*left, &*right}) {
+      for (const std::string& symbol : sizes_.symbols_of(*side)) {
+        if (is_unbacked(symbol)) return false;
+      }
+    }
+    relations.push_back({&node.name, std::move(*left), std::move(*right)});
+  }
+  for (const Relation& relation : relations) {
+    KILN_RETURN_IF_ERROR(capture_
+                             .condition(*relation.name, relation.left.to_string(),
+                                        relation.right.to_string(), text)
+                             .status());
+  }
+  return true;
 }
 
 Status GraphReader::read_call(const Json& node, const Target& target) {
@@ -497,21 +542,6 @@ Result<GraphReader::Value> GraphReader::resolve(const Json& argument) {
     value.host_number = values_[name->as_string()].host_number;
   }
   return value;
-}
-
-Status GraphReader::assert_relation(const std::string& relation, const Polynomial& left,
-                                    const Polynomial& right, const std::string& message) {
-  CaptureMeta flag;
-  flag.scalar = 'b';
-  KILN_ASSIGN_OR_RETURN(
-      const auto handles,
-      capture_.call("_operator::" + relation, "", {to_arg(left), to_arg(right)}, {flag}, {}, ""));
-  KILN_ASSIGN_OR_RETURN(const OperatorSchema* schema, schemas_.find("aten::_assert_scalar"));
-  return capture_
-      .call("aten::_assert_scalar", "",
-            {CaptureArg{CaptureArg::Value{handles.at(0)}}, CaptureArg{message}}, {}, {},
-            schema->text)
-      .status();
 }
 
 // Regions that change no value of a forward pass are read in place.

@@ -40,9 +40,9 @@ class GraphReader {
   // A number that follows from the input sizes, as a literal or expression; else nothing.
   Result<std::optional<CaptureArg>> known_number(const Json& graph, const std::string& name);
 
-  // An assertion that two sizes are related: `relation` is "eq", "ne", "lt", "le", "gt" or "ge".
-  Status assert_relation(const std::string& relation, const Polynomial& left,
-                         const Polynomial& right, const std::string& message);
+  // Hands over a condition on sizes, an `and` of several as several. False for what the stream does
+  // not take: other conditions, and sizes that only running the program reveals.
+  Result<bool> add_condition(const SizeNode& condition, const std::string& text);
 
  private:
   struct Target {
@@ -56,7 +56,8 @@ class GraphReader {
   Status read_function(const Json& node, const std::string& name);
   Status inline_region(const Json& node, const std::string& name, int depth);
   bool metadata_holds(const Json& node);
-  Result<bool> always_true(const Json& node);
+  // Whether an assertion holds for all sizes that the program takes, once they are checked.
+  Result<bool> settle_assertion(const Json& node);
   Status add_result(const Json& output, std::vector<std::string>& names,
                     std::vector<CaptureMeta>& metas);
   Status emit(const std::string& name, const std::string& overload,

@@ -133,6 +133,7 @@ class ProgramReader {
   std::set<std::string> used_;
   std::map<std::string, int32_t> weights_;                      // handles by what the bytes are
   std::map<std::string, std::vector<Polynomial>> input_sizes_;  // by source: "L['x']"
+  std::map<std::string, Polynomial> input_numbers_;             // the same of integers
   std::vector<std::string> input_names_;                        // of all leaves, in order
   // For the description.
   std::vector<Json> input_leaves_, output_leaves_;
@@ -377,14 +378,11 @@ Status ProgramReader::declare_guard(const std::string& text) {
   if (!parsed.ok()) return refuse();
   const auto decided = sizes_.decide(*parsed);
   if (!decided.ok()) return refuse();
-  if (*decided == Truth::kTrue) return {};
   if (*decided == Truth::kFalse) {
     return Status::error("K1144", "the sizes of the inputs contradict what was exported: " + text);
   }
-  if (parsed->args.size() != 2 || parsed->name == "and" || parsed->name == "or") return refuse();
-  KILN_ASSIGN_OR_RETURN(const Polynomial left, sizes_.evaluate(parsed->args[0]));
-  KILN_ASSIGN_OR_RETURN(const Polynomial right, sizes_.evaluate(parsed->args[1]));
-  return reader_.assert_relation(parsed->name, left, right, "the program was captured for " + text);
+  KILN_ASSIGN_OR_RETURN(const bool taken, reader_.add_condition(*parsed, text));
+  return taken || *decided == Truth::kTrue ? Status() : refuse();
 }
 
 Status ProgramReader::declare_guards() {
@@ -403,10 +401,14 @@ Status ProgramReader::declare_guards() {
     next += count_leaves(child);
   }
   const std::vector<std::string> sources = leaf_sources(input_tree_, parameters);
-  const Json* metas = graph_->find("tensor_values");
+  const Json *metas = graph_->find("tensor_values"), *numbers = graph_->find("sym_int_values");
   for (size_t i = 0; i < sources.size() && i < input_names_.size(); ++i) {
+    if (sources[i].empty()) continue;
+    if (const Json* number = numbers == nullptr ? nullptr : numbers->find(input_names_[i])) {
+      KILN_ASSIGN_OR_RETURN(input_numbers_[sources[i]], size_of(*number, sizes_));
+    }
     const Json* meta = metas == nullptr ? nullptr : metas->find(input_names_[i]);
-    if (meta == nullptr || sources[i].empty()) continue;
+    if (meta == nullptr) continue;
     KILN_ASSIGN_OR_RETURN(const Json::Array* dims, meta->array_at("sizes"));
     for (const Json& dim : *dims) {
       KILN_ASSIGN_OR_RETURN(Polynomial size, size_of(dim, sizes_));
@@ -414,9 +416,12 @@ Status ProgramReader::declare_guards() {
     }
   }
   sizes_.source = [this](const std::string& name, int64_t dim) -> const Polynomial* {
+    if (dim < 0) {
+      const auto number = input_numbers_.find(name);
+      return number == input_numbers_.end() ? nullptr : &number->second;
+    }
     const auto found = input_sizes_.find(name);
-    if (found == input_sizes_.end() || dim < 0 ||
-        dim >= static_cast<int64_t>(found->second.size())) {
+    if (found == input_sizes_.end() || dim >= static_cast<int64_t>(found->second.size())) {
       return nullptr;
     }
     return &found->second[static_cast<size_t>(dim)];

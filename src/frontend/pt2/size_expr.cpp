@@ -42,6 +42,12 @@ bool is_unbacked(std::string_view symbol) {
   return symbol.starts_with("u") || symbol.starts_with("zuf");
 }
 
+bool is_relation(const SizeNode& node) {
+  static const char* const kRelations[] = {"eq", "ne", "lt", "le", "gt", "ge"};
+  return node.kind == SizeNode::Kind::kCall && node.args.size() == 2 &&
+         std::find(std::begin(kRelations), std::end(kRelations), node.name) != std::end(kRelations);
+}
+
 std::optional<int64_t> Polynomial::constant() const {
   if (terms_.empty()) return 0;
   if (terms_.size() == 1 && terms_.begin()->first.empty()) return terms_.begin()->second;
@@ -358,11 +364,7 @@ Result<Truth> Sizes::decide(const SizeNode& node) {
     if (found) return decisive;
     return open ? Truth::kOpen : truth(decisive == Truth::kFalse, true);
   }
-  static const char* const kRelations[] = {"eq", "ne", "lt", "le", "gt", "ge"};
-  if (node.args.size() != 2 ||
-      std::find(std::begin(kRelations), std::end(kRelations), name) == std::end(kRelations)) {
-    return refuse();
-  }
+  if (!is_relation(node)) return refuse();
   KILN_ASSIGN_OR_RETURN(const Polynomial left, evaluate(node.args[0]));
   KILN_ASSIGN_OR_RETURN(const Polynomial right, evaluate(node.args[1]));
   // The bounds of left - right; a difference beyond the limits may be anything.

@@ -26,12 +26,14 @@ namespace kiln::pt2 {
 struct SizeNode {
   enum class Kind { kInteger, kNumber, kSymbol, kSource, kCall };
   Kind kind = Kind::kInteger;
-  int64_t integer = 0;  // also the dim of a kSource
+  int64_t integer = 0;  // also the dim of a kSource; -1: it is a number itself
   double number = 0;
   std::string name;            // of a symbol; "L['x']" of a source; "add", "eq", ... of a call
   std::vector<SizeNode> args;  // of a call
 };
 Result<SizeNode> parse_size(std::string_view text);
+// A call of "eq", "ne", "lt", "le", "gt" or "ge".
+bool is_relation(const SizeNode& node);
 
 // Closed; the limits of int64_t stand for "no bound".
 struct Interval {
@@ -80,7 +82,7 @@ class Sizes {
   // From now on `symbol` is this number.
   void fix(const std::string& symbol, int64_t value) { fixed_[symbol] = value; }
 
-  // The size behind a kSource; null when there is none.
+  // The size behind a kSource, or the number for dim -1; null when there is none.
   std::function<const Polynomial*(const std::string& source, int64_t dim)> source;
 
   Result<Polynomial> evaluate(const SizeNode& node);

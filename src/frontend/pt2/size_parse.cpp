@@ -298,15 +298,29 @@ class Parser {
     node.name = value;
     return !value.empty();
   }
-  // L['x']['k'].size()[0], after the L.
+  // L['x']['k'].size()[0] or, of a number, L['n'], after the L.
   bool source(SizeNode& node) {
     constexpr std::string_view kSize = ".size()[";
     const size_t begin = at_ - 1;
-    const size_t end = text_.find(kSize, at_);
-    if (end == std::string_view::npos) return false;
     node.kind = SizeNode::Kind::kSource;
-    node.name = text_.substr(begin, end - begin);
-    at_ = end + kSize.size();
+    node.integer = -1;
+    while (at_ < text_.size() && !text_.substr(at_).starts_with(kSize)) {
+      if (text_[at_] == '[') {
+        // A quoted key may hold brackets.
+        const bool key = at_ + 1 < text_.size() && text_[at_ + 1] == '\'';
+        const size_t end = text_.find(key ? "']" : "]", at_ + 1);
+        if (end == std::string_view::npos) return false;
+        at_ = end + (key ? 2 : 1);
+      } else if (text_[at_] == '.') {
+        ++at_;
+        if (!member()) return false;
+      } else {
+        break;
+      }
+    }
+    node.name = text_.substr(begin, at_ - begin);
+    if (!text_.substr(at_).starts_with(kSize)) return true;
+    at_ += kSize.size();
     SizeNode dim;
     if (at_ >= text_.size() || std::isdigit(byte(at_)) == 0 || !numeral(dim) ||
         dim.kind != SizeNode::Kind::kInteger) {
@@ -314,6 +328,11 @@ class Parser {
     }
     node.integer = dim.integer;
     return accept("]");
+  }
+  bool member() {
+    const size_t begin = at_;
+    while (at_ < text_.size() && (std::isalnum(byte(at_)) != 0 || text_[at_] == '_')) ++at_;
+    return at_ > begin;
   }
 
   std::string_view text_;

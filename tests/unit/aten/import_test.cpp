@@ -16,6 +16,35 @@ TEST(Import, LeftOutArgumentsTakeTheSchemasDefaults) {
             (std::vector<double>{0, 3, 6, 9, 3, 9, 15, 21}));
 }
 
+TEST(Import, ConditionsBeyondTheRangesAreKept) {
+  Program p;
+  CaptureBuilder& b = p.builder;
+  ASSERT_TRUE(b.symbol("n", 2, 64).ok());
+  ASSERT_TRUE(b.symbol("m", 8, 32).ok());
+  EXPECT_TRUE(b.condition("eq", "mod(n, 2)", "0", "even").value());
+  EXPECT_TRUE(b.condition("ge", "n", "m", "n not below m").value());
+  EXPECT_TRUE(b.condition("gt", "n", "m", "n above m").value());
+  EXPECT_TRUE(b.condition("eq", "mod(n, 2)", "0", "even again").value());
+  // What the ranges imply.
+  EXPECT_FALSE(b.condition("le", "n", "64", "").value());
+  EXPECT_FALSE(b.condition("ne", "n", "m + 64", "").value());
+  EXPECT_FALSE(b.condition("eq", "mod(4*n, 2)", "0", "").value());
+  // What they exclude, and nonsense.
+  const Status never = b.condition("lt", "n", "2", "n below 2").status();
+  EXPECT_EQ(never.code(), "K1131");
+  EXPECT_NE(never.message().find("n below 2"), std::string::npos);
+  EXPECT_EQ(b.condition("is", "n", "m", "").status().code(), "K1131");
+  EXPECT_EQ(b.condition("eq", "n +", "m", "").status().code(), "K2102");
+  const Handle x = p.input("x", meta({"n", "m"}));
+  p.output(p.call("aten::neg", {v(x)}, meta({"n", "m"})));
+  const std::vector<SizeCondition>& kept = p.finish().conditions;
+  ASSERT_EQ(kept.size(), 3u);
+  EXPECT_EQ(kept[0].to_string(), "mod(n, 2) == 0");
+  EXPECT_EQ(kept[0].text, "even");
+  EXPECT_EQ(kept[1].to_string(), "m <= n");
+  EXPECT_EQ(kept[2].to_string(), "m < n");
+}
+
 TEST(Import, UnknownOperatorStaysACallWithItsReason) {
   Program p;
   Handle x = p.input("x", meta({"2"}));

@@ -232,12 +232,12 @@ TEST_F(AttackFile, Versions) {
 TEST_F(AttackFile, Targets) {
   Json header = parse_json(contents_[0].second).value();
   Json plans = Json::object();
-  plans.set("cuda:sm_90", contents_.size() > 3 ? contents_[3].first : "");
+  plans.set("tpu:v9", contents_.size() > 3 ? contents_[3].first : "");
   header.set("plans", std::move(plans));
   contents_[0].second = header.dump_pretty();
   const Status status = outcome(build());
   EXPECT_EQ(status.code(), "K3109");
-  EXPECT_THAT(status.to_string(), testing::AllOf(HasSubstr("cuda:sm_90"), HasSubstr("cpu:")));
+  EXPECT_THAT(status.to_string(), testing::AllOf(HasSubstr("tpu:v9"), HasSubstr("cpu:")));
 }
 
 TEST_F(AttackFile, StepsThatNobodyKnows) {

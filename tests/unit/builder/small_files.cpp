@@ -44,6 +44,9 @@ constexpr const char* kRows = R"(symbols {
   n in [1, 8]
   m in [2, 16]
 }
+conditions {
+  "n" le "2*m" : "few rows"
+}
 main(%x: f32[?n,?m]) {
   %0 = layer_norm(%x) {eps=0.1} : f32[?n,?m]
   %1 = softmax(%0) {axis=1} : f32[?n,?m]

@@ -75,7 +75,8 @@ inline Status lower_graph(Graph& graph, Backend& backend, EngineLowering& loweri
 
 // `kind`: how weights are drawn.
 inline Program lower(const std::string& text, const std::string& passes,
-                     DataKind kind = DataKind::kSmallIntegers) {
+                     DataKind kind = DataKind::kSmallIntegers,
+                     std::unique_ptr<Backend> backend = make_cpu_backend(DeviceSpec::host())) {
   Program program;
   auto parsed = parse_module(text);
   EXPECT_TRUE(parsed.ok()) << parsed.status().to_string();
@@ -84,8 +85,6 @@ inline Program lower(const std::string& text, const std::string& passes,
   EXPECT_TRUE(verify(*program.module).ok()) << verify(*program.module).to_string();
   program.lowered = program.module->clone();
 
-  DeviceSpec device = DeviceSpec::host();
-  const std::unique_ptr<Backend> backend = make_cpu_backend(device);
   PassContext context;
   FusionAdvisor* advisor = backend.get();
   context.provide(advisor);
@@ -136,6 +135,7 @@ inline Result<std::vector<HostTensor>> run(const Program& program,
     view.dtype = input.dtype();
     view.rank = input.rank();
     view.shape = input.shape().data();
+    view.device = program.engine->device().device();
     input_views.push_back(view);
   }
   ExecutionContext::Impl context(program.engine);
@@ -152,6 +152,7 @@ inline Result<std::vector<HostTensor>> run(const Program& program,
     view.dtype = output.dtype();
     view.rank = output.rank();
     view.shape = output.shape().data();
+    view.device = program.engine->device().device();
     output_views.push_back(view);
   }
   KILN_RETURN_IF_ERROR(context.run(input_views, output_views));

@@ -6,26 +6,19 @@
 // that is no longer true fails.
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <iostream>
 #include <map>
 #include <set>
 #include <string>
 
-#include "sample_program.h"
+#include "own_kernels_backend.h"
+#include "samples/sample_check.h"
+#include "samples/sample_program.h"
 
 namespace kiln {
 namespace {
 
 constexpr uint64_t kSeed = 20;
-
-std::vector<const OpDef*> sampled_ops() {
-  std::vector<const OpDef*> ops;
-  for (const OpDef* op : OpRegistry::global().all()) {
-    if (op->samples != nullptr) ops.push_back(op);
-  }
-  return ops;
-}
 
 // What has no CPU kernel: it runs in PyTorch, by the op's ATen form.
 struct Exception {
@@ -38,7 +31,7 @@ struct Exception {
 const std::vector<Exception>& exceptions() {
   static const std::vector<Exception> list = [] {
     std::vector<Exception> result;
-    for (const char* op : {"attention", "resize", "adaptive_max_pool"}) {
+    for (const char* op : {"resize", "adaptive_max_pool"}) {
       for (DType dtype : {DType::kF16, DType::kBF16}) {
         result.push_back({op, dtype, "Kiln's own kernels compute in f32 and f64"});
       }
@@ -59,14 +52,6 @@ const std::vector<Exception>& exceptions() {
   return list;
 }
 
-DType sample_dtype(const OpDef& op, const OpSample& sample) {
-  for (const std::optional<Type>& operand : sample.operands) {
-    if (operand && operand->is_tensor()) return operand->tensor().dtype;
-  }
-  Result<SampleGraph> graph = make_sample_graph(op, sample);
-  return graph.ok() ? graph->node->result()->dtype() : DType::kF32;
-}
-
 const Exception* exception_for(const OpDef& op, const OpSample& sample) {
   const DType dtype = sample_dtype(op, sample);
   for (const Exception& exception : exceptions()) {
@@ -76,67 +61,10 @@ const Exception* exception_for(const OpDef& op, const OpSample& sample) {
   return nullptr;
 }
 
-// Empty when equal within the tolerance (relative to the rms of the expected values; 0: equal, any
-// NaN being equal to any other).
-std::string difference(const HostTensor& actual, const HostTensor& expected, double tolerance) {
-  if (actual.dtype() != expected.dtype()) return "another dtype";
-  if (actual.shape() != expected.shape()) return "another shape";
-  const bool floats = is_float(expected.dtype());
-  double squares = 0;
-  int64_t count = 0;
-  for (int64_t i = 0; floats && i < expected.num_elements(); ++i) {
-    const double value = expected.get_double(i);
-    if (!std::isfinite(value)) continue;
-    squares += value * value;
-    ++count;
-  }
-  const double rms = count == 0 ? 0 : std::sqrt(squares / static_cast<double>(count));
-  int64_t wrong = 0;
-  std::string first;
-  for (int64_t i = 0; i < expected.num_elements(); ++i) {
-    bool equal = false;
-    if (!floats) {
-      equal = actual.get_int(i) == expected.get_int(i);
-    } else {
-      const double a = actual.get_double(i), e = expected.get_double(i);
-      if (std::isnan(e)) {
-        equal = std::isnan(a);
-      } else if (tolerance == 0 || !std::isfinite(e)) {
-        equal = a == e && std::signbit(a) == std::signbit(e);
-      } else {
-        equal = std::abs(a - e) <= tolerance * rms;
-      }
-    }
-    if (equal) continue;
-    if (wrong++ == 0) {
-      first = "element " + std::to_string(i) + " is " +
-              (floats ? std::to_string(actual.get_double(i)) : std::to_string(actual.get_int(i))) +
-              ", expected " +
-              (floats ? std::to_string(expected.get_double(i))
-                      : std::to_string(expected.get_int(i)));
-    }
-  }
-  if (wrong == 0) return {};
-  return std::to_string(wrong) + " of " + std::to_string(expected.num_elements()) +
-         " elements differ: " + first;
-}
-
-// The sample with its symbols replaced.
-OpSample at_sizes(const OpSample& sample, const SymbolValues& symbols) {
-  std::map<std::string, DimExpr, std::less<>> values;
-  for (const auto& [name, value] : symbols) values[name] = DimExpr(value);
-  OpSample constant = sample;
-  for (std::optional<Type>& operand : constant.operands) {
-    if (!operand) continue;
-    for (DimExpr& dim : operand->tensor().shape) dim = dim.substitute(values);
-  }
-  for (auto& [field, attr] : constant.attrs) {
-    if (auto* dim = std::get_if<DimExpr>(&attr)) *dim = dim->substitute(values);
-    if (auto* dims = std::get_if<std::vector<DimExpr>>(&attr)) {
-      for (DimExpr& dim : *dims) dim = dim.substitute(values);
-    }
-  }
-  return constant;
+// Whether the backend has a kernel for the node.
+Status supported(const OpDef& op, const OpSample& sample) {
+  KILN_ASSIGN_OR_RETURN(SampleGraph graph, make_sample_graph(op, sample));
+  return make_cpu_backend(DeviceSpec::host())->supports(*graph.node);
 }
 
 class CpuOpConformance : public testing::TestWithParam<const OpDef*> {};
@@ -168,24 +96,18 @@ void compare_sample(const OpDef& op, const OpSample& sample, InputForm form,
   expect_reference(**program, *graph->node, *data, sample.tolerance);
   if (data->symbols.empty() || (*program)->has_weights()) return;
 
-  // The same program at other sizes, each of them odd.
-  SymbolValues larger;
-  for (const auto& [name, value] : data->symbols) larger[name] = (value + 4) | 1;
-  const OpSample constant = at_sizes(sample, larger);
-  Result<SampleGraph> concrete = make_sample_graph(op, constant);
-  if (!concrete.ok()) return;  // sizes that the op does not take
-  Result<SampleData> more = make_sample_data(constant, kSeed + 1);
-  ASSERT_TRUE(more.ok()) << more.status().to_string();
-  more->symbols = larger;
+  // The same program at other sizes.
+  std::optional<OtherSizes> other = other_sizes(op, sample, *data, kSeed + 1);
+  if (!other) return;
   SCOPED_TRACE("second sizes");
-  expect_reference(**program, *concrete->node, *more, sample.tolerance);
+  expect_reference(**program, *other->graph.node, other->data, sample.tolerance);
 }
 
 TEST_P(CpuOpConformance, SamplesMatchTheReference) {
   const OpDef& op = *GetParam();
   int compared = 0, excepted = 0;
   for (const OpSample& sample : op.samples()) {
-    if (exception_for(op, sample) != nullptr && !SampleProgram::supported(op, sample).ok()) {
+    if (exception_for(op, sample) != nullptr && !supported(op, sample).ok()) {
       ++excepted;
       continue;
     }
@@ -229,7 +151,7 @@ TEST(CpuOpCoverage, ExceptionsAreTheRefusals) {
     bool any = false;
     for (const OpSample& sample : op->samples()) {
       const Exception* exception = exception_for(*op, sample);
-      const Status status = SampleProgram::supported(*op, sample);
+      const Status status = supported(*op, sample);
       if (status.ok()) {
         any = true;
         EXPECT_TRUE(exception == nullptr || exception->depends)

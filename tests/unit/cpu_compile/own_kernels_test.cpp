@@ -5,7 +5,8 @@
 #include "interp/interpreter.h"
 #include "interp/random_data.h"
 #include "ir/op_def.h"
-#include "sample_program.h"
+#include "own_kernels_backend.h"
+#include "samples/sample_program.h"
 
 namespace kiln {
 namespace {

@@ -6,6 +6,7 @@
 #include <limits>
 #include <tuple>
 
+#include "backends/cpu/kernels/element.h"
 #include "unit/cpu_kernels/buffers.h"
 #include "unit/cpu_kernels/simd_targets.h"
 
@@ -71,10 +72,9 @@ std::array<int64_t, 4> strides(Case::Order order, int64_t h, int64_t l, int64_t 
   return {h * l * d, l * d, d, 1};
 }
 
-template <class T>
-void check(const Case& c, int threads, double tolerance) {
+AttentionParams params_of(const Case& c, DType dtype) {
   AttentionParams p;
-  p.dtype = sizeof(T) == 4 ? DType::kF32 : DType::kF64;
+  p.dtype = p.mask_dtype = dtype;
   p.batch = c.batch, p.heads = c.heads, p.kv_heads = c.kv_heads;
   p.q_len = c.q_len, p.kv_len = c.kv_len, p.head_dim = c.head_dim, p.value_dim = c.value_dim;
   p.q_strides = strides(c.order, c.heads, c.q_len, c.head_dim);
@@ -92,6 +92,12 @@ void check(const Case& c, int threads, double tolerance) {
   } else {
     p.mask_strides = {0, c.q_len, 1, 0};
   }
+  return p;
+}
+
+template <class T>
+void check(const Case& c, int threads, double tolerance) {
+  const AttentionParams p = params_of(c, sizeof(T) == 4 ? DType::kF32 : DType::kF64);
   ASSERT_TRUE(p.validate().ok());
 
   // Exact sizes on the heap, so that the address sanitizer sees a read past the
@@ -172,6 +178,58 @@ TEST(Attention, MatchesTheDefinition) {
 TEST(Attention, DoublePrecision) {
   for_each_simd_target([] {
     for (const Case& c : kCases) check<double>(c, 2, 1e-13);
+  });
+}
+
+// What is computed in f32 from the same numbers, rounded once.
+template <class S>
+void check_16_bit(const Case& c, DType dtype, bool wide_mask, int threads) {
+  AttentionParams p = params_of(c, dtype);
+  if (wide_mask) p.mask_dtype = DType::kF32;
+  ASSERT_TRUE(p.validate().ok());
+  auto narrow = [](int64_t size, int seed, std::vector<float>* wide) {
+    std::vector<S> values;
+    for (float& x : *wide = random_reals<float>(size, seed)) {
+      values.emplace_back(x * 4);
+      x = values.back();
+    }
+    return values;
+  };
+  std::vector<float> q, k, v, mask;
+  auto q16 = narrow(c.batch * c.heads * c.q_len * c.head_dim, 1, &q);
+  auto k16 = narrow(c.batch * c.kv_heads * c.kv_len * c.head_dim, 2, &k);
+  auto v16 = narrow(c.batch * c.kv_heads * c.kv_len * c.value_dim, 3, &v);
+  auto mask16 = narrow(c.batch * c.heads * c.q_len * c.kv_len, 4, &mask);
+  const auto size = static_cast<size_t>(c.batch * c.heads * c.q_len * c.value_dim);
+  std::vector<float> expected(size, -77.0f);
+  std::vector<S> out(size, S(-77.0f));
+  AttentionParams wide = p;
+  wide.dtype = wide.mask_dtype = DType::kF32;
+  Scratch scratch(attention_scratch_bytes(p, threads));
+  ASSERT_EQ(attention_scratch_bytes(p, threads), attention_scratch_bytes(wide, threads));
+  const bool masked = c.mask != AttentionMask::kNone;
+  attention(wide, {q.data(), k.data(), v.data(), masked ? mask.data() : nullptr, expected.data()},
+            scratch.data(), threads);
+  const void* own_mask = wide_mask || c.mask == AttentionMask::kBool
+                             ? static_cast<const void*>(mask.data()) : mask16.data();
+  attention(p, {q16.data(), k16.data(), v16.data(), masked ? own_mask : nullptr, out.data()},
+            scratch.data(), threads);
+  for (size_t i = 0; i < size; ++i) {
+    ASSERT_EQ(out[i].bits, S(expected[i]).bits)
+        << i << " Lq" << c.q_len << " Lk" << c.kv_len << " D" << c.head_dim << "/" << c.value_dim
+        << " mask " << static_cast<int>(c.mask) << " order " << c.order;
+  }
+}
+
+TEST(Attention, SixteenBitsAreComputedInF32) {
+  for_each_simd_target([] {
+    for (const Case& c : kCases) {
+      for (const bool wide_mask : {false, true}) {
+        if (wide_mask && c.mask != AttentionMask::kAdditive) continue;
+        check_16_bit<BF16>(c, DType::kBF16, wide_mask, 2);
+        check_16_bit<F16>(c, DType::kF16, wide_mask, 2);
+      }
+    }
   });
 }
 

@@ -81,8 +81,9 @@ void expect_right(const DnnlConvParams& p, const DnnlConvParams& reference, doub
   Tensor w(p.weights);
   w.fill_integers(2, -2, 2);
   Scratch packed(layout->bytes());
-  const Status pack = DnnlConv::pack_weights(p, w.data(), *layout, packed.data());
-  ASSERT_TRUE(pack.ok()) << pack.to_string();
+  const auto packer = DnnlConv::packer(p, *layout);
+  ASSERT_TRUE(packer.ok()) << packer.status().to_string();
+  ASSERT_TRUE(packer->run(w.data(), packed.data()).ok());
   packed.expect_guard_intact();
 
   const auto conv = DnnlConv::create_preferring(p, *layout);
@@ -287,7 +288,7 @@ TEST_F(DnnlConvTest, RepackedWeightsAreMadeOnceAndKeepTheirValues) {
   Tensor w(p.weights);
   w.fill_integers(1, -1000, 1000);
   Scratch packed(layout->bytes());
-  ASSERT_TRUE(DnnlConv::pack_weights(p, w.data(), *layout, packed.data()).ok());
+  ASSERT_TRUE(DnnlConv::packer(p, *layout)->run(w.data(), packed.data()).ok());
   DnnlPackedWeights weights(*layout, packed.data());
   EXPECT_EQ(*weights.in_layout(*layout), packed.data());
   EXPECT_EQ(weights.extra_bytes(), 0u);
@@ -341,8 +342,8 @@ TEST_F(DnnlConvTest, ManyThreadsRunOnePrimitive) {
   Tensor w(p.weights);
   w.fill_integers(2);
   Scratch packed((*conv)->weights_layout().bytes());
-  ASSERT_TRUE(
-      DnnlConv::pack_weights(p, w.data(), (*conv)->weights_layout(), packed.data()).ok());
+  const auto packer = DnnlConv::packer(p, (*conv)->weights_layout());
+  ASSERT_TRUE(packer.ok() && packer->run(w.data(), packed.data()).ok());
   auto work = [&](unsigned seed) {
     Tensor x(p.src), y(p.dst), again(p.dst);
     x.fill_integers(seed);

@@ -45,8 +45,9 @@ void expect_right(const DnnlMatmulParams& p, const DnnlMatmulParams* packed_at =
     ASSERT_TRUE(chosen.ok()) << chosen.status().to_string();
     layout = *chosen;
     ASSERT_LE(layout.bytes(), static_cast<size_t>(1) << 20);
-    const Status pack = DnnlMatmul::pack_weights(p, w.data(), layout, packed.data());
-    ASSERT_TRUE(pack.ok()) << pack.to_string();
+    const auto packer = DnnlMatmul::packer(p, layout);
+    ASSERT_TRUE(packer.ok()) << packer.status().to_string();
+    ASSERT_TRUE(packer->run(w.data(), packed.data()).ok());
   }
   const auto matmul = DnnlMatmul::create(p, layout);
   ASSERT_TRUE(matmul.ok()) << matmul.status().to_string();
@@ -201,10 +202,9 @@ TEST_F(DnnlMatmulTest, RefusalsAreTyped) {
   EXPECT_EQ(DnnlMatmul::create(make({2, 3}, {4, 5})).status().code(), "K4601");
   DnnlMatmulParams batch = make({3, 5, 8}, {3, 8, 7});
   EXPECT_EQ(DnnlMatmul::choose_weights_layout(batch).status().code(), "K4601");
-  Tensor w(batch.weights);
   const auto layout = DnnlLayout::strided(DnnlTensor::dense({8, 7}));
   ASSERT_TRUE(layout.ok());
-  EXPECT_EQ(DnnlMatmul::pack_weights(batch, w.data(), *layout, w.data()).code(), "K4601");
+  EXPECT_EQ(DnnlMatmul::packer(batch, *layout).status().code(), "K4601");
   DnnlMatmulParams dtype = make({2, 3}, {3, 5});
   dtype.src.dtype = DType::kBool;
   EXPECT_EQ(DnnlMatmul::create(dtype).status().code(), "K4601");

@@ -34,6 +34,34 @@ TEST(SizeExpr, RefusesWhatIsNoSize) {
   EXPECT_EQ(text_of(std::string(10000, '(').c_str()), "K1141");
 }
 
+TEST(SizeExpr, SourcesAreSizesOrNumbers) {
+  Sizes sizes;
+  std::vector<std::pair<std::string, int64_t>> asked;
+  const Polynomial size = Polynomial::atom("s0");
+  sizes.source = [&](const std::string& name, int64_t dim) -> const Polynomial* {
+    asked.emplace_back(name, dim);
+    return &size;
+  };
+  const auto relation = parse_size(
+      "L['n'] >= 0 and "
+      "L['more'][0].part['a]b'] <= L['x'].size()[1] * L['flat_args'][12].size()[0]");
+  ASSERT_TRUE(relation.ok());
+  ASSERT_EQ(relation->name, "and");
+  ASSERT_TRUE(is_relation(relation->args[0]) && is_relation(relation->args[1]));
+  EXPECT_FALSE(is_relation(*relation));
+  for (const SizeNode& part : relation->args) {
+    for (const SizeNode& side : part.args) ASSERT_TRUE(sizes.evaluate(side).ok());
+  }
+  EXPECT_EQ(asked, (std::vector<std::pair<std::string, int64_t>>{{"L['n']", -1},
+                                                                 {"L['more'][0].part['a]b']", -1},
+                                                                 {"L['x']", 1},
+                                                                 {"L['flat_args'][12]", 0}}));
+  for (const char* text : {"L['n", "L[", "L['x'].", "L['x'].size()[", "L['x'].size()[-1]",
+                           "L['x'].size()[1", "L['x']..y", "L['x'].size()"}) {
+    EXPECT_FALSE(parse_size(text).ok()) << text;
+  }
+}
+
 TEST(SizeExpr, DecidesByRanges) {
   Sizes sizes;
   sizes.set_range("s0", {2, 64});

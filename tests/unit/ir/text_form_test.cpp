@@ -14,6 +14,10 @@ constexpr const char* kText = R"(symbols {
   b in [1, 8]
   s in [16, inf]
 }
+conditions {
+  "b*s + 4" eq "8*s" : "a \"quoted\" text"
+  "b" lt "s - 16" : ""
+}
 weights {
   %w0 = parameter "layer1.conv.weight" : f32[4]
   %w1 = buffer "bn.running_var" : f32[4] hash "00ff"

@@ -48,6 +48,9 @@ TEST(Verifier, LooksIntoBodies) {
 
 TEST(Verifier, SymbolsMustBeDeclaredAndPossible) {
   EXPECT_EQ(verify_code("main(%x: f32[?b]) { return }"), "K2402");
+  EXPECT_EQ(verify_code("symbols { b in [1, 4] } conditions { \"s\" le \"b\" : \"\" } "
+                        "main(%x: f32[?b]) { return }"),
+            "K2402");
   EXPECT_EQ(verify_code("symbols { b in [5, 4] } main(%x: f32[?b]) { return }"), "K2402");
 }
 

@@ -73,6 +73,26 @@ TEST(Engine, RunsAtManyShapes) {
   EXPECT_EQ(engine->bindings_made(), 5);
 }
 
+TEST(Engine, ConditionsHoldAtEveryShapeThatRuns) {
+  EnginePlan plan = double_plan({kS0, kS1});
+  plan.symbols = {{"s0", {0, 8}}, {"s1", {0, 8}}};
+  plan.conditions = {{SizeRelation::kLt, kS0, 2 * kS1, "x must be wide"}};
+  auto engine = create(plan);
+  auto context = test::context_of(engine);
+  for (int round = 0; round < 2; ++round) {
+    for (int64_t rows = 0; rows <= 8; ++rows) {
+      Tensor x = Tensor::iota({rows, 3}), y = Tensor::filled({rows, 3}, -1);
+      const Status status = context->run({x.view()}, {y.view()});
+      EXPECT_EQ(status.code(), rows < 6 ? "" : "K4106") << rows;
+      EXPECT_EQ(context->infer_shapes({x.view()}).ok(), rows < 6) << rows;
+      EXPECT_EQ(status.message().find("x must be wide") != std::string::npos, rows >= 6);
+    }
+  }
+  plan.conditions[0].right = DimExpr::symbol("s2");
+  plan.symbols["s2"] = {0, 8};
+  EXPECT_EQ(Engine::create(plan, {}, {.threads = 1}).status().code(), "K3105");
+}
+
 TEST(Engine, InfersShapesWithoutBinding) {
   auto engine = affine_engine();
   auto context = test::context_of(engine);
@@ -507,6 +527,91 @@ TEST(Engine, OldConstantsLiveWhileSomebodyHoldsThem) {
   EXPECT_EQ(std::vector<float>(values, values + 4), (std::vector<float>{-3, 0, 5, -8}));
   const auto* weight = static_cast<const float*>(old->constants[0].data);
   EXPECT_EQ(std::vector<float>(weight, weight + 4), kW);
+}
+
+// The new constants take the place of the old ones, unless somebody may still look at these.
+TEST(Engine, AnUpdateWritesMemoryThatNobodyElseHolds) {
+  // Values that no other test uses.
+  const std::vector<float> a = {301, 302, 303, 304}, b = {401, 402, 403, 404};
+  const std::vector<float> c = {501, 502, 503, 504}, d = {601, 602, 603, 604};
+  const auto place = [](Engine& engine, size_t i) { return engine.constants()->constants[i].data; };
+  const auto value = [&](Engine& engine, size_t i) {
+    return static_cast<const float*>(place(engine, i))[3];
+  };
+  auto engine = create(two_computed_plan(), {test::weight_bytes(a), test::weight_bytes(b)});
+  auto context = test::context_of(engine);
+  Tensor x = Tensor::iota({4}), y = Tensor::filled({4}, 0);
+  ASSERT_TRUE(context->run({x.view()}, {y.view()}).ok());  // a context that ran holds nothing
+  const void* const first = place(*engine, 0);
+  const void* const second = place(*engine, 1);
+  ASSERT_TRUE(engine->update_weights({test::weight_bytes(c), test::weight_bytes(b)}).ok());
+  EXPECT_EQ(place(*engine, 0), first);
+  EXPECT_EQ(place(*engine, 1), second);
+  EXPECT_EQ(value(*engine, 0), -504);
+  EXPECT_EQ(value(*engine, 1), -404);
+  ASSERT_TRUE(context->run({x.view()}, {y.view()}).ok());
+  EXPECT_EQ(y.data[3], -3 * c[3] - b[3]);
+  // What another engine shares is not written.
+  auto other = create(two_computed_plan(), {test::weight_bytes(c), test::weight_bytes(d)});
+  ASSERT_EQ(place(*other, 0), first);
+  ASSERT_TRUE(engine->update_weights({test::weight_bytes(a), test::weight_bytes(b)}).ok());
+  EXPECT_EQ(place(*other, 0), first);
+  EXPECT_EQ(value(*other, 0), -504);
+  EXPECT_NE(place(*engine, 0), first);
+  EXPECT_EQ(value(*engine, 0), -304);
+  // What was written over is not what others get for equal ones, and what is there now is.
+  const void* const now = place(*engine, 0);
+  ASSERT_TRUE(engine->update_weights({test::weight_bytes(d), test::weight_bytes(b)}).ok());
+  other = create(two_computed_plan(), {test::weight_bytes(a), test::weight_bytes(b)});
+  EXPECT_NE(place(*other, 0), now);
+  EXPECT_EQ(value(*other, 0), -304);
+  EXPECT_EQ(place(*other, 1), place(*engine, 1));
+}
+
+// A copy that refuses negative numbers.
+class PickyStep : public Step {
+ public:
+  Result<std::unique_ptr<BoundStep>> bind(const BindContext&) const override {
+    class Bound : public BoundStep {
+     public:
+      Status run(const RunArgs& args) override {
+        const auto* from = static_cast<const float*>(args.inputs[0]);
+        for (int i = 0; i < 4; ++i) {
+          if (from[i] < 0) return Status::error("K4999", "negative");
+          static_cast<float*>(args.outputs[0])[i] = from[i];
+        }
+        return {};
+      }
+      std::string implementation() const override { return "picky"; }
+    };
+    return std::unique_ptr<BoundStep>(new Bound());
+  }
+};
+
+// Steps that may fail have failed before anything is written over.
+TEST(Engine, AnUpdateThatFailsHalfWayKeepsTheOldConstants) {
+  StepRegistry::global().add("test.picky", [](const StepDesc&, const StepEnvironment&) {
+    return Result<std::unique_ptr<Step>>(std::make_unique<PickyStep>());
+  });
+  EnginePlan plan = two_computed_plan();
+  plan.init.steps[1].kind = "test.picky";
+  const std::vector<float> w = {11, 12, 13, 14}, b = {1, 2, 3, 4};
+  auto engine = create(plan, {test::weight_bytes(w), test::weight_bytes(b)});
+  auto context = test::context_of(engine);
+  Tensor x = Tensor::iota({4}), y = Tensor::filled({4}, 0);
+  const auto expect = [&](const std::vector<float>& w_now, const std::vector<float>& b_now) {
+    ASSERT_TRUE(context->run({x.view()}, {y.view()}).ok());
+    for (size_t i = 0; i < 4; ++i) {
+      EXPECT_EQ(y.data[i], -static_cast<float>(i) * w_now[i] + b_now[i]);
+    }
+  };
+  expect(w, b);
+  const std::vector<float> other = {21, 22, 23, 24}, bad = {5, 6, 7, -8}, good = {5, 6, 7, 8};
+  EXPECT_EQ(engine->update_weights({test::weight_bytes(other), test::weight_bytes(bad)}).code(),
+            "K4999");
+  expect(w, b);
+  ASSERT_TRUE(engine->update_weights({test::weight_bytes(other), test::weight_bytes(good)}).ok());
+  expect(other, good);
 }
 
 TEST(Engine, WeightsThatDoNotFitThePlan) {

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <barrier>
+#include <chrono>
 #include <thread>
 
 #include "runtime/execution.h"
@@ -172,6 +173,37 @@ TEST_P(EngineThreads, UpdateWhileRunning) {
   });
   EXPECT_EQ(wrong, 0);
   EXPECT_EQ(runs, 60 * (kThreads - 1));
+}
+
+// Now and then nobody runs, and the update writes over the constants while runs begin.
+TEST_P(EngineThreads, UpdateBetweenRuns) {
+  auto engine = make_engine(GetParam());
+  auto program = Program::from_engine(engine, "{}", "{}");
+  std::atomic<int> wrong{0};
+  std::atomic<bool> done{false};
+  in_threads([&](int t) {
+    if (t == 0) {
+      for (int i = 0; i < 200; ++i) {
+        const float w = i % 2 == 0 ? 5.0f : 2.0f, v = i % 2 == 0 ? 7.0f : -1.0f;
+        if (!engine
+                 ->update_weights({test::weight_bytes(std::vector<float>(64, w)),
+                                   test::weight_bytes(std::vector<float>(64, v))})
+                 .ok()) {
+          ++wrong;
+        }
+      }
+      done = true;
+      return;
+    }
+    auto context = program->create_context();
+    while (!done) {
+      Tensor x = Tensor::iota({2 + t, 64}), y = Tensor::filled({2 + t, 64}, 0);
+      if (!context->run({x.view()}, {y.view()}).ok()) ++wrong;
+      if (!is_affine(x, y, 2, -1) && !is_affine(x, y, 5, 7)) ++wrong;
+      std::this_thread::sleep_for(std::chrono::microseconds(100 * t));
+    }
+  });
+  EXPECT_EQ(wrong, 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Steps, EngineThreads, testing::Values(1, 3),

@@ -64,7 +64,7 @@ class FakeHost : public Host {
   std::vector<std::string> prepared;
 
   std::string name() const override { return "fake"; }
-  Result<std::unique_ptr<HostCall>> prepare(const Call& call, int) override {
+  Result<std::unique_ptr<HostCall>> prepare(const Call& call, int, const Device&) override {
     prepared.push_back(call.to_string());
     auto found = functions.find(call.full_name());
     if (found == functions.end()) {
@@ -74,7 +74,7 @@ class FakeHost : public Host {
      public:
       explicit FakeCall(Function function) : function_(std::move(function)) {}
       Status run(const std::vector<HostOperand>& operands, const std::vector<int64_t>& dims,
-                 const std::vector<HostExpected>& expected, Results& results) override {
+                 const std::vector<HostExpected>& expected, void*, Results& results) override {
         return function_({operands, dims, expected}, results);
       }
 

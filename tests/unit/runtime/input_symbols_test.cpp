@@ -123,6 +123,8 @@ TEST(InputSymbols, SolvableOrNot) {
   EXPECT_EQ(status.code(), "K3105");
   EXPECT_THAT(status.message(), HasSubstr("s1"));
   EXPECT_EQ(check_solvable({signature("x", {"s0"})}, {{"s0", {5, 4}}}).code(), "K3105");
+  const SizeCondition condition{SizeRelation::kEq, expr("s1"), expr("s0"), ""};
+  EXPECT_EQ(check_solvable({signature("x", {"s0"})}, {}, {condition}).code(), "K3105");
 }
 
 }  // namespace

@@ -17,6 +17,8 @@ EnginePlan sample() {
   PlanBuilder b;
   b.plan.symbols = {{"s0", {2, 100}}, {"big", {0, DimRange::kNoBound}}};
   const PlanView x = b.input("x", {kS0, 4}), state = b.input("state", {kS0, 4});
+  b.plan.conditions = {{SizeRelation::kEq, DimExpr::mod(kS0, 2), 0, "x.size(0) % 2 == 0"},
+                       {SizeRelation::kLe, 3 * kS0, DimExpr::symbol("big"), "\"three\" times"}};
   b.plan.inputs[0].order = {1, 0};
   const PlanView w = b.weight("w", {4}), c = b.computed("v", {4}, "exp");
   const PlanView t = b.temp({kS0, 4});
@@ -35,6 +37,10 @@ TEST(Plan, JsonRoundTrip) {
   view.kind = PlanOutput::Kind::kViewOfInput;
   view.target = 0;
   plan.outputs.push_back(view);
+  PlanOutput number;
+  number.signature.is_object = true;
+  number.signature.scalar = DType::kF64;
+  plan.outputs.push_back(number);
   plan.inputs.push_back({"opaque", DType::kF32, {}, {}, true});
   plan.main.slots.push_back({SlotKind::kObject, DType::kI64, 0, 2});
   plan.main.slots.push_back({SlotKind::kHost, DType::kBF16, kS0 * kS0 - 3});
@@ -45,6 +51,8 @@ TEST(Plan, JsonRoundTrip) {
   EXPECT_EQ(to_json(*again), json);
   EXPECT_EQ(to_json(*again).dump(), json.dump());
   EXPECT_EQ(again->symbols, plan.symbols);
+  EXPECT_EQ(again->conditions, plan.conditions);
+  EXPECT_EQ(again->outputs.back().signature.scalar, DType::kF64);
   EXPECT_EQ(again->inputs[0].order, plan.inputs[0].order);
   EXPECT_EQ(again->main.slots.back().num_elements, plan.main.slots.back().num_elements);
   EXPECT_EQ(again->main.steps[0].origin, plan.main.steps[0].origin);
@@ -71,6 +79,8 @@ TEST_P(PlanVerify, Refuses) {
 }
 
 const Broken kBroken[] = {
+    {"no kind of number", [](EnginePlan& p) { p.outputs[0].signature.scalar = DType::kF32; }},
+    {"unknown symbol: s1", [](EnginePlan& p) { p.conditions[1].right = DimExpr::symbol("s1"); }},
     {"names no slot", [](EnginePlan& p) { p.main.steps[0].inputs[0].slot = 99; }},
     {"names no slot", [](EnginePlan& p) { p.main.steps[0].outputs[0].slot = -1; }},
     {"wrong rank", [](EnginePlan& p) { p.main.steps[0].inputs[0].strides.pop_back(); }},

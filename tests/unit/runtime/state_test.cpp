@@ -222,25 +222,28 @@ TEST(ViewChain, OnStridesOfAnyKind) {
   EXPECT_EQ(window({{Kind::kReshape, {-1, -24}}}, t).offset, -1);
 }
 
-// A copy and an update of the copy must not run at the same time.
-TEST(PlanStages, WritersOfOnePlaceWaitForEachOther) {
+// Steps that touch a place which one of them writes are a chain, directly or through others; those
+// that read the same input are not.
+TEST(PlanChains, WhoSharesAPlaceThatIsWritten) {
   Plan plan;
-  plan.slots.resize(4);
-  const auto view = [](int slot, Shape dims, std::vector<DimExpr> strides, int64_t offset) {
-    return PlanView{slot, std::move(dims), std::move(strides), offset};
+  for (SlotKind kind : {SlotKind::kInput, SlotKind::kTemp, SlotKind::kTemp, SlotKind::kOutput,
+                        SlotKind::kOutput, SlotKind::kOutput}) {
+    plan.slots.push_back({kind, DType::kF32, 4});
+  }
+  const auto step = [&](const std::vector<int>& in, int out) {
+    StepDesc desc{"copy", {}, {{out, {4}, {1}, 0}}, Json::object(), "", ""};
+    for (int slot : in) desc.inputs.push_back({slot, {4}, {1}, 0});
+    plan.steps.push_back(std::move(desc));
   };
-  const PlanView left = view(0, {4, 2}, {5, 1}, 0), right = view(0, {4, 3}, {5, 1}, 2),
-                 whole = view(0, {4, 5}, {5, 1}, 0), row = view(0, {1, 5}, {5, 1}, 5),
-                 source = view(1, {4, 5}, {5, 1}, 0);
-  const auto step = [&](std::vector<PlanView> in, PlanView out) {
-    plan.steps.push_back({"copy", std::move(in), {std::move(out)}, Json::object(), "", ""});
-  };
-  step({source}, left);
-  step({source}, right);  // apart: together
-  step({source}, row);    // over both
-  step({whole}, view(2, {4, 5}, {5, 1}, 0));
-  step({source}, whole);  // after it was read
-  EXPECT_EQ(plan_stages(plan), (std::vector<int>{0, 0, 1, 2, 3}));
+  step({0}, 1);
+  step({0}, 4);
+  step({0}, 2);
+  step({1}, 3);
+  step({0}, 4);
+  step({2, 0}, 5);
+  EXPECT_EQ(plan_chains(plan), (std::vector<int>{0, 1, 2, 0, 1, 2}));
+  step({1, 2}, 3);
+  EXPECT_EQ(plan_chains(plan), (std::vector<int>{0, 1, 0, 0, 1, 0, 0}));
 }
 
 }  // namespace

@@ -9,22 +9,13 @@
 
 #include "backends/cpu/runtime/dnnl_api.h"
 #include "base/build_id.h"
-#include "base/names.h"
 #include "base/options.h"
 #include "base/parallel_for.h"
-#include "ir/op_def.h"
 
 namespace kiln {
-namespace {
 
-// What EngineLowering does by itself.
-bool is_structural(Node& node) {
-  return node.is("aten.call") || node.is("concat") || node.is("reshape") || node.is("permute") ||
-         node.is("expand") || node.is("slice");
-}
-
-std::vector<std::unique_ptr<KernelProvider>> all_providers() {
-  std::vector<std::unique_ptr<KernelProvider>> providers;
+ProviderList cpu_providers() {
+  ProviderList providers;
   // A provider stands before those that compute the same more slowly.
   providers.push_back(make_dnnl_conv_provider());
   providers.push_back(make_dnnl_matmul_provider());
@@ -38,25 +29,13 @@ std::vector<std::unique_ptr<KernelProvider>> all_providers() {
   return providers;
 }
 
-// The debug switch disable_providers: names separated by +.
-std::vector<std::string> disabled_providers() {
-  std::vector<std::string> names;
-  std::string_view rest = debug_options().disable_providers;
-  while (!rest.empty()) {
-    const size_t end = std::min(rest.find('+'), rest.size());
-    if (end > 0) names.emplace_back(rest.substr(0, end));
-    rest.remove_prefix(std::min(end + 1, rest.size()));
-  }
-  return names;
-}
+namespace {
 
 class CpuBackend : public Backend {
  public:
-  explicit CpuBackend(const DeviceSpec& device) : device_(device), providers_(all_providers()) {
+  explicit CpuBackend(const DeviceSpec& device) : device_(device), providers_(cpu_providers()) {
     const std::vector<std::string> disabled = disabled_providers();
-    std::erase_if(providers_, [&](const auto& provider) {
-      return std::find(disabled.begin(), disabled.end(), provider->name()) != disabled.end();
-    });
+    remove_disabled(providers_);
     // Epilogues are formed for oneDNN alone.
     takes_epilogues_ = std::none_of(disabled.begin(), disabled.end(), [](const auto& name) {
       return name.starts_with("dnnl.");
@@ -65,7 +44,8 @@ class CpuBackend : public Backend {
 
   std::string target() const override { return device_.target(); }
   std::string surroundings() const override {
-    const auto& [kind, isa, threads, l1_bytes, l2_bytes] = device_;
+    const auto& [kind, isa, threads, l1_bytes, l2_bytes, multiprocessors, shared_bytes, bandwidth] =
+        device_;
     std::string text = isa + " threads " + std::to_string(threads) + " l1 " +
                        std::to_string(l1_bytes) + " l2 " + std::to_string(l2_bytes);
     // Tactics ask how many threads there are now, whatever the program will have.
@@ -86,23 +66,10 @@ class CpuBackend : public Backend {
     for (const std::string& setting : settings) text += " " + setting;
     return text;
   }
-  const std::vector<std::unique_ptr<KernelProvider>>& providers() override { return providers_; }
+  const ProviderList& providers() override { return providers_; }
   const DeviceSpec& device() const override { return device_; }
 
-  Status supports(Node& node) override {
-    if (is_structural(node)) return {};
-    Candidates candidates;
-    for (const auto& provider : providers_) {
-      provider->candidates(node, device_, candidates);
-      if (!candidates.tactics.empty()) return {};
-    }
-    std::string reasons;
-    for (const Refusal& refusal : candidates.refusals) {
-      reasons += (reasons.empty() ? "" : "; ") + refusal.provider + ": " + refusal.reason;
-    }
-    if (reasons.empty()) reasons = "no provider knows " + std::string(node.op_name());
-    return Status::error("K2412", "no cpu kernel: " + reasons);
-  }
+  Status supports(Node& node) override { return find_support(node, providers_, device_, "cpu"); }
 
   int epilogue_length(Node& anchor, const std::vector<Node*>& epilogue) override {
     return takes_epilogues_ ? dnnl_epilogue_length(anchor, epilogue) : 0;
@@ -110,22 +77,11 @@ class CpuBackend : public Backend {
 
  private:
   DeviceSpec device_;
-  std::vector<std::unique_ptr<KernelProvider>> providers_;
+  ProviderList providers_;
   bool takes_epilogues_ = true;
 };
 
 }  // namespace
-
-Status check_disabled_providers() {
-  std::vector<std::string> known;
-  for (const auto& provider : all_providers()) known.emplace_back(provider->name());
-  for (const std::string& name : disabled_providers()) {
-    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
-    return Status::error("K1002", "unknown provider in disable_providers: " + name,
-                         unknown_name_hint(name, known));
-  }
-  return {};
-}
 
 std::unique_ptr<Backend> make_cpu_backend(const DeviceSpec& device) {
   return std::make_unique<CpuBackend>(device);

@@ -4,12 +4,13 @@
 #include <memory>
 
 #include "backends/backend.h"
+#include "backends/provider_list.h"
 
 namespace kiln {
 
 std::unique_ptr<Backend> make_cpu_backend(const DeviceSpec& device);
-// K1002 when the debug switch disable_providers names a provider that does not exist.
-Status check_disabled_providers();
+// All of them, whatever is disabled.
+ProviderList cpu_providers();
 
 // Providers, one file each; the list and its order is in cpu_backend.cpp.
 std::unique_ptr<KernelProvider> make_dnnl_conv_provider();      // conv, conv_transpose

@@ -5,12 +5,9 @@
 #include <limits>
 #include <map>
 #include <optional>
-#include <set>
 
 #include "backends/cpu/compile/cpu_backend.h"
 #include "backends/cpu/runtime/dnnl_api.h"
-#include "base/check.h"
-#include "core/host_tensor.h"
 #include "ir/op_def.h"
 
 namespace kiln {
@@ -21,40 +18,12 @@ using Kind = DnnlPostOp::Kind;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr size_t kMaxSteps = 16;
 
-bool is_one_element(Value* value) {
-  const Shape& shape = value->shape();
-  return std::all_of(shape.begin(), shape.end(), [](const DimExpr& d) { return d.is_value(1); });
-}
-
-// The number that the value is, where outlining takes it along.
-std::optional<double> scalar_of(Value* value) {
-  Node* producer = value->producer();
-  if (producer == nullptr || !is_one_element(value) || !is_float(value->dtype())) return {};
-  if (producer->is("full")) return producer->get_float("value");
-  if (!producer->is("constant")) return {};
-  return std::get<HostTensor>(producer->attr("value")).get_double(0);
-}
-
 DnnlBroadcast broadcast_of(Value* tensor, const Shape& result, size_t channel) {
   const Shape& shape = tensor->shape();
   if (shape == result) return DnnlBroadcast::kFull;
   if (shape.size() > result.size()) return DnnlBroadcast::kNone;
   if (is_one_element(tensor)) return DnnlBroadcast::kScalar;
-  const size_t missing = result.size() - shape.size();
-  for (size_t i = 0; i < shape.size(); ++i) {
-    if (i + missing == channel ? !(shape[i] == result[channel]) : !shape[i].is_value(1)) {
-      return DnnlBroadcast::kNone;
-    }
-  }
-  return channel >= missing ? DnnlBroadcast::kChannel : DnnlBroadcast::kNone;
-}
-
-// 1 / x, where that loses nothing.
-std::optional<double> exact_reciprocal(double x) {
-  int exponent = 0;
-  if (!std::isfinite(x) || std::fabs(std::frexp(x, &exponent)) != 0.5) return {};
-  if (exponent < -100 || exponent > 100) return {};
-  return 1.0 / x;
+  return is_per_channel(tensor, result, channel) ? DnnlBroadcast::kChannel : DnnlBroadcast::kNone;
 }
 
 std::optional<DnnlPostOpParams> unary(Node& node) {
@@ -130,7 +99,7 @@ std::vector<DnnlEpilogueStep> steps_of(Node& node, Value* y, size_t channel) {
   if (!reversed && node.operand(0) != y) return {};
   Value* other = node.operand(reversed ? 0 : 1);
   if (!other->type.is_tensor() || other->dtype() != y->dtype()) return {};
-  if (const auto number = scalar_of(other)) {
+  if (const auto number = number_of(other)) {
     if (const auto op = with_number(node.op_name(), *number, reversed)) return {{*op}};
     return {};
   }
@@ -144,43 +113,6 @@ std::vector<DnnlEpilogueStep> steps_of(Node& node, Value* y, size_t channel) {
 }
 
 }  // namespace
-
-Value* DnnlAnchor::outer(Value* value) const {
-  if (value == nullptr || node == anchor) return value;
-  const std::vector<Value*>& inputs = node->bodies[0]->inputs();
-  const auto found = std::find(inputs.begin(), inputs.end(), value);
-  KILN_CHECK_MSG(found != inputs.end(), "operand of an epilogue comes from inside");
-  return node->operand(static_cast<int>(found - inputs.begin()));
-}
-
-std::string DnnlAnchor::label() const {
-  std::string label(anchor->op_name());
-  for (Node* next : epilogue) label += "+" + std::string(next->op_name());
-  return label;
-}
-
-bool find_dnnl_anchor(Node& node, std::initializer_list<std::string_view> ops, DnnlAnchor* out) {
-  auto listed = [&](Node* candidate) {
-    return std::find(ops.begin(), ops.end(), candidate->op_name()) != ops.end();
-  };
-  *out = {};
-  out->node = &node;
-  if (listed(&node)) {
-    out->anchor = &node;
-    return true;
-  }
-  if (!node.is("fused") || node.get_string("kind") != "epilogue") return false;
-  for (Node* inner : node.bodies[0]->snapshot()) {
-    if (inner->op->has(kSource)) continue;
-    if (out->anchor == nullptr) {
-      if (!listed(inner)) return false;
-      out->anchor = inner;
-    } else {
-      out->epilogue.push_back(inner);
-    }
-  }
-  return out->anchor != nullptr && node.num_results() == 1;
-}
 
 std::vector<DnnlEpilogueStep> map_dnnl_epilogue(Node& anchor, const std::vector<Node*>& epilogue,
                                                 size_t channel) {
@@ -213,40 +145,11 @@ std::vector<DnnlEpilogueStep> first_dnnl_steps(const std::vector<DnnlEpilogueSte
   return result;
 }
 
-Result<SymbolValues> dnnl_reference_symbols(const std::vector<Shape>& shapes) {
-  std::set<std::string> batch, others;
-  for (const Shape& shape : shapes) {
-    for (size_t i = 0; i < shape.size(); ++i) shape[i].collect_symbols(i == 0 ? batch : others);
-  }
-  for (int64_t size : {224, 64, 512, 32, 8, 4096, 1}) {
-    for (int64_t small : {1, 2, 16, 224}) {
-      SymbolValues values;
-      for (const std::string& name : batch) values[name] = small;
-      for (const std::string& name : others) values[name] = size;
-      bool fits = true;
-      for (const Shape& shape : shapes) {
-        const auto dims = evaluate(shape, values);
-        fits = fits && dims.ok() &&
-               std::all_of(dims->begin(), dims->end(), [](int64_t dim) { return dim >= 1; });
-      }
-      if (fits) return values;
-      if (batch.empty()) break;
-    }
-    if (others.empty()) break;
-  }
-  return Status::error("K2410", "no sizes found to ask oneDNN for");
-}
-
 Status check_dnnl_serves(DType dtype) {
   if (dtype != DType::kF32 && dtype != DType::kBF16 && dtype != DType::kF16) {
     return Status::error("K2411", "dtype " + std::string(dtype_name(dtype)));
   }
   return dnnl_api().status();
-}
-
-bool has_empty_dim(const Shape& shape) {
-  return std::any_of(shape.begin(), shape.end(),
-                     [](const DimExpr& dim) { return dim.is_constant() && dim.value() < 1; });
 }
 
 int dnnl_epilogue_length(Node& anchor, const std::vector<Node*>& epilogue) {

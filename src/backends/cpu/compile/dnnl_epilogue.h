@@ -1,14 +1,14 @@
-// What the oneDNN providers share: finding the anchor of a node, expressing the elementwise nodes
-// behind it as post-ops, and sizes for questions to the library.
+// What the oneDNN providers share: expressing the elementwise nodes behind an anchor as post-ops.
 #pragma once
 
-#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "backends/cpu/runtime/dnnl_step_params.h"
 #include "core/dim.h"
+#include "fusion/anchor.h"
+#include "fusion/representative_sizes.h"
 #include "ir/graph.h"
 #include "runtime/plan.h"
 #include "tuning/kernel_provider.h"
@@ -16,20 +16,6 @@
 namespace kiln {
 
 class EngineLowering;
-
-// A heavy node with what follows it: a bare node, or the body of a fusion of kind "epilogue".
-struct DnnlAnchor {
-  Node* node = nullptr;    // bare or fused: what is lowered
-  Node* anchor = nullptr;  // the heavy one
-  std::vector<Node*> epilogue;
-
-  // The value outside that `value`, an operand inside, stands for; null for null.
-  Value* outer(Value* value) const;
-  std::string label() const;  // "conv+add+relu"
-};
-
-// True when `node` is one of `ops`, or an epilogue fusion around one.
-bool find_dnnl_anchor(Node& node, std::initializer_list<std::string_view> ops, DnnlAnchor* out);
 
 // How a tensor of a post-op relates to the result.
 enum class DnnlBroadcast : uint8_t {
@@ -80,14 +66,8 @@ std::vector<Dim> dnnl_tensor_dims(DnnlBroadcast broadcast, const std::vector<Dim
   return dims;
 }
 
-// Sizes at which the library is asked whether it has a fast kernel: batch (symbols of dim 0 alone)
-// small, others of a usual image's size, such that no size is below 1. K2410 when there are none.
-Result<SymbolValues> dnnl_reference_symbols(const std::vector<Shape>& shapes);
-
 // The library, or why there is none, and the dtypes that it serves: f32, bf16, f16.
 Status check_dnnl_serves(DType dtype);
-// Constant dims below 1.
-bool has_empty_dim(const Shape& shape);
 
 // "dnnl.conv" epilogues and so on; see dnnl_epilogue_length() in cpu_backend.h.
 int dnnl_conv_epilogue_length(Node& anchor, const std::vector<Node*>& epilogue);

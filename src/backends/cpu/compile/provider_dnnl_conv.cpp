@@ -52,7 +52,7 @@ Result<DnnlConvPack> problem_of(Node& conv, const std::vector<DnnlEpilogueStep>&
   if (!src[1].is_constant()) return Status::error("K2411", "number of channels is not known");
   DnnlConvPack problem;
   KILN_ASSIGN_OR_RETURN(problem.conv, geometry_of(conv));
-  KILN_ASSIGN_OR_RETURN(const SymbolValues symbols, dnnl_reference_symbols({src, dst}));
+  KILN_ASSIGN_OR_RETURN(const SymbolValues symbols, representative_symbols({src, dst}));
   KILN_ASSIGN_OR_RETURN(problem.src, evaluate(src, symbols));
   KILN_ASSIGN_OR_RETURN(const std::vector<int64_t> dst_dims, evaluate(dst, symbols));
   problem.bias = conv.has_operand(2);
@@ -82,7 +82,7 @@ bool same_dense(const PlanView& view, const std::vector<int>& order) {
 
 class ConvTactic : public Tactic {
  public:
-  ConvTactic(DnnlAnchor match, int threads) : match_(std::move(match)), threads_(threads) {}
+  ConvTactic(Anchor match, int threads) : match_(std::move(match)), threads_(threads) {}
 
   std::string name() const override { return "dnnl.conv"; }
   int absorbed() const override { return static_cast<int>(match_.epilogue.size()); }
@@ -141,7 +141,7 @@ class ConvTactic : public Tactic {
   }
 
  private:
-  DnnlAnchor match_;
+  Anchor match_;
   int threads_;
 };
 
@@ -150,8 +150,8 @@ class ConvProvider : public KernelProvider {
   std::string_view name() const override { return "dnnl.conv"; }
 
   void candidates(Node& node, const DeviceSpec& device, Candidates& out) override {
-    DnnlAnchor match;
-    if (!find_dnnl_anchor(node, {"conv", "conv_transpose"}, &match)) return;
+    Anchor match;
+    if (!find_anchor(node, {"conv", "conv_transpose"}, &match)) return;
     Status why;
     const int length = longest_dnnl_epilogue(
         *match.anchor, match.epilogue, kChannel,

@@ -28,7 +28,7 @@ bool leading_ones(const Shape& shape) {
                      [](const DimExpr& dim) { return dim.is_value(1); });
 }
 
-Product product_of(const DnnlAnchor& match) {
+Product product_of(const Anchor& match) {
   Node& node = *match.anchor;
   Product p;
   const Shape& b = node.operand(1)->shape();
@@ -78,7 +78,7 @@ size_t channel_of(Node& anchor) {
 }
 
 // Has oneDNN a fast kernel, at representative sizes?
-Status supported(const DnnlAnchor& match, const std::vector<DnnlEpilogueStep>& steps,
+Status supported(const Anchor& match, const std::vector<DnnlEpilogueStep>& steps,
                  int threads) {
   Node& node = *match.anchor;
   const DType dtype = node.result()->dtype();
@@ -96,7 +96,7 @@ Status supported(const DnnlAnchor& match, const std::vector<DnnlEpilogueStep>& s
   bool packed = false;
   if (product.flat) {
     KILN_ASSIGN_OR_RETURN(const SymbolValues symbols,
-                          dnnl_reference_symbols({{DimExpr(1), product.k, product.n}}));
+                          representative_symbols({{DimExpr(1), product.k, product.n}}));
     KILN_ASSIGN_OR_RETURN(const int64_t k, product.k.evaluate(symbols));
     KILN_ASSIGN_OR_RETURN(const int64_t n, product.n.evaluate(symbols));
     dims = {DnnlMatmulPack::kRows, n};
@@ -106,7 +106,7 @@ Status supported(const DnnlAnchor& match, const std::vector<DnnlEpilogueStep>& s
     packed = match.outer(node.operand(1))->is_constant_argument();
   } else {
     const Shape& b = node.operand(1)->shape();
-    KILN_ASSIGN_OR_RETURN(const SymbolValues symbols, dnnl_reference_symbols({a, b, dst}));
+    KILN_ASSIGN_OR_RETURN(const SymbolValues symbols, representative_symbols({a, b, dst}));
     KILN_ASSIGN_OR_RETURN(dims, evaluate(dst, symbols));
     auto operand = [&](const Shape& shape, bool transposed, bool keep) -> Result<DnnlTensor> {
       KILN_ASSIGN_OR_RETURN(std::vector<int64_t> sizes, evaluate(shape, symbols));
@@ -137,7 +137,7 @@ Status supported(const DnnlAnchor& match, const std::vector<DnnlEpilogueStep>& s
 
 class MatmulTactic : public Tactic {
  public:
-  MatmulTactic(DnnlAnchor match, int threads) : match_(std::move(match)), threads_(threads) {}
+  MatmulTactic(Anchor match, int threads) : match_(std::move(match)), threads_(threads) {}
 
   std::string name() const override { return "dnnl.matmul"; }
   int absorbed() const override { return static_cast<int>(match_.epilogue.size()); }
@@ -237,7 +237,7 @@ class MatmulTactic : public Tactic {
     return {};
   }
 
-  DnnlAnchor match_;
+  Anchor match_;
   int threads_;
 };
 
@@ -246,8 +246,8 @@ class MatmulProvider : public KernelProvider {
   std::string_view name() const override { return "dnnl.matmul"; }
 
   void candidates(Node& node, const DeviceSpec& device, Candidates& out) override {
-    DnnlAnchor match;
-    if (!find_dnnl_anchor(node, {"linear", "matmul"}, &match)) return;
+    Anchor match;
+    if (!find_anchor(node, {"linear", "matmul"}, &match)) return;
     Status why;
     const int length = longest_dnnl_epilogue(
         *match.anchor, match.epilogue, channel_of(*match.anchor),
@@ -267,7 +267,7 @@ class MatmulProvider : public KernelProvider {
 }  // namespace
 
 int dnnl_matmul_epilogue_length(Node& anchor, const std::vector<Node*>& epilogue) {
-  DnnlAnchor match;
+  Anchor match;
   match.node = match.anchor = &anchor;
   Status why;
   return std::max(0, longest_dnnl_epilogue(

@@ -75,7 +75,7 @@ Status supported(Node& node, const DnnlPoolStepParams& params, int threads) {
   const Shape& src = node.operand(0)->shape();
   const Shape& dst = node.result()->shape();
   if (has_empty_dim(src) || has_empty_dim(dst)) return refuse("a size is 0");
-  KILN_ASSIGN_OR_RETURN(const SymbolValues symbols, dnnl_reference_symbols({src, dst}));
+  KILN_ASSIGN_OR_RETURN(const SymbolValues symbols, representative_symbols({src, dst}));
   DnnlPoolParams p;
   p.kind = params.kind;
   KILN_ASSIGN_OR_RETURN(std::vector<int64_t> src_dims, evaluate(src, symbols));

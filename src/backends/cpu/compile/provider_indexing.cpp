@@ -1,7 +1,7 @@
 // Reading and writing at positions that tensors give: embedding, index_select, index, index_put,
 // gather, scatter.
 #include "backends/cpu/compile/cpu_backend.h"
-#include "backends/cpu/compile/step_tactic.h"
+#include "backends/indexing_provider.h"
 
 namespace kiln {
 namespace {
@@ -72,47 +72,11 @@ Status lower_scatter(Node& node, EngineLowering& lowering) {
   return {};
 }
 
-struct Entry {
-  std::string_view op;
-  LowerFunction lower;
-  int first_index, last_index;  // which operands are indices; -1: to the last
-};
-constexpr Entry kEntries[] = {
-    {"embedding", lower_embedding, 1, 1}, {"index_select", lower_index_select, 1, 1},
-    {"index", lower_index, 1, -1},        {"index_put", lower_index_put, 2, -1},
-    {"gather", lower_gather, 1, 1},       {"scatter", lower_scatter, 1, 1},
-};
-
-class IndexingProvider : public KernelProvider {
- public:
-  std::string_view name() const override { return "indexing"; }
-
-  void candidates(Node& node, const DeviceSpec&, Candidates& out) override {
-    for (const Entry& entry : kEntries) {
-      if (entry.op != node.op_name()) continue;
-      const int last = entry.last_index < 0 ? node.num_operands() - 1 : entry.last_index;
-      const DType first_dtype = node.operand(entry.first_index)->dtype();
-      for (int i = entry.first_index; i <= last; ++i) {
-        const DType dtype = node.operand(i)->dtype();
-        if (dtype != DType::kI64 && dtype != DType::kI32) {
-          out.refusals.push_back(
-              {"indexing", "indices of dtype " + std::string(dtype_name(dtype))});
-          return;
-        }
-        if (dtype != first_dtype) {
-          out.refusals.push_back({"indexing", "index tensors of different dtypes"});
-          return;
-        }
-      }
-      out.tactics.push_back(std::make_unique<StepTactic>(std::string(entry.op), entry.lower));
-    }
-  }
-};
-
 }  // namespace
 
 std::unique_ptr<KernelProvider> make_indexing_provider() {
-  return std::make_unique<IndexingProvider>();
+  return kiln::make_indexing_provider("indexing", {lower_embedding, lower_index_select, lower_index,
+                                                 lower_index_put, lower_gather, lower_scatter});
 }
 
 }  // namespace kiln

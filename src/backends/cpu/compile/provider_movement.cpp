@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "backends/cpu/compile/cpu_backend.h"
-#include "backends/cpu/compile/step_tactic.h"
+#include "backends/step_tactic.h"
 
 namespace kiln {
 namespace {

@@ -1,7 +1,7 @@
 // Pools and resize on Kiln's own kernels: everything that the library refuses, and all adaptive
 // pools.
 #include "backends/cpu/compile/cpu_backend.h"
-#include "backends/cpu/compile/step_tactic.h"
+#include "backends/step_tactic.h"
 #include "ops/resize_geometry.h"
 #include "ops/window.h"
 

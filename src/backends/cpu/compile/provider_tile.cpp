@@ -8,17 +8,6 @@
 namespace kiln {
 namespace {
 
-std::string label_of(Graph& body) {
-  std::string label;
-  for (Node* node : body.snapshot()) {
-    if (node->op->has(kSource)) continue;
-    if (label.size() > 60) return label + "+...";
-    if (!label.empty()) label += "+";
-    label += node->op_name();
-  }
-  return label;
-}
-
 class TileTactic : public Tactic {
  public:
   std::string name() const override { return "tile"; }

@@ -34,13 +34,16 @@ class MaskRow {
     if (p_.mask == AttentionMask::kNone) return nullptr;
     const int64_t offset = base_ + i * p_.mask_strides[2] + j0 * p_.mask_strides[3];
     const int64_t stride = p_.mask_strides[3];
-    if (p_.mask == AttentionMask::kAdditive && stride == 1) {
+    if (p_.mask == AttentionMask::kAdditive && stride == 1 && p_.mask_dtype == kOwn) {
       return static_cast<const T*>(mask_) + offset;
     }
     if (offset == last_offset_ && n <= last_n_) return buffer_;  // all rows may share one mask row
     if (p_.mask == AttentionMask::kAdditive) {
-      const T* from = static_cast<const T*>(mask_) + offset;
-      for (int64_t j = 0; j < n; ++j) buffer_[j] = from[j * stride];
+      switch (p_.mask_dtype) {
+        case DType::kF16: convert(static_cast<const F16*>(mask_) + offset, stride, n); break;
+        case DType::kBF16: convert(static_cast<const BF16*>(mask_) + offset, stride, n); break;
+        default: convert(static_cast<const T*>(mask_) + offset, stride, n); break;
+      }
     } else {
       const uint8_t* from = static_cast<const uint8_t*>(mask_) + offset;
       const T off = -std::numeric_limits<T>::infinity();
@@ -52,6 +55,20 @@ class MaskRow {
   }
 
  private:
+  static constexpr DType kOwn = sizeof(T) == 4 ? DType::kF32 : DType::kF64;
+
+  template <class S>
+  void convert(const S* from, int64_t stride, int64_t n) {
+    int64_t j = 0;
+    if constexpr (kLoadsAs<T, S>) {
+      const hn::ScalableTag<T> d;
+      for (; stride == 1 && j + kLanes<T> <= n; j += kLanes<T>) {
+        hn::StoreU(load_as(d, from + j), d, buffer_ + j);
+      }
+    }
+    for (; j < n; ++j) buffer_[j] = static_cast<T>(from[j * stride]);
+  }
+
   const AttentionParams& p_;
   const void* mask_;
   T* buffer_;
@@ -110,24 +127,24 @@ HWY_INLINE void scale_row(T* row, int64_t n,
     hn::StoreU(hn::Mul(hn::LoadU(d, row + j), f), d, row + j);
 }
 
-template <class T>
-HWY_INLINE void write_row(const T* row, int64_t n, T factor, T* out, int64_t stride) {
+template <class T, class S>
+HWY_INLINE void write_row(const T* row, int64_t n, T factor, S* out, int64_t stride) {
   const hn::ScalableTag<T> d;
   int64_t j = 0;
   if (stride == 1) {
     const auto f = hn::Set(d, factor);
     for (; j + kLanes<T> <= n; j += kLanes<T>) {
-      hn::StoreU(hn::Mul(hn::LoadU(d, row + j), f), d, out + j);
+      store_as(d, hn::Mul(hn::LoadU(d, row + j), f), out + j);
     }
   }
-  for (; j < n; ++j) out[j * stride] = row[j] * factor;
+  for (; j < n; ++j) out[j * stride] = S(row[j] * factor);
 }
 
 // Packs keys [j0, j0 + n) of one key/value head, j0 a multiple of kDepthBlock.
 // K: panels of keys, [key panel][head_dim][keys]; V: [value
 // panel][kv_len][values].
-template <class T>
-HWY_NOINLINE void pack_keys(const AttentionParams& p, const T* k, const T* v, int64_t j0, int64_t n,
+template <class T, class S>
+HWY_NOINLINE void pack_keys(const AttentionParams& p, const S* k, const S* v, int64_t j0, int64_t n,
                             T* k_pack, T* v_pack) {
   for (int64_t j = j0; j < j0 + n; j += kPanel<T>) {
     pack_panel(k + j * p.k_strides[2], p.k_strides[3], p.k_strides[2], p.head_dim,
@@ -142,7 +159,7 @@ HWY_NOINLINE void pack_keys(const AttentionParams& p, const T* k, const T* v, in
 }
 
 // Rows [i0, i0 + rows) of one head, against packed keys and values.
-template <class T>
+template <class S, class T>
 HWY_NOINLINE void attend_rows(const AttentionParams& p, const AttentionPlan& plan,
                               const AttentionBuffers& buffers, int64_t b, int64_t h, int64_t i0,
                               int64_t rows, const T* k_pack, const T* v_pack, T* scratch) {
@@ -155,7 +172,7 @@ HWY_NOINLINE void attend_rows(const AttentionParams& p, const AttentionPlan& pla
   std::fill_n(row_sum, rows, T(0));
   const int64_t pitch = plan.value_pitch;
 
-  const T* q = static_cast<const T*>(buffers.q) + b * p.q_strides[0] + h * p.q_strides[1] +
+  const S* q = static_cast<const S*>(buffers.q) + b * p.q_strides[0] + h * p.q_strides[1] +
                i0 * p.q_strides[2];
   for (int64_t e = 0; e < p.head_dim; e += kDepthBlock) {
     copy_rows(q + e * p.q_strides[3], p.q_strides[2], p.q_strides[3], rows,
@@ -188,12 +205,12 @@ HWY_NOINLINE void attend_rows(const AttentionParams& p, const AttentionPlan& pla
                   sums + c, pitch, j0 > 0, static_cast<const T*>(nullptr));
     }
   }
-  T* out = static_cast<T*>(buffers.out) + b * p.out_strides[0] + h * p.out_strides[1] +
+  S* out = static_cast<S*>(buffers.out) + b * p.out_strides[0] + h * p.out_strides[1] +
            i0 * p.out_strides[2];
   for (int64_t r = 0; r < rows; ++r) {
     if (row_sum[r] == T(0)) {  // fully masked
       for (int64_t c = 0; c < p.value_dim; ++c) {
-        out[r * p.out_strides[2] + c * p.out_strides[3]] = T(0);
+        out[r * p.out_strides[2] + c * p.out_strides[3]] = S(T(0));
       }
     } else {
       write_row(sums + r * pitch, p.value_dim, T(1) / row_sum[r], out + r * p.out_strides[2],
@@ -204,7 +221,7 @@ HWY_NOINLINE void attend_rows(const AttentionParams& p, const AttentionPlan& pla
 
 // One block of keys of one key/value head for all its query rows (few):
 // maximum, sum and weighted values go to `partial`, [row][2 + value_pitch].
-template <class T>
+template <class S, class T>
 HWY_NOINLINE void decode_block(const AttentionParams& p, const AttentionPlan& plan,
                                const AttentionBuffers& buffers, int64_t b, int64_t g, int64_t j0,
                                T* partial, T* scratch) {
@@ -215,13 +232,13 @@ HWY_NOINLINE void decode_block(const AttentionParams& p, const AttentionPlan& pl
   T* q_rows = scratch + plan.q_offset;
   T* scores = scratch + plan.scores_offset;
   for (int64_t r = 0; r < rows; ++r) {
-    const T* q = static_cast<const T*>(buffers.q) + b * p.q_strides[0] +
+    const S* q = static_cast<const S*>(buffers.q) + b * p.q_strides[0] +
                  (g * group + r / p.q_len) * p.q_strides[1] + r % p.q_len * p.q_strides[2];
     for (int64_t e = 0; e < p.head_dim; ++e) {
-      q_rows[r * p.head_dim + e] = q[e] * static_cast<T>(p.scale);
+      q_rows[r * p.head_dim + e] = static_cast<T>(q[e]) * static_cast<T>(p.scale);
     }
   }
-  const T* k = static_cast<const T*>(buffers.k) + b * p.k_strides[0] + g * p.k_strides[1] +
+  const S* k = static_cast<const S*>(buffers.k) + b * p.k_strides[0] + g * p.k_strides[1] +
                j0 * p.k_strides[2];
   dot_rows(q_rows, p.head_dim, rows, k, p.k_strides[2], n, p.head_dim, scores, kPitch);
   for (int64_t r = 0; r < rows; ++r) {
@@ -234,7 +251,7 @@ HWY_NOINLINE void decode_block(const AttentionParams& p, const AttentionPlan& pl
     row_sum = T(0);
     softmax_block(scores + r * kPitch, mask.get(i, j0, n), valid, n, row_max, row_sum);
   }
-  const T* v = static_cast<const T*>(buffers.v) + b * p.v_strides[0] + g * p.v_strides[1] +
+  const S* v = static_cast<const S*>(buffers.v) + b * p.v_strides[0] + g * p.v_strides[1] +
                j0 * p.v_strides[2];
   const T* no_bias = nullptr;
   int64_t c = 0;
@@ -243,20 +260,20 @@ HWY_NOINLINE void decode_block(const AttentionParams& p, const AttentionPlan& pl
                 no_bias);
   }
   for (; c < p.value_dim; c += kLanes<T>) {
-    const T* b_rows = v + c;
-    int64_t ldb = p.v_strides[2];
-    if (c + kLanes < T >> p.value_dim) {  // a vector would read past the row
+    if (p.value_dim - c < kLanes<T>) {  // a vector would read past the row
       T* tail = scratch + plan.tail_offset;
       pack_panel(v + c, p.v_strides[2], int64_t{1}, n, p.value_dim - c, kLanes<T>, tail);
-      b_rows = tail;
-      ldb = kLanes<T>;
+      micro_block(rows, 1, scores, tail, kLanes<T>, n, partial + 2 + c, partial_pitch, false,
+                  no_bias);
+    } else {
+      micro_block(rows, 1, scores, v + c, p.v_strides[2], n, partial + 2 + c, partial_pitch, false,
+                  no_bias);
     }
-    micro_block(rows, 1, scores, b_rows, ldb, n, partial + 2 + c, partial_pitch, false, no_bias);
   }
 }
 
 // Joins the partial results of all blocks of keys of one key/value head.
-template <class T>
+template <class S, class T>
 HWY_NOINLINE void decode_join(const AttentionParams& p, const AttentionPlan& plan,
                               const AttentionBuffers& buffers, int64_t b, int64_t g,
                               const T* partials, T* sums) {
@@ -265,7 +282,7 @@ HWY_NOINLINE void decode_join(const AttentionParams& p, const AttentionPlan& pla
   const int64_t rows = group * p.q_len;
   const int64_t pitch = 2 + plan.value_pitch;
   for (int64_t r = 0; r < rows; ++r) {
-    T* out = static_cast<T*>(buffers.out) + b * p.out_strides[0] +
+    S* out = static_cast<S*>(buffers.out) + b * p.out_strides[0] +
              (g * group + r / p.q_len) * p.out_strides[1] + r % p.q_len * p.out_strides[2];
     const T* first = partials + r * pitch;
     T max = kNegInf, sum = T(0);
@@ -281,11 +298,12 @@ HWY_NOINLINE void decode_join(const AttentionParams& p, const AttentionPlan& pla
       for (int64_t c = 0; c < p.value_dim; ++c) sums[c] += part[2 + c] * factor;
     }
     const T inverse = sum == T(0) ? T(0) : T(1) / sum;
-    for (int64_t c = 0; c < p.value_dim; ++c) out[c * p.out_strides[3]] = sums[c] * inverse;
+    for (int64_t c = 0; c < p.value_dim; ++c) out[c * p.out_strides[3]] = S(sums[c] * inverse);
   }
 }
 
-template <class T>
+// Elements are stored as S and computed with as T.
+template <class T, class S>
 void run(const AttentionParams& p, const AttentionPlan& plan, const AttentionBuffers& buffers,
          T* scratch) {
   const int64_t group = p.heads / p.kv_heads;
@@ -293,10 +311,10 @@ void run(const AttentionParams& p, const AttentionPlan& plan, const AttentionBuf
   const int64_t q_blocks = ceil_div(p.q_len, plan.q_rows);
   T* const shared = scratch + plan.shared_offset;
   auto keys = [&](int64_t b, int64_t g) {
-    return static_cast<const T*>(buffers.k) + b * p.k_strides[0] + g * p.k_strides[1];
+    return static_cast<const S*>(buffers.k) + b * p.k_strides[0] + g * p.k_strides[1];
   };
   auto values = [&](int64_t b, int64_t g) {
-    return static_cast<const T*>(buffers.v) + b * p.v_strides[0] + g * p.v_strides[1];
+    return static_cast<const S*>(buffers.v) + b * p.v_strides[0] + g * p.v_strides[1];
   };
   auto for_units = [&](int64_t units, auto&& body) {
     parallel_units(units, plan.parts, [&](int64_t unit, int64_t part) {
@@ -307,8 +325,8 @@ void run(const AttentionParams& p, const AttentionPlan& plan, const AttentionBuf
                          const T* v_pack, T* own) {
     for (int64_t block = first; block < last; ++block) {
       const int64_t i0 = block * plan.q_rows;
-      attend_rows(p, plan, buffers, b, h, i0, std::min(plan.q_rows, p.q_len - i0), k_pack, v_pack,
-                  own);
+      attend_rows<S>(p, plan, buffers, b, h, i0, std::min(plan.q_rows, p.q_len - i0), k_pack,
+                     v_pack, own);
     }
   };
 
@@ -318,11 +336,11 @@ void run(const AttentionParams& p, const AttentionPlan& plan, const AttentionBuf
       const int64_t unit_size = rows * (2 + plan.value_pitch);
       for_units(kv_units * plan.key_blocks, [&](int64_t unit, T* own) {
         const int64_t bg = unit / plan.key_blocks;
-        decode_block(p, plan, buffers, bg / p.kv_heads, bg % p.kv_heads,
+        decode_block<S>(p, plan, buffers, bg / p.kv_heads, bg % p.kv_heads,
                      unit % plan.key_blocks * kDepthBlock, shared + unit * unit_size, own);
       });
       for_units(kv_units, [&](int64_t bg, T* own) {
-        decode_join(p, plan, buffers, bg / p.kv_heads, bg % p.kv_heads,
+        decode_join<S>(p, plan, buffers, bg / p.kv_heads, bg % p.kv_heads,
                     shared + bg * plan.key_blocks * unit_size, own + plan.sums_offset);
       });
       return;
@@ -367,12 +385,17 @@ void run(const AttentionParams& p, const AttentionPlan& plan, const AttentionBuf
 
 void attention_f32(const AttentionParams& p, const AttentionPlan& plan,
                    const AttentionBuffers& buffers, void* scratch) {
-  run<float>(p, plan, buffers, static_cast<float*>(scratch));
+  auto* floats = static_cast<float*>(scratch);
+  switch (p.dtype) {
+    case DType::kF16: return run<float, F16>(p, plan, buffers, floats);
+    case DType::kBF16: return run<float, BF16>(p, plan, buffers, floats);
+    default: return run<float, float>(p, plan, buffers, floats);
+  }
 }
 
 void attention_f64(const AttentionParams& p, const AttentionPlan& plan,
                    const AttentionBuffers& buffers, void* scratch) {
-  run<double>(p, plan, buffers, static_cast<double*>(scratch));
+  run<double, double>(p, plan, buffers, static_cast<double*>(scratch));
 }
 
 }  // namespace kiln::cpu::HWY_NAMESPACE
@@ -460,9 +483,14 @@ Status AttentionParams::validate() const {
     return Status::error("K4321",
                          std::string("attention: ") + what + ", got " + std::to_string(value));
   };
-  if (dtype != DType::kF32 && dtype != DType::kF64) {
+  if (!is_float(dtype)) {
     return Status::error(
         "K4321", "attention: no kernel for this dtype, got " + std::string(dtype_name(dtype)));
+  }
+  if (mask == AttentionMask::kAdditive && mask_dtype != dtype &&
+      (mask_dtype != DType::kF32 || dtype == DType::kF64)) {
+    return Status::error("K4321", "attention: no kernel for this dtype of masks, got " +
+                                      std::string(dtype_name(mask_dtype)));
   }
   for (int64_t size : {batch, heads, kv_heads, q_len, kv_len, head_dim, value_dim}) {
     if (size < 0) return bad("a size is negative", size);
@@ -476,7 +504,8 @@ Status AttentionParams::validate() const {
 
 size_t attention_scratch_bytes(const AttentionParams& params, int threads) {
   if (empty(params)) return 0;
-  return static_cast<size_t>(make_plan(params, threads).total_size) * dtype_bytes(params.dtype);
+  return static_cast<size_t>(make_plan(params, threads).total_size) *
+         (params.dtype == DType::kF64 ? sizeof(double) : sizeof(float));
 }
 
 void attention(const AttentionParams& params, const AttentionBuffers& buffers, void* scratch,

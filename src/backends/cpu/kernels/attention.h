@@ -23,7 +23,8 @@ enum class AttentionMask : uint8_t { kNone, kAdditive, kBool };
 // Strides are in elements and may have any value (0 broadcasts, negative is
 // allowed on inputs). Inner strides of 1 are fast.
 struct AttentionParams {
-  DType dtype = DType::kF32;  // of q, k, v, out and an additive mask: kF32 or kF64
+  // Of q, k, v and out. 16-bit floats are computed with in f32.
+  DType dtype = DType::kF32;
   int64_t batch = 0, heads = 0, kv_heads = 0;
   int64_t q_len = 0, kv_len = 0;
   int64_t head_dim = 0, value_dim = 0;
@@ -32,6 +33,7 @@ struct AttentionParams {
   std::array<int64_t, 4> v_strides{};    // [batch, kv_heads, kv_len, value_dim]
   std::array<int64_t, 4> out_strides{};  // [batch, heads, q_len, value_dim]; no two equal places
   AttentionMask mask = AttentionMask::kNone;
+  DType mask_dtype = DType::kF32;  // of an additive mask: dtype, or f32 beside 16 bits
   std::array<int64_t, 4> mask_strides{};  // [batch, heads, q_len, kv_len]
   bool causal = false;                    // key j counts only if j <= i (aligned at the top left)
   double scale = 1.0;
@@ -44,7 +46,7 @@ struct AttentionBuffers {
   const void* q = nullptr;
   const void* k = nullptr;
   const void* v = nullptr;
-  const void* mask = nullptr;  // dtype elements (kAdditive), or bytes: nonzero
+  const void* mask = nullptr;  // mask_dtype elements (kAdditive), or bytes: nonzero
                                // takes part (kBool)
   void* out = nullptr;
 };

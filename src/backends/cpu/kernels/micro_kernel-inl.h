@@ -18,6 +18,7 @@
 #include <cstdint>
 
 #include "backends/cpu/kernels/block_sizes.h"
+#include "backends/cpu/kernels/half-inl.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -41,9 +42,9 @@ inline constexpr int64_t kPanel = 2 * kLanes<T>;  // columns of a full panel of 
 #define KILN_EACH_ROW(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
 
 // `bias` (kVecs vectors, may be null) is added at the end; C is read only if
-// `accumulate`.
-template <class T, int kRows, int kVecs>
-HWY_NOINLINE void micro_fixed(const T* HWY_RESTRICT a, const T* HWY_RESTRICT b, int64_t ldb,
+// `accumulate`. B may have 16-bit elements where T is float.
+template <class T, int kRows, int kVecs, class B>
+HWY_NOINLINE void micro_fixed(const T* HWY_RESTRICT a, const B* HWY_RESTRICT b, int64_t ldb,
                               int64_t k, T* HWY_RESTRICT c, int64_t ldc, bool accumulate,
                               const T* HWY_RESTRICT bias) {
   const hn::ScalableTag<T> d;
@@ -56,9 +57,9 @@ HWY_NOINLINE void micro_fixed(const T* HWY_RESTRICT a, const T* HWY_RESTRICT b, 
   KILN_EACH_ROW(KILN_DECLARE)
 #undef KILN_DECLARE
   for (int64_t p = 0; p < k; ++p, b += ldb, ++a) {
-    const V b0 = hn::LoadU(d, b);
+    const V b0 = load_as(d, b);
     V b1 = b0;
-    if constexpr (kVecs == 2) b1 = hn::LoadU(d, b + kN);
+    if constexpr (kVecs == 2) b1 = load_as(d, b + kN);
 #define KILN_STEP(i)                                          \
   if constexpr (kRows > i) {                                  \
     const V s = hn::Set(d, a[i * kPitch]);                    \
@@ -99,8 +100,8 @@ HWY_NOINLINE void micro_fixed(const T* HWY_RESTRICT a, const T* HWY_RESTRICT b, 
 }
 #undef KILN_EACH_ROW
 
-template <class T, int kVecs, int kRows = kMicroRows>
-HWY_INLINE void micro_rows(int64_t rows, const T* a, const T* b, int64_t ldb, int64_t k, T* c,
+template <class T, int kVecs, int kRows = kMicroRows, class B>
+HWY_INLINE void micro_rows(int64_t rows, const T* a, const B* b, int64_t ldb, int64_t k, T* c,
                            int64_t ldc, bool accumulate, const T* bias) {
   if constexpr (kRows > 0) {
     if (rows == kRows) {
@@ -112,8 +113,8 @@ HWY_INLINE void micro_rows(int64_t rows, const T* a, const T* b, int64_t ldb, in
 }
 
 // Any number of rows, one or two vectors wide.
-template <class T>
-HWY_INLINE void micro_block(int64_t rows, int64_t vecs, const T* a, const T* b, int64_t ldb,
+template <class T, class B>
+HWY_INLINE void micro_block(int64_t rows, int64_t vecs, const T* a, const B* b, int64_t ldb,
                             int64_t k, T* c, int64_t ldc, bool accumulate, const T* bias) {
   for (int64_t i = 0; i < rows; i += kMicroRows) {
     const int64_t n = rows - i < kMicroRows ? rows - i : kMicroRows;
@@ -138,11 +139,11 @@ template <class T, class S>
 HWY_INLINE void pack_panel(const S* src, int64_t row_stride, int64_t col_stride, int64_t k,
                            int64_t cols, int64_t width, T* HWY_RESTRICT panel) {
   const hn::ScalableTag<T> d;
-  if constexpr (sizeof(T) == sizeof(S)) {
+  if constexpr (kLoadsAs<T, S>) {
     if (col_stride == 1 && cols == width) {
       for (int64_t p = 0; p < k; ++p) {
         for (int64_t j = 0; j < width; j += kLanes<T>) {
-          hn::StoreU(hn::LoadU(d, src + p * row_stride + j), d, panel + p * width + j);
+          hn::StoreU(load_as(d, src + p * row_stride + j), d, panel + p * width + j);
         }
       }
       return;
@@ -154,10 +155,10 @@ HWY_INLINE void pack_panel(const S* src, int64_t row_stride, int64_t col_stride,
         for (; p + 4 <= k; p += 4) {
           for (int64_t j = 0; j < width; j += 4) {
             const S* s = src + p + j * col_stride;
-            const auto r0 = hn::LoadU(q, s);
-            const auto r1 = hn::LoadU(q, s + col_stride);
-            const auto r2 = hn::LoadU(q, s + 2 * col_stride);
-            const auto r3 = hn::LoadU(q, s + 3 * col_stride);
+            const auto r0 = load_as(q, s);
+            const auto r1 = load_as(q, s + col_stride);
+            const auto r2 = load_as(q, s + 2 * col_stride);
+            const auto r3 = load_as(q, s + 3 * col_stride);
             const auto a02 = hn::InterleaveLower(q, r0, r2);  // r0[0] r2[0] r0[1] r2[1]
             const auto a13 = hn::InterleaveLower(q, r1, r3);
             const auto b02 = hn::InterleaveUpper(q, r0, r2);
@@ -204,11 +205,11 @@ HWY_INLINE void copy_rows(const S* src, int64_t row_stride, int64_t col_stride, 
     const S* s = src + i * row_stride;
     T* to = dst + i * kPitch;
     int64_t p = 0;
-    if constexpr (sizeof(T) == sizeof(S)) {
+    if constexpr (kLoadsAs<T, S>) {
       if (col_stride == 1) {
         const auto factor = hn::Set(d, scale);
         for (; p + kLanes<T> <= k; p += kLanes<T>) {
-          hn::StoreU(hn::Mul(hn::LoadU(d, s + p), factor), d, to + p);
+          hn::StoreU(hn::Mul(load_as(d, s + p), factor), d, to + p);
         }
       }
     }
@@ -218,26 +219,26 @@ HWY_INLINE void copy_rows(const S* src, int64_t row_stride, int64_t col_stride, 
 
 // c[r * ldc + j] = a[r, :] . b[j, :] for rows of contiguous elements, r < rows, j < n: reads B
 // once.
-template <class T>
-HWY_INLINE void dot_rows(const T* a, int64_t lda, int64_t rows, const T* b, int64_t ldb, int64_t n,
+template <class T, class B>
+HWY_INLINE void dot_rows(const T* a, int64_t lda, int64_t rows, const B* b, int64_t ldb, int64_t n,
                          int64_t k, T* c, int64_t ldc) {
   const hn::ScalableTag<T> d;
   constexpr int64_t kN = kLanes<T>;
   for (int64_t j = 0; j < n; j += 4) {
-    const T* b0 = b + j * ldb;  // the last row may be read more than once
-    const T* b1 = b + (j + 1 < n ? j + 1 : n - 1) * ldb;
-    const T* b2 = b + (j + 2 < n ? j + 2 : n - 1) * ldb;
-    const T* b3 = b + (j + 3 < n ? j + 3 : n - 1) * ldb;
+    const B* b0 = b + j * ldb;  // the last row may be read more than once
+    const B* b1 = b + (j + 1 < n ? j + 1 : n - 1) * ldb;
+    const B* b2 = b + (j + 2 < n ? j + 2 : n - 1) * ldb;
+    const B* b3 = b + (j + 3 < n ? j + 3 : n - 1) * ldb;
     for (int64_t r = 0; r < rows; ++r) {
       const T* row = a + r * lda;
       auto s0 = hn::Zero(d), s1 = s0, s2 = s0, s3 = s0;
       int64_t p = 0;
       for (; p + kN <= k; p += kN) {
         const auto v = hn::LoadU(d, row + p);
-        s0 = hn::MulAdd(v, hn::LoadU(d, b0 + p), s0);
-        s1 = hn::MulAdd(v, hn::LoadU(d, b1 + p), s1);
-        s2 = hn::MulAdd(v, hn::LoadU(d, b2 + p), s2);
-        s3 = hn::MulAdd(v, hn::LoadU(d, b3 + p), s3);
+        s0 = hn::MulAdd(v, load_as(d, b0 + p), s0);
+        s1 = hn::MulAdd(v, load_as(d, b1 + p), s1);
+        s2 = hn::MulAdd(v, load_as(d, b2 + p), s2);
+        s3 = hn::MulAdd(v, load_as(d, b3 + p), s3);
       }
       T sums[4] = {hn::GetLane(hn::SumOfLanes(d, s0)), hn::GetLane(hn::SumOfLanes(d, s1)),
                    hn::GetLane(hn::SumOfLanes(d, s2)), hn::GetLane(hn::SumOfLanes(d, s3))};

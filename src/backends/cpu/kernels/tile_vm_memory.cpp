@@ -11,6 +11,7 @@
 
 #include "hwy/highway.h"
 
+#include "backends/cpu/kernels/half-inl.h"
 #include "backends/cpu/kernels/tile_vm_loops-inl.h"
 
 // Types and conversions that do not depend on the target.
@@ -124,50 +125,25 @@ namespace kiln::cpu::tile {
 namespace HWY_NAMESPACE {
 namespace {
 
-#if HWY_TARGET <= HWY_AVX2
-constexpr bool kVectorHalf = true;  // the others convert f16 one by one
-#else
-constexpr bool kVectorHalf = false;
-#endif
+using cpu::HWY_NAMESPACE::bf16_bits;
+using cpu::HWY_NAMESPACE::kVectorHalf;
 
 // 16-bit floats to f32 and back, n elements.
 template <class D>
 HWY_INLINE hn::Vec<D> widen(D d, const Bfloat* from) {
-  const hn::Rebind<uint16_t, D> du16;
-  const hn::RebindToUnsigned<D> du32;
-  return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(
-                            du32, hn::LoadU(du16, reinterpret_cast<const uint16_t*>(from)))));
+  return cpu::HWY_NAMESPACE::widen_bf16(d, &from->bits);
 }
 template <class D>
 HWY_INLINE hn::Vec<D> widen(D d, const Half* from) {
-  const hn::Rebind<hwy::float16_t, D> df16;
-  return hn::PromoteTo(d, hn::LoadU(df16, reinterpret_cast<const hwy::float16_t*>(from)));
-}
-
-// The bits of v rounded to bf16, half to even, in the upper halves; NaN becomes a quiet NaN.
-template <class D>
-HWY_INLINE hn::Vec<hn::RebindToUnsigned<D>> bfloat_bits(D, hn::Vec<D> v) {
-  const hn::RebindToUnsigned<D> du32;
-  const auto bits = hn::BitCast(du32, v);
-  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du32, 1));
-  const auto rounded = hn::Add(bits, hn::Add(odd, hn::Set(du32, 0x7FFF)));
-  const auto nan = hn::RebindMask(du32, hn::IsNaN(v));
-  return hn::And(hn::IfThenElse(nan, hn::Or(bits, hn::Set(du32, 0x00400000)), rounded),
-                 hn::Set(du32, 0xFFFF0000u));
+  return cpu::HWY_NAMESPACE::widen_f16(d, &from->bits);
 }
 template <class D>
 HWY_INLINE void narrow(D d, hn::Vec<D> v, Bfloat* to) {
-  const hn::Rebind<uint16_t, D> du16;
-  const hn::RebindToSigned<D> di32;
-  // The upper half as a non-negative i32, which the saturating conversion keeps.
-  const auto upper = hn::BitCast(di32, hn::ShiftRight<16>(bfloat_bits(d, v)));
-  hn::StoreU(hn::DemoteTo(du16, upper), du16, reinterpret_cast<uint16_t*>(to));
+  cpu::HWY_NAMESPACE::narrow_bf16(d, v, &to->bits);
 }
 template <class D>
 HWY_INLINE void narrow(D d, hn::Vec<D> v, Half* to) {
-  const hn::Rebind<hwy::float16_t, D> df16;
-  (void)d;
-  hn::StoreU(hn::DemoteTo(df16, v), df16, reinterpret_cast<hwy::float16_t*>(to));
+  cpu::HWY_NAMESPACE::narrow_f16(d, v, &to->bits);
 }
 
 template <typename From, typename To>
@@ -324,7 +300,7 @@ void round_to(const Step& step, TileState& state) {
       const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
       if constexpr (std::is_same_v<S, Bfloat>) {
         for (; i + lanes <= bounds.cols; i += lanes)
-          hn::StoreU(hn::BitCast(d, bfloat_bits(d, hn::LoadU(d, from + i))), d, to + i);
+          hn::StoreU(hn::BitCast(d, bf16_bits(d, hn::LoadU(d, from + i))), d, to + i);
       } else if constexpr (std::is_same_v<S, Half> && kVectorHalf) {
         const hn::Rebind<hwy::float16_t, decltype(d)> df16;
         for (; i + lanes <= bounds.cols; i += lanes)

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "backends/cpu/runtime/dnnl_api.h"
-#include "backends/cpu/runtime/dnnl_reorder.h"
 #include "backends/cpu/runtime/dnnl_table.h"
 #include "base/check.h"
 #include "base/parallel_for.h"
@@ -143,11 +142,10 @@ Result<DnnlLayout> DnnlConv::choose_weights_layout(const DnnlConvParams& params)
   return dnnl_query_layout(desc, dnnl_query_weights_md);
 }
 
-Status DnnlConv::pack_weights(const DnnlConvParams& params, const void* weights,
-                              const DnnlLayout& layout, void* packed) {
+Result<DnnlWeightsPacker> DnnlConv::packer(const DnnlConvParams& params,
+                                           const DnnlLayout& layout) {
   KILN_RETURN_IF_ERROR(check(params));
-  KILN_ASSIGN_OR_RETURN(const DnnlLayout plain, DnnlLayout::strided(weights_as_onednn(params)));
-  return dnnl_copy(plain, weights, layout, packed);
+  return DnnlWeightsPacker(weights_as_onednn(params), layout);
 }
 
 Result<DnnlLayout> DnnlConv::plain_weights_layout(const DnnlConvParams& params) {

@@ -10,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "backends/cpu/runtime/dnnl_pack.h"
 #include "backends/cpu/runtime/dnnl_primitive.h"
 
 namespace kiln {
@@ -37,9 +38,8 @@ class DnnlConv {
   // a representative shape, and the same layout is given to create() at every other.
   // Errors as of create().
   static Result<DnnlLayout> choose_weights_layout(const DnnlConvParams& params);
-  // Packs weights stored as params.weights says; `packed` has layout.bytes() bytes.
-  static Status pack_weights(const DnnlConvParams& params, const void* weights,
-                             const DnnlLayout& layout, void* packed);
+  // Packs weights stored as params.weights says.
+  static Result<DnnlWeightsPacker> packer(const DnnlConvParams& params, const DnnlLayout& layout);
 
   // The layout of weights stored as params.weights says, under the library's view of their dims.
   static Result<DnnlLayout> plain_weights_layout(const DnnlConvParams& params);

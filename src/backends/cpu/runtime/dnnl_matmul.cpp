@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "backends/cpu/runtime/dnnl_api.h"
-#include "backends/cpu/runtime/dnnl_reorder.h"
 #include "backends/cpu/runtime/dnnl_table.h"
 #include "base/check.h"
 #include "base/parallel_for.h"
@@ -159,11 +158,10 @@ Result<DnnlLayout> DnnlMatmul::choose_weights_layout(const DnnlMatmulParams& par
   return dnnl_query_layout(desc, dnnl_query_weights_md);
 }
 
-Status DnnlMatmul::pack_weights(const DnnlMatmulParams& params, const void* weights,
-                                const DnnlLayout& layout, void* packed) {
+Result<DnnlWeightsPacker> DnnlMatmul::packer(const DnnlMatmulParams& params,
+                                             const DnnlLayout& layout) {
   KILN_ASSIGN_OR_RETURN(const DnnlTensor matrix, weights_matrix(params.weights));
-  KILN_ASSIGN_OR_RETURN(const DnnlLayout plain, DnnlLayout::strided(matrix));
-  return dnnl_copy(plain, weights, layout, packed);
+  return DnnlWeightsPacker(matrix, layout);
 }
 
 Status DnnlMatmul::supports(const DnnlMatmulParams& params) {

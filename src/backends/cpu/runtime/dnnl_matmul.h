@@ -11,6 +11,7 @@
 #include <span>
 #include <vector>
 
+#include "backends/cpu/runtime/dnnl_pack.h"
 #include "backends/cpu/runtime/dnnl_primitive.h"
 
 namespace kiln {
@@ -35,9 +36,8 @@ class DnnlMatmul {
   // weights must have no batch, and the dims above m of src and dst must merge with it.
   // Errors as of create().
   static Result<DnnlLayout> choose_weights_layout(const DnnlMatmulParams& params);
-  // Packs weights stored as params.weights says; `packed` has layout.bytes() bytes.
-  static Status pack_weights(const DnnlMatmulParams& params, const void* weights,
-                             const DnnlLayout& layout, void* packed);
+  // Packs weights stored as params.weights says. K4601 when they have a batch.
+  static Result<DnnlWeightsPacker> packer(const DnnlMatmulParams& params, const DnnlLayout& layout);
 
   // Would create() without packed weights succeed? Makes no code.
   static Status supports(const DnnlMatmulParams& params);

@@ -195,6 +195,47 @@ Result<DnnlLayout> DnnlLayout::reshaped(const std::vector<int64_t>& dims) const 
   return layout;
 }
 
+std::optional<DnnlBlocking> DnnlLayout::blocking() const {
+  if (empty()) return std::nullopt;
+  const DnnlApi* api = *dnnl_api();
+  auto query = [&](dnnl_query_t what, void* result) {
+    return api->dnnl_memory_desc_query(get(), what, result) == dnnl_success;
+  };
+  dnnl_format_kind_t kind = dnnl_format_kind_undef;
+  dnnl_data_type_t type = dnnl_data_type_undef;
+  int rank = 0, blocks = 0;
+  dnnl_dim_t offset = 0;
+  dnnl_dims_t *dims = nullptr, *padded = nullptr, *padding = nullptr, *strides = nullptr,
+              *sizes = nullptr, *indices = nullptr;
+  if (!query(dnnl_query_format_kind, &kind) || kind != dnnl_blocked ||
+      !query(dnnl_query_data_type, &type) || !query(dnnl_query_ndims_s32, &rank) ||
+      !query(dnnl_query_submemory_offset_s64, &offset) || offset != 0 ||
+      !query(dnnl_query_dims, &dims) || !query(dnnl_query_padded_dims, &padded) ||
+      !query(dnnl_query_padded_offsets, &padding) || !query(dnnl_query_strides, &strides) ||
+      !query(dnnl_query_inner_nblks_s32, &blocks) ||
+      (blocks > 0 && (!query(dnnl_query_inner_blks, &sizes) ||
+                      !query(dnnl_query_inner_idxs, &indices)))) {
+    return std::nullopt;
+  }
+  DnnlBlocking result;
+  const auto known = {DType::kF32, DType::kF64, DType::kF16, DType::kBF16,
+                      DType::kI8,  DType::kU8,  DType::kI32};
+  const auto* found = std::find_if(known.begin(), known.end(),
+                                   [&](DType dtype) { return dnnl_dtype(dtype) == type; });
+  if (found == known.end()) return std::nullopt;
+  result.dtype = *found;
+  for (int d = 0; d < rank; ++d) {
+    if ((*padding)[d] != 0) return std::nullopt;  // elements before the first one
+    result.dims.push_back((*dims)[d]);
+    result.padded_dims.push_back((*padded)[d]);
+    result.strides.push_back((*strides)[d]);
+  }
+  for (int b = 0; b < blocks; ++b) {
+    result.blocks.push_back({static_cast<size_t>((*indices)[b]), (*sizes)[b]});
+  }
+  return result;
+}
+
 std::string DnnlLayout::to_string() const {
   if (empty()) return "empty";
   const DnnlApi* api = *dnnl_api();

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,18 @@ struct DnnlTensor {
 std::vector<int64_t> dnnl_canonical_strides(const DnnlTensor& tensor,
                                             const std::vector<int>& order);
 
+// A layout in which elements lie one by one: dims cut into blocks, and the blocks' strides.
+struct DnnlBlocking {
+  DType dtype = DType::kF32;
+  std::vector<int64_t> dims, padded_dims;
+  std::vector<int64_t> strides;  // of each dim's blocks, or of its elements when it has none
+  struct Block {
+    size_t dim = 0;
+    int64_t size = 0;
+  };
+  std::vector<Block> blocks;  // outermost first, the elements of the last one side by side
+};
+
 // An immutable memory descriptor of oneDNN: strided, or a blocked layout that the library chose.
 // Cheap to copy, shared between threads.
 class DnnlLayout {
@@ -50,6 +63,8 @@ class DnnlLayout {
   // As oneDNN's tags: "f32[64,256,1,1] Acdb16a".
   std::string to_string() const;
   bool operator==(const DnnlLayout& other) const;
+  // How the elements lie, where that is all there is to the layout; bytes() may still be more.
+  std::optional<DnnlBlocking> blocking() const;
   // The same elements seen with another shape (adding or removing leading ones, say).
   // Error K4601 when the layout does not allow it.
   Result<DnnlLayout> reshaped(const std::vector<int64_t>& dims) const;

@@ -1,7 +1,8 @@
 // "attention": scaled dot product attention on strided operands.
 //
 // Inputs q [batch, heads, q_len, head_dim], k and v [batch, kv_heads, kv_len, ...] and perhaps a
-// mask [batch or 1, heads or 1, q_len or 1, kv_len or 1] (bool, or additive of the dtype of q);
+// mask [batch or 1, heads or 1, q_len or 1, kv_len or 1] (bool, or additive of the dtype of q, or
+// f32 beside 16 bits);
 // output [batch, heads, q_len, value_dim]. params: causal, scale (0: 1 / sqrt(head_dim)).
 #include <cmath>
 
@@ -81,8 +82,8 @@ class AttentionStep : public Step {
       if (mask.dtype == DType::kBool) {
         p.mask = cpu::AttentionMask::kBool;
       } else {
-        KILN_RETURN_IF_ERROR(cpu::check_dtype(kName, mask, q.dtype));
         p.mask = cpu::AttentionMask::kAdditive;
+        p.mask_dtype = mask.dtype;
       }
       const std::array<int64_t, 4> scores{p.batch, p.heads, p.q_len, p.kv_len};
       for (size_t i = 0; i < 4; ++i) {

@@ -12,6 +12,7 @@ class BoundCopy : public BoundStep {
     plan_.run(args.inputs[0], args.outputs[0]);
     return {};
   }
+  bool can_fail() const override { return false; }
   std::string implementation() const override { return "kiln:copy"; }
 
  private:

@@ -136,19 +136,19 @@ class ConvStep : public Step {
 
 class BoundPackConv : public BoundStep {
  public:
-  BoundPackConv(DnnlConvParams params, DnnlLayout layout, std::string format)
-      : params_(std::move(params)), layout_(std::move(layout)), format_(std::move(format)) {}
+  BoundPackConv(DnnlWeightsPacker packer, std::string format)
+      : packer_(std::move(packer)), format_(std::move(format)) {}
 
   Status run(const RunArgs& args) override {
-    return DnnlConv::pack_weights(params_, args.inputs[0], layout_, args.outputs[0]);
+    return packer_.run(args.inputs[0], args.outputs[0]);
   }
-  std::string implementation() const override { return "dnnl:pack " + layout_.to_string(); }
-  size_t packed_bytes(int) const override { return layout_.bytes(); }
+  bool can_fail() const override { return packer_.can_fail(); }
+  std::string implementation() const override { return packer_.implementation(); }
+  size_t packed_bytes(int) const override { return packer_.layout().bytes(); }
   std::string packed_format(int) const override { return format_; }
 
  private:
-  DnnlConvParams params_;
-  DnnlLayout layout_;
+  DnnlWeightsPacker packer_;
   std::string format_;
 };
 
@@ -162,9 +162,9 @@ class PackConvStep : public Step {
     KILN_ASSIGN_OR_RETURN(DnnlConvParams p, pack_.problem());
     KILN_ASSIGN_OR_RETURN(p.weights, dnnl_operand(context.inputs[0], pack_.dtype));
     if (p.weights.dims != pack_.conv.weights) return bad("weights to pack have another shape");
-    KILN_ASSIGN_OR_RETURN(DnnlLayout layout, pack_.layout());
-    return std::unique_ptr<BoundStep>(
-        new BoundPackConv(std::move(p), std::move(layout), format_));
+    KILN_ASSIGN_OR_RETURN(const DnnlLayout layout, pack_.layout());
+    KILN_ASSIGN_OR_RETURN(DnnlWeightsPacker packer, DnnlConv::packer(p, layout));
+    return std::unique_ptr<BoundStep>(new BoundPackConv(std::move(packer), format_));
   }
 
  private:

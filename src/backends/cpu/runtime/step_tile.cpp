@@ -16,18 +16,20 @@ namespace {
 
 class BoundTile : public BoundStep {
  public:
-  BoundTile(std::unique_ptr<cpu::TileKernel> kernel, int threads)
-      : kernel_(std::move(kernel)), threads_(threads) {}
+  BoundTile(std::unique_ptr<cpu::TileKernel> kernel, int threads, bool can_fail)
+      : kernel_(std::move(kernel)), threads_(threads), can_fail_(can_fail) {}
 
   size_t scratch_bytes() const override { return kernel_->scratch_bytes(threads_); }
   Status run(const RunArgs& args) override {
     return kernel_->run(args.inputs, args.outputs, args.scratch, threads_);
   }
+  bool can_fail() const override { return can_fail_; }
   std::string implementation() const override { return "kiln:tile " + kernel_->describe(); }
 
  private:
   std::unique_ptr<cpu::TileKernel> kernel_;
   int threads_;
+  bool can_fail_;
 };
 
 class TileStep : public Step {
@@ -50,7 +52,8 @@ class TileStep : public Step {
       binding.output_elements.push_back(rest_of_slot(context.outputs[i]));
     }
     KILN_ASSIGN_OR_RETURN(auto kernel, cpu::TileKernel::bind(code, binding));
-    return std::unique_ptr<BoundStep>(new BoundTile(std::move(kernel), context.threads));
+    return std::unique_ptr<BoundStep>(
+        new BoundTile(std::move(kernel), context.threads, code.can_fail()));
   }
 
  private:

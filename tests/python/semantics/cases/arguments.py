@@ -40,7 +40,7 @@ class NoneOutputs(Case):
     return (torch.randn(3),)
 
   doors = {
-    "pt2": Refuses("kiln.Error K3122", "torch cannot read back text among the results"),
+    "pt2": Refuses("kiln.Error K1014", "torch cannot read back text among the results"),
   }
 
 

@@ -372,13 +372,26 @@ class ItemReturned(Case):
 
   class Model(nn.Module):
     def forward(self, x):
-      return x.sum().item(), x + 1
+      return x.sum().item(), (x > 1).sum().item(), x + 1
+
+  def inputs(self, step, last):
+    return (torch.arange(3.0) + step,)
+
+
+class BooleanItemReturned(Case):
+  title = "`.item()` of a boolean returned"
+  calls = 2
+
+  class Model(nn.Module):
+    def forward(self, x):
+      return (x.sum() > 4).item(), x + 1
 
   def inputs(self, step, last):
     return (torch.arange(3.0) + step,)
 
   doors = {
-    "pt2": Refuses("kiln.Error K1014", "only PyTorch knows the type of a result: save as `.kiln`"),
+    "pt2": Refuses("kiln.Error K1014", "torch cannot write such a boolean: save as `.kiln`"),
+    "command": Refuses("AssertionError", "torch.export.save cannot write such a boolean"),
   }
 
 

@@ -1,4 +1,4 @@
-// One op's sample as a program on the CPU backend, for tests.
+// One op's sample as a program on any backend and device, for tests.
 #pragma once
 
 #include <algorithm>
@@ -8,12 +8,13 @@
 #include <string>
 #include <vector>
 
-#include "backends/cpu/compile/cpu_backend.h"
+#include "backends/backend.h"
+#include "base/check.h"
 #include "builder/phases.h"
 #include "ops/sample_data.h"
+#include "runtime/device_runtime.h"
 #include "runtime/engine.h"
 #include "runtime/execution.h"
-#include "tuning/device_spec.h"
 
 namespace kiln {
 
@@ -25,36 +26,11 @@ enum class InputForm : uint8_t {
   kWeights    // all but the first operand are weights, where their shapes are concrete
 };
 
-// Kiln's own kernels alone, as on a machine without the library.
-class OwnKernelsBackend : public Backend {
- public:
-  OwnKernelsBackend() {
-    for (auto make : {make_attention_provider, make_tile_provider, make_indexing_provider,
-                      make_movement_provider, make_pool_provider, make_gemm_provider}) {
-      providers_.push_back(make());
-    }
-  }
-  std::string target() const override { return device_.target(); }
-  std::string surroundings() const override { return "own kernels"; }
-  const std::vector<std::unique_ptr<KernelProvider>>& providers() override { return providers_; }
-  const DeviceSpec& device() const override { return device_; }
-  Status supports(Node& node) override {
-    Candidates candidates;
-    for (const auto& provider : providers_) provider->candidates(node, device_, candidates);
-    if (!candidates.tactics.empty()) return {};
-    return Status::error("K2412", "no kernel of our own");
-  }
-  int epilogue_length(Node&, const std::vector<Node*>&) override { return 0; }
-
- private:
-  DeviceSpec device_ = DeviceSpec::host();
-  std::vector<std::unique_ptr<KernelProvider>> providers_;
-};
-
-// A tensor in memory of its own, dense in any order of dims.
+// A tensor in memory of its own, dense in any order of dims; on `device`, or the host's when null.
 class PlacedTensor {
  public:
-  PlacedTensor(const HostTensor& tensor, const std::vector<int>& order)
+  PlacedTensor(const HostTensor& tensor, const std::vector<int>& order,
+               DeviceRuntime* device = nullptr)
       : shape_(tensor.shape()), strides_(tensor.shape().size()), dtype_(tensor.dtype()) {
     const size_t rank = shape_.size();
     int64_t stride = 1;
@@ -69,19 +45,37 @@ class PlacedTensor {
       std::memcpy(bytes_.data() + place(flat) * size,
                   tensor.bytes() + static_cast<size_t>(flat) * size, size);
     }
+    if (device == nullptr) return;
+    device_ = device->device();
+    memory_ = device->allocate(kDeviceOffset + bytes_.size(), nullptr);
+    KILN_CHECK(memory_ != nullptr);
+    const Status copied = device->copy(data(), bytes_.data(), bytes_.size(), nullptr);
+    KILN_CHECK_MSG(copied.ok(), copied.to_string());
   }
 
   TensorView view() {
     TensorView view;
-    view.data = bytes_.data();
+    view.data = data();
     view.dtype = dtype_;
+    view.device = device_;
     view.rank = static_cast<int>(shape_.size());
     view.shape = shape_.data();
     view.strides = strides_.data();
     return view;
   }
+  // The bytes as they are on the device now.
+  Status fetch(DeviceRuntime& device, std::byte* to, size_t bytes) {
+    return device.copy(to, data(), bytes, nullptr);
+  }
 
  private:
+  // No more aligned than callers' tensors need to be.
+  static constexpr size_t kDeviceOffset = 16;
+
+  void* data() {
+    return memory_ == nullptr ? bytes_.data()
+                              : static_cast<std::byte*>(memory_.get()) + kDeviceOffset;
+  }
   size_t place(int64_t flat) const {
     int64_t at = 0;
     for (size_t d = shape_.size(); d-- > 0;) {
@@ -93,7 +87,9 @@ class PlacedTensor {
 
   std::vector<int64_t> shape_, strides_;
   DType dtype_;
+  Device device_;
   std::vector<std::byte> bytes_;
+  std::shared_ptr<void> memory_;
 };
 
 // A tensor whose elements 1, 3, 5, ... along the last dim are `tensor`, with junk between them.
@@ -121,48 +117,58 @@ class SampleProgram {
                                                      InputForm form, int threads,
                                                      std::unique_ptr<Backend> backend,
                                                      const SampleData* weights = nullptr) {
+    KILN_ASSIGN_OR_RETURN(std::unique_ptr<SampleProgram> program,
+                          lower(op, sample, form, std::move(backend), weights));
+    KILN_RETURN_IF_ERROR(program->load(threads));
+    return program;
+  }
+  // The two halves of it: to a plan, and to an engine on the plan's device.
+  static Result<std::unique_ptr<SampleProgram>> lower(const OpDef& op, const OpSample& sample,
+                                                      InputForm form,
+                                                      std::unique_ptr<Backend> backend,
+                                                      const SampleData* weights = nullptr) {
     std::unique_ptr<SampleProgram> program(new SampleProgram(form));
     program->build_.backend = std::move(backend);
     program->build_.module = std::make_unique<Module>();
     KILN_RETURN_IF_ERROR(program->add_node(op, sample));
-    std::vector<WeightBytes> bytes;
     for (size_t i : program->weight_operands_) {
       program->weights_.push_back(*weights->operands[i]);
     }
-    for (const HostTensor& weight : program->weights_) {
-      bytes.push_back({weight.bytes(), weight.num_bytes(), nullptr});
-    }
     KILN_RETURN_IF_ERROR(kiln::verify(*program->build_.module));
     KILN_RETURN_IF_ERROR(run_lowering_phases(program->build_));
-    EngineOptions options;
-    options.threads = threads;
-    KILN_ASSIGN_OR_RETURN(program->engine_,
-                          Engine::create(program->build_.plan, std::move(bytes), options));
-    program->context_ = std::make_unique<ExecutionContext::Impl>(program->engine_);
     return program;
   }
-
-  // Whether the backend has a kernel for the node.
-  static Status supported(const OpDef& op, const OpSample& sample) {
-    KILN_ASSIGN_OR_RETURN(SampleGraph graph, make_sample_graph(op, sample));
-    return make_cpu_backend(DeviceSpec::host())->supports(*graph.node);
+  Status load(int threads) {
+    std::vector<WeightBytes> bytes;
+    for (const HostTensor& weight : weights_) {
+      bytes.push_back({weight.bytes(), weight.num_bytes(), nullptr});
+    }
+    EngineOptions options;
+    options.threads = threads;
+    KILN_ASSIGN_OR_RETURN(engine_, Engine::create(build_.plan, std::move(bytes), options));
+    context_ = std::make_unique<ExecutionContext::Impl>(engine_);
+    return {};
   }
+  const EnginePlan& plan() const { return build_.plan; }
 
   Result<std::vector<HostTensor>> run(const SampleData& data) {
+    DeviceRuntime& device = engine_->device();
+    DeviceRuntime* elsewhere = device.device().kind == DeviceKind::kCpu ? nullptr : &device;
     std::vector<PlacedTensor> placed;
     for (size_t i = 0; i < data.operands.size(); ++i) {
       if (!data.operands[i] || weight_operands_.contains(i)) continue;
       const HostTensor& tensor = *data.operands[i];
       if (form_ == InputForm::kGaps && tensor.rank() > 0) {
-        placed.emplace_back(with_gaps(tensor), std::vector<int>());
+        placed.emplace_back(with_gaps(tensor), std::vector<int>(), elsewhere);
       } else {
-        placed.emplace_back(tensor, build_.module->inputs[placed.size()].order);
+        placed.emplace_back(tensor, build_.module->inputs[placed.size()].order, elsewhere);
       }
     }
     for (const std::string& symbol : symbol_inputs_) {
-      placed.emplace_back(HostTensor(DType::kBool, {data.symbols.at(symbol)}), std::vector<int>());
+      placed.emplace_back(HostTensor(DType::kBool, {data.symbols.at(symbol)}), std::vector<int>(),
+                          elsewhere);
     }
-    std::vector<TensorView> inputs;
+    std::vector<TensorView> inputs, views;
     for (PlacedTensor& tensor : placed) inputs.push_back(tensor.view());
     KILN_RETURN_IF_ERROR(context_->prepare(inputs));
     std::vector<HostTensor> outputs;
@@ -173,16 +179,17 @@ class SampleProgram {
       std::memset(outputs.back().bytes(), spec.dtype == DType::kBool ? 1 : 0x5b,
                   outputs.back().num_bytes());
     }
-    std::vector<TensorView> views;
-    for (HostTensor& tensor : outputs) {
-      TensorView view;
-      view.data = tensor.bytes();
-      view.dtype = tensor.dtype();
-      view.rank = tensor.rank();
-      view.shape = tensor.shape().data();
-      views.push_back(view);
+    std::vector<PlacedTensor> results;
+    for (const HostTensor& tensor : outputs) {
+      results.emplace_back(tensor, std::vector<int>(), elsewhere);
     }
+    for (PlacedTensor& tensor : results) views.push_back(tensor.view());
     KILN_RETURN_IF_ERROR(context_->run(inputs, views));
+    KILN_RETURN_IF_ERROR(device.synchronize(nullptr));
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      if (outputs[i].num_bytes() == 0) continue;
+      KILN_RETURN_IF_ERROR(results[i].fetch(device, outputs[i].bytes(), outputs[i].num_bytes()));
+    }
     return outputs;
   }
 

@@ -1,0 +1,88 @@
+// "attention": operands of device/attention.h.
+#include "backends/cuda/runtime/attention_kernel.h"
+
+#include "backends/cuda/compile/kernel_text.h"
+
+namespace kiln::cuda {
+namespace {
+
+Result<KernelSource> print_attention(const Json& json) {
+  KILN_ASSIGN_OR_RETURN(const AttentionKernel p, AttentionKernel::from_json(json));
+  const std::string type(device_type(p.dtype)), mask_type(device_type(p.mask_dtype));
+  const std::string number = p.dtype == DType::kF64 ? "double" : "float";
+  const std::vector<std::string> of_scores{"m2", "m3"}, of_out{"rows", "o2", "o3"};
+  std::string of =
+      "    Number result = score * static_cast<Number>(" + double_literal(p.scale) + ");\n";
+  if (p.causal) of += "    if (j > i) result = -infinity_of(Number(0));\n";
+  if (p.mask) {
+    of += "    const " + mask_type + " mask = base[i * m2 + j * m3];\n";
+    of += p.mask_dtype == DType::kBool
+              ? "    if (!mask) result = -infinity_of(Number(0));\n"
+              : "    result = result + static_cast<Number>(widen(mask));\n";
+  }
+  KernelParts parts;
+  parts.headers = {"device/attention.h"};
+  parts.wide = p.wide;
+  parts.threads = 128;
+  parts.before = fill(R"(struct Scores {
+$pointer$members  template <class Number>
+  KILN_DEVICE Number of(Number score, [[maybe_unused]] Index i, [[maybe_unused]] Index j) const {
+$of    return result;
+  }
+};
+
+struct Result {
+  Out<$type> base;
+$out_members  template <class Number>
+  KILN_DEVICE void put(Index i, Index e, Number value) const {
+    if (i < rows) base[i * o2 + e * o3] = narrow<$type>(value);
+  }
+};
+)",
+                      {{"pointer", p.mask ? "  In<" + mask_type + "> base;\n" : ""},
+                       {"members", p.mask ? size_members(p.sizes, of_scores) : ""},
+                       {"of", of},
+                       {"type", type},
+                       {"out_members", size_members(p.sizes, of_out)}});
+  parts.pointers = {"In<" + type + "> q", "In<" + type + "> k", "In<" + type + "> v"};
+  if (p.mask) parts.pointers.push_back("In<" + mask_type + "> mask");
+  parts.pointers.push_back("Out<" + type + "> out");
+  parts.entry =
+      std::string("attention_") + (p.matrix ? "mma_" : "") + std::string(dtype_name(p.dtype));
+  const int64_t rows = p.matrix ? AttentionKernel::kMatrixRows : AttentionKernel::kSimtRows;
+  parts.comment =
+      fill("// A block has $rows queries of a head.\n", {{"rows", std::to_string(rows)}});
+  const auto yes = [](bool value) { return std::string(value ? "true" : "false"); };
+  std::string function = (p.matrix ? "matrix_attention<" : "simt_attention<") + type + ", " +
+                         std::to_string(p.head_dim) + ", " + std::to_string(p.value_dim) + ", " +
+                         std::to_string(p.keys);
+  if (p.matrix) function += ", " + yes(p.q_eight) + ", " + yes(p.k_eight) + ", " + yes(p.v_eight);
+  parts.body =
+      fill(R"(  const int64 row_blocks = (static_cast<int64>(rows) + $edge) / $rows;
+  const Index first_row = static_cast<Index>(block_x() % row_blocks * $rows);
+  const Index h = static_cast<Index>(block_x() / row_blocks % heads);
+  const Index b = static_cast<Index>(block_x() / row_blocks / heads);
+  const Index kv_h = h / (heads / kv_heads);
+  Index end_key = columns;
+$causal  $function>(
+      Rows<$type, Index>{q + b * q0 + h * q1, rows, q2, q3},
+      Rows<$type, Index>{k + b * k0 + kv_h * k1, columns, k2, k3},
+      Rows<$type, Index>{v + b * v0 + kv_h * v1, columns, v2, v3}, Scores{$scores},
+      Result{out + b * o0 + h * o1$of_out}, first_row, end_key);
+)",
+           {{"rows", std::to_string(rows)},
+            {"edge", std::to_string(rows - 1)},
+            {"causal", p.causal ? "  if (end_key > first_row + " + std::to_string(rows) +
+                                      ") end_key = first_row + " + std::to_string(rows) + ";\n"
+                                : ""},
+            {"function", function},
+            {"type", type},
+            {"scores", p.mask ? "mask + b * m0 + h * m1" + size_values(p.sizes, of_scores) : ""},
+            {"of_out", size_values(p.sizes, of_out)}});
+  return assemble(parts, p.sizes);
+}
+
+KILN_CUDA_KERNEL_FAMILY(attention, AttentionKernel::kFamily, print_attention);
+
+}  // namespace
+}  // namespace kiln::cuda

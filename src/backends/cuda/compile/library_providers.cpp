@@ -1,0 +1,42 @@
+#include "backends/cuda/compile/library_providers.h"
+#include "backends/cuda/runtime/cublaslt_api.h"
+#include "backends/cuda/runtime/cudnn_api.h"
+#include "backends/cuda/runtime/driver.h"
+
+namespace kiln::cuda {
+
+std::vector<std::unique_ptr<KernelProvider>> library_providers(const LibraryWishes& wishes) {
+  std::vector<std::unique_ptr<KernelProvider>> providers;
+  providers.push_back(make_cudnn_conv_provider(wishes));
+  providers.push_back(make_cublaslt_provider(wishes));
+  return providers;
+}
+
+std::string library_surroundings(const LibraryWishes& wishes) {
+  const auto blas = cublaslt_info();
+  const auto dnn = cudnn_info();
+  std::string text = blas.ok() ? " cublaslt " + blas->version : " no cublaslt";
+  text += dnn.ok() ? " cudnn " + dnn->version : " no cudnn";
+  // What cuDNN offers depends on it: decisions/021.
+  text += driver().ok() ? " driver" : " no driver";
+  return text + (wishes.allow_tf32 ? " tf32" : "") + (wishes.tune ? " tuned" : "");
+}
+
+int library_epilogue_length(Node& anchor, const std::vector<Node*>& epilogue,
+                            const DeviceSpec& device, const LibraryWishes& wishes) {
+  if (anchor.is("linear") || anchor.is("matmul")) {
+    return cublaslt_epilogue_length(anchor, epilogue);
+  }
+  if (anchor.is("conv") || anchor.is("conv_transpose")) {
+    return cudnn_conv_epilogue_length(anchor, epilogue, device, wishes);
+  }
+  return 0;
+}
+
+int64_t library_channel_multiple(Node& conv) {
+  const DType dtype = conv.result()->dtype();
+  const bool half = dtype == DType::kF16 || dtype == DType::kBF16;
+  return half && cudnn().ok() ? 8 : 1;
+}
+
+}  // namespace kiln::cuda

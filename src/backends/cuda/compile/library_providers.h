@@ -1,0 +1,40 @@
+// Kernels of NVIDIA's libraries: cuBLASLt for matrix products, cuDNN for convolutions.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ir/graph.h"
+#include "tuning/device_spec.h"
+#include "tuning/kernel_provider.h"
+
+namespace kiln::cuda {
+
+// What the user wishes of them.
+struct LibraryWishes {
+  bool allow_tf32 = false;  // f32 products of matrices and convolutions may round to TF32
+  bool tune = false;        // candidates are timed when a shape is first run
+};
+
+// Both, best first.
+std::vector<std::unique_ptr<KernelProvider>> library_providers(const LibraryWishes& wishes);
+// Versions and wishes, for keys of what was compiled; begins with a space.
+std::string library_surroundings(const LibraryWishes& wishes);
+
+std::unique_ptr<KernelProvider> make_cublaslt_provider(const LibraryWishes& wishes);
+std::unique_ptr<KernelProvider> make_cudnn_conv_provider(const LibraryWishes& wishes);
+
+// FusionAdvisor::epilogue_length for the anchors that the libraries compute; 0 for others.
+int library_epilogue_length(Node& anchor, const std::vector<Node*>& epilogue,
+                            const DeviceSpec& device, const LibraryWishes& wishes);
+
+// FusionAdvisor::channel_multiple: 16-bit convolutions load 16 bytes of channels at a time.
+int64_t library_channel_multiple(Node& conv);
+
+// Parts of it, by library.
+int cublaslt_epilogue_length(Node& anchor, const std::vector<Node*>& epilogue);
+int cudnn_conv_epilogue_length(Node& anchor, const std::vector<Node*>& epilogue,
+                               const DeviceSpec& device, const LibraryWishes& wishes);
+
+}  // namespace kiln::cuda

@@ -1,0 +1,242 @@
+// Matrix products by cuBLASLt, with what its epilogues compute behind them: a factor, a bias, an
+// addend, then one activation.
+//
+// Operands are views as they are: the step finds batches and rows that are one at concrete sizes.
+// A copy is made only of operands without a dense dim among their last two.
+#include <algorithm>
+#include <utility>
+
+#include "backends/cuda/compile/library_providers.h"
+#include "backends/cuda/runtime/cublaslt_step.h"
+#include "base/check.h"
+#include "base/status.h"
+#include "fusion/anchor.h"
+#include "fusion/engine_lowering.h"
+#include "ir/op_def.h"
+
+namespace kiln::cuda {
+namespace {
+
+constexpr std::string_view kName = "cublaslt";
+constexpr size_t kMaxRank = 8;
+
+// The epilogue that the leading nodes come to.
+struct Epilogue {
+  int nodes = 0;
+  double alpha = 1;
+  Value* bias = nullptr;  // inside
+  Value* add = nullptr;   // inside
+  MatmulActivation activation = MatmulActivation::kNone;
+};
+
+// Takes one more node behind `y` in; false when no epilogue has it.
+bool absorb(Node& node, Value* y, bool linear_bias, Epilogue& e) {
+  if (node.num_results() != 1 || !(node.result()->shape() == y->shape()) ||
+      node.result()->dtype() != y->dtype() || e.activation != MatmulActivation::kNone) {
+    return false;
+  }
+  const bool f64 = y->dtype() == DType::kF64;
+  if (node.num_operands() == 1 && node.operand(0) == y) {
+    if (node.is("relu") && !f64) {
+      e.activation = MatmulActivation::kRelu;
+    } else if (node.is("gelu") && node.get_string("approximate") == "tanh" && !f64) {
+      e.activation = MatmulActivation::kGeluTanh;
+    } else {
+      return false;
+    }
+    return true;
+  }
+  if (node.num_operands() != 2 || node.operand(0) == node.operand(1)) return false;
+  const bool reversed = node.operand(1) == y;
+  if (!reversed && node.operand(0) != y) return false;
+  Value* other = node.operand(reversed ? 0 : 1);
+  if (!other->type.is_tensor() || other->dtype() != y->dtype()) return false;
+  if (const auto number = number_of(other)) {
+    // A factor of the product alone, which is not rounded in between.
+    if (linear_bias || e.bias != nullptr || e.add != nullptr) return false;
+    if (node.is("mul")) {
+      e.alpha *= *number;
+      return true;
+    }
+    const auto reciprocal = exact_reciprocal(*number);
+    if (!node.is("div") || reversed || !reciprocal) return false;
+    e.alpha *= *reciprocal;
+    return true;
+  }
+  if (!node.is("add")) return false;
+  const Shape& shape = y->shape();
+  const bool full = other->shape() == shape;
+  if (!linear_bias && e.bias == nullptr && is_per_channel(other, shape, shape.size() - 1) &&
+      !(full && shape.size() > 1)) {
+    e.bias = other;
+    return true;
+  }
+  if (!full || e.add != nullptr) return false;
+  e.add = other;
+  return true;
+}
+
+Epilogue epilogue_of(Node& anchor, const std::vector<Node*>& nodes) {
+  Epilogue e;
+  Value* y = anchor.result();
+  const bool linear_bias = anchor.has_operand(2);
+  for (Node* node : nodes) {
+    if (!absorb(*node, y, linear_bias, e)) break;
+    ++e.nodes;
+    y = node->result();
+  }
+  return e;
+}
+
+Status supported(Node& anchor) {
+  const DType dtype = anchor.result()->dtype();
+  if (!is_float(dtype)) {
+    return Status::error("K2411", "dtype " + std::string(dtype_name(dtype)));
+  }
+  if (anchor.result()->shape().size() > kMaxRank) {
+    return Status::error("K2411", "more than 8 dims");
+  }
+  return cublaslt().status();
+}
+
+bool is_unit(const PlanView& view, size_t dim) {
+  return view.strides[dim].is_value(1) || view.dims[dim].is_value(1);
+}
+
+// A dim of the matrix that has one element for all.
+bool repeats(const PlanView& view) {
+  for (size_t i = view.dims.size() - 2; i < view.dims.size(); ++i) {
+    if (view.strides[i].is_value(0) && !view.dims[i].is_value(1)) return true;
+  }
+  return false;
+}
+
+// An operand as [batch..., rows, columns] of `rank` dims, batch dims that repeat as 1.
+PlanView matrix_view(PlanView view, bool transposed, size_t rank) {
+  const size_t last = view.dims.size() - 1;
+  if (transposed) {
+    std::swap(view.dims[last], view.dims[last - 1]);
+    std::swap(view.strides[last], view.strides[last - 1]);
+  }
+  const size_t missing = rank - view.dims.size();
+  view.dims.insert(view.dims.begin(), missing, DimExpr(1));
+  view.strides.insert(view.strides.begin(), missing, DimExpr(1));
+  for (size_t i = 0; i + 2 < rank; ++i) {
+    if (view.strides[i].is_value(0)) view.dims[i] = 1;
+  }
+  return view;
+}
+
+// The same for results and addends, which have the product's shape: a row vector for one dim.
+PlanView at_least_matrix(PlanView view) {
+  if (view.dims.size() > 1) return view;
+  view.dims.insert(view.dims.begin(), DimExpr(1));
+  view.strides.insert(view.strides.begin(), view.dims[1]);
+  return view;
+}
+
+class MatmulTactic : public Tactic {
+ public:
+  MatmulTactic(Anchor match, const LibraryWishes& wishes, int sm)
+      : match_(std::move(match)), wishes_(wishes), sm_(sm) {}
+
+  std::string name() const override { return std::string(kName); }
+  int absorbed() const override { return static_cast<int>(match_.epilogue.size()); }
+
+  Status lower(Node& node, EngineLowering& lowering) override {
+    Node& anchor = *match_.anchor;
+    const Epilogue epilogue = epilogue_of(anchor, match_.epilogue);
+    KILN_CHECK_EQ(epilogue.nodes, static_cast<int>(match_.epilogue.size()));
+    const bool linear = anchor.is("linear");
+    const size_t rank = std::max<size_t>(anchor.result()->shape().size(), 2);
+    CublasLtStepParams params;
+    params.alpha = epilogue.alpha;
+    params.activation = epilogue.activation;
+    params.allow_tf32 = wishes_.allow_tf32 && anchor.result()->dtype() == DType::kF32;
+    params.tune = wishes_.tune;
+    params.workspace_bytes = library_workspace_bytes(sm_);
+    StepDesc step{"cuda.cublaslt", {}, {}, {}, node.origin.to_string(), match_.label()};
+
+    auto input = [&](Value* value, bool transposed) {
+      PlanView view =
+          matrix_view(at_least_matrix(lowering.view(match_.outer(value))), transposed, rank);
+      if (!repeats(view) && (is_unit(view, rank - 1) || is_unit(view, rank - 2))) return view;
+      return lowering.materialize(view, {}, node.origin);
+    };
+    step.inputs.push_back(input(anchor.operand(0), !linear && anchor.get_bool("transpose_a")));
+    step.inputs.push_back(input(anchor.operand(1), linear || anchor.get_bool("transpose_b")));
+    Value* bias = anchor.has_operand(2) ? anchor.operand(2) : epilogue.bias;
+    if (bias != nullptr) {
+      params.bias = true;
+      PlanView view = lowering.materialize(lowering.view(match_.outer(bias)), {}, node.origin);
+      view.dims = {anchor.result()->shape().back()};
+      view.strides = {DimExpr(1)};
+      step.inputs.push_back(std::move(view));
+    }
+    if (epilogue.add != nullptr) {
+      params.add = true;
+      PlanView view = at_least_matrix(lowering.view(match_.outer(epilogue.add)));
+      if (!is_unit(view, rank - 1) || repeats(view)) {
+        view = lowering.materialize(view, {}, node.origin);
+      }
+      step.inputs.push_back(std::move(view));
+    }
+    const PlanView place = lowering.allocate(node.result());
+    PlanView target = at_least_matrix(place);
+    const bool direct = is_unit(target, rank - 1) && !repeats(target);
+    if (!direct) target = lowering.allocate_temp(anchor.result()->dtype(), target.dims);
+    step.outputs.push_back(target);
+    step.params = params.to_json();
+    lowering.emit(std::move(step));
+    if (!direct) {
+      PlanView result;
+      KILN_CHECK(reshape_view(target, place.dims, &result));
+      lowering.emit({"copy", {result}, {place}, Json::object(), node.origin.to_string(), "copy"});
+    }
+    return {};
+  }
+
+ private:
+  Anchor match_;
+  LibraryWishes wishes_;
+  int sm_;
+};
+
+class CublasLtProvider : public KernelProvider {
+ public:
+  explicit CublasLtProvider(const LibraryWishes& wishes) : wishes_(wishes) {}
+  std::string_view name() const override { return kName; }
+
+  void candidates(Node& node, const DeviceSpec& device, Candidates& out) override {
+    Anchor match;
+    if (!find_anchor(node, {"linear", "matmul"}, &match)) return;
+    if (const Status status = supported(*match.anchor); !status.ok()) {
+      out.refusals.push_back({std::string(kName), status.message()});
+      return;
+    }
+    const auto absorbed = static_cast<size_t>(epilogue_of(*match.anchor, match.epilogue).nodes);
+    if (absorbed < match.epilogue.size()) {
+      Node* next = match.epilogue[absorbed];
+      out.refusals.push_back(
+          {std::string(kName), "no epilogue for " + std::string(next->op_name())});
+      return;
+    }
+    out.tactics.push_back(
+        std::make_unique<MatmulTactic>(std::move(match), wishes_, device.sm()));
+  }
+
+ private:
+  LibraryWishes wishes_;
+};
+
+}  // namespace
+
+int cublaslt_epilogue_length(Node& anchor, const std::vector<Node*>& epilogue) {
+  return supported(anchor).ok() ? epilogue_of(anchor, epilogue).nodes : 0;
+}
+
+std::unique_ptr<KernelProvider> make_cublaslt_provider(const LibraryWishes& wishes) {
+  return std::make_unique<CublasLtProvider>(wishes);
+}
+
+}  // namespace kiln::cuda

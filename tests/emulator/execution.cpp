@@ -1,0 +1,448 @@
+#include "emulator/execution.h"
+
+#include <algorithm>
+#include <cstring>
+#include <deque>
+
+#include "base/check.h"
+#include "emulator/fiber.h"
+#include "emulator/races.h"
+
+namespace kiln::emulator {
+namespace {
+
+using kiln_emulated::Cell;
+using kiln_emulated::Kernel;
+using kiln_emulated::Parameter;
+using kiln_emulated::Region;
+using kiln_emulated::SharedSite;
+
+constexpr int kLanes = 32;
+constexpr size_t kSharedGap = 64;  // between two arrays, so that none ends where another begins
+
+const char* warp_op_name(int op) {
+  switch (op) {
+    case kiln_emulated::kWarpBarrier: return "warp_barrier";
+    case kiln_emulated::kShuffle: return "shuffle";
+    case kiln_emulated::kShuffleXor: return "shuffle_xor";
+    case kiln_emulated::kShuffleUp: return "shuffle_up";
+    case kiln_emulated::kShuffleDown: return "shuffle_down";
+    case kiln_emulated::kVote: return "vote_any";
+    default: return "vote_ballot";
+  }
+}
+
+// Where a thread waits. `op` -1: at a barrier of the block.
+struct Place {
+  int op = -1;
+  const char* file = nullptr;
+  int line = 0;
+
+  bool operator==(const Place& other) const {
+    return op == other.op && line == other.line &&
+           (file == other.file || std::strcmp(file, other.file) == 0);
+  }
+  std::string text() const {
+    const char* slash = std::strrchr(file, '/');
+    return std::string(op < 0 ? "barrier" : warp_op_name(op)) + " at " +
+           (slash == nullptr ? file : slash + 1) + ":" + std::to_string(line);
+  }
+};
+
+struct Thread {
+  enum State : uint8_t { kReady, kWaiting, kEnded } state = kReady;
+  Place place{};
+  Fiber* fiber = nullptr;
+  uint32_t exchanges = 0;
+};
+
+struct Warp {
+  int arrived = 0;
+  Place place{};
+  uint32_t phase = 0;
+  // Two, because a lane may be at its next operation while others still read this one's.
+  alignas(16) unsigned char values[2][kLanes][16] = {};
+};
+
+std::string triple(int64_t x, int64_t y, int64_t z) {
+  return "(" + std::to_string(x) + ", " + std::to_string(y) + ", " + std::to_string(z) + ")";
+}
+
+std::string describe(const Region& region) {
+  if (region.space == kiln_emulated::kShared) return "shared array " + std::string(region.name);
+  return "argument " + std::to_string(region.argument);
+}
+
+}  // namespace
+
+struct Execution::State {
+  kiln_emulated::Machine machine{};
+  Now now;
+  Counts counts;
+  int64_t access_limit = int64_t{1} << 32;
+  int64_t accesses = 0;  // of this launch
+
+  // Of this launch.
+  const Kernel* kernel = nullptr;
+  const std::vector<Parameter>* parameters = nullptr;
+  std::string finding;
+
+  // Of this block.
+  std::vector<Thread> threads;
+  std::vector<Warp> warps;
+  std::deque<uint32_t> ready;
+  int at_barrier = 0, ended = 0;
+  Place barrier_place;
+  std::deque<Region> shared_regions;
+  Region dynamic{};
+  size_t shared_used = 0;
+
+  std::vector<std::unique_ptr<Fiber>> fibers;
+  std::vector<Fiber*> free_fibers;
+  std::vector<unsigned char> shared;
+  std::vector<Cell> shared_cells;
+
+  static State* running;
+  // Of all executions: shared arrays know by it whether they are of this block.
+  static unsigned long long block;
+
+  Thread& current() { return threads[now.thread]; }
+
+  void wait() {
+    Thread& thread = current();
+    thread.state = Thread::kWaiting;
+    thread.fiber->pause();
+  }
+
+  [[noreturn]] void fail(std::string text) {
+    finding = std::move(text);
+    finding += "\n  in thread " + triple(machine.thread[0], machine.thread[1], machine.thread[2]) +
+               " of block " + triple(machine.block[0], machine.block[1], machine.block[2]) +
+               " of kernel " + kernel->name;
+    current().fiber->pause();
+    std::abort();  // never resumed
+  }
+
+  // ---- memory -----------------------------------------------------------------------------------
+
+  void check(const Region* region, const void* address, int count, int element_bytes,
+             const char* does) {
+    if (++accesses > access_limit) fail("the launch does not come to an end");
+    const auto at = reinterpret_cast<uintptr_t>(address);
+    const size_t bytes = static_cast<size_t>(count) * static_cast<size_t>(element_bytes);
+    if (region == nullptr) fail(std::string(does) + " through a pointer that is not set");
+    const auto begin = reinterpret_cast<uintptr_t>(region->begin);
+    const auto end = reinterpret_cast<uintptr_t>(region->end);
+    if (at < begin || at > end || bytes > end - at) {
+      const int64_t offset = static_cast<int64_t>(at - begin);
+      fail("out of bounds: " + std::string(does) + " " + std::to_string(count) + " x " +
+           std::to_string(element_bytes) + " bytes at byte " + std::to_string(offset) + " of " +
+           describe(*region) + ", which has " + std::to_string(end - begin));
+    }
+    // One instruction moves up to 16 bytes.
+    if (at % std::min<size_t>(bytes & -bytes, 16) != 0) {
+      fail("misaligned: " + std::string(does) + " " + std::to_string(count) + " x " +
+           std::to_string(element_bytes) + " bytes at byte " + std::to_string(at - begin) +
+           " of " + describe(*region));
+    }
+  }
+
+  void fail_race(const Region& region, const unsigned char* at, const char* does,
+                 const std::string& other) {
+    fail("race: " + std::string(does) + " byte " + std::to_string(at - region.begin) + " of " +
+         describe(region) + ", which " + other);
+  }
+
+  void refresh() { now.warp_phase = warps[now.thread / kLanes].phase; }
+
+  void read(const Region* region, const void* address, void* to, int count, int element_bytes) {
+    check(region, address, count, element_bytes, "reads");
+    const auto* at = static_cast<const unsigned char*>(address);
+    if (region->cells != nullptr) {
+      refresh();
+      const bool shared = region->space == kiln_emulated::kShared;
+      for (int i = 0; i < count; ++i) {
+        const unsigned char* element = at + i * element_bytes;
+        const std::string race = mark_read(region->cells[element - region->begin], now, shared,
+                                           region->access == kiln_emulated::kIn);
+        if (!race.empty()) fail_race(*region, element, "reads", race);
+      }
+    }
+    std::memcpy(to, at, static_cast<size_t>(count) * static_cast<size_t>(element_bytes));
+  }
+
+  void write(const Region* region, void* address, const void* from, int count,
+             int element_bytes) {
+    check(region, address, count, element_bytes, "writes");
+    auto* at = static_cast<unsigned char*>(address);
+    const auto* value = static_cast<const unsigned char*>(from);
+    if (region->cells != nullptr) {
+      refresh();
+      const bool shared = region->space == kiln_emulated::kShared;
+      for (int i = 0; i < count; ++i) {
+        unsigned char* element = at + i * element_bytes;
+        const bool same = std::memcmp(element, value + i * element_bytes,
+                                      static_cast<size_t>(element_bytes)) == 0;
+        const std::string race =
+            mark_write(region->cells[element - region->begin], now, shared, same);
+        if (!race.empty()) fail_race(*region, element, "writes", race);
+      }
+    }
+    std::memcpy(at, value, static_cast<size_t>(count) * static_cast<size_t>(element_bytes));
+  }
+
+  void atomic(const Region* region, void* address, int element_bytes) {
+    check(region, address, 1, element_bytes, "changes");
+    if (region->cells == nullptr) return;
+    refresh();
+    const auto* at = static_cast<const unsigned char*>(address);
+    const std::string race = mark_atomic(region->cells[at - region->begin], now,
+                                         region->space == kiln_emulated::kShared);
+    if (!race.empty()) fail_race(*region, at, "changes", race);
+  }
+
+  Region shared_region(size_t bytes, size_t alignment, const char* name) {
+    const size_t begin = (shared_used + alignment - 1) / alignment * alignment;
+    if (begin + bytes + kSharedGap > shared.size()) {
+      fail("shared memory: " + std::string(name) + " does not fit any more");
+    }
+    shared_used = begin + bytes + kSharedGap;
+    Region region{};
+    // The vector's memory is aligned to 16 at least; `alignment` counts from `base`.
+    unsigned char* base = shared_base();
+    region.begin = base + begin;
+    region.end = region.begin + bytes;
+    region.cells = shared_cells.data() + begin;
+    region.space = kiln_emulated::kShared;
+    region.access = kiln_emulated::kInOut;
+    region.argument = -1;
+    region.name = name;
+    std::memset(region.begin, 0xff, bytes);
+    return region;
+  }
+  unsigned char* shared_base() {
+    const auto at = reinterpret_cast<uintptr_t>(shared.data());
+    return shared.data() + (128 - at % 128) % 128;
+  }
+
+  Region* shared_array(SharedSite* site) {
+    if (site->block != block) {
+      size_t arrays = 0;
+      for (const Region& region : shared_regions) {
+        arrays += static_cast<size_t>(region.end - region.begin);
+      }
+      if (arrays + site->bytes > static_cast<size_t>(kMaxStaticShared)) {
+        fail("shared memory: arrays of more than " + std::to_string(kMaxStaticShared) + " bytes");
+      }
+      shared_regions.push_back(shared_region(site->bytes, 16, site->name));
+      site->block = block;
+      site->region = &shared_regions.back();
+    }
+    return site->region;
+  }
+
+  // ---- threads ----------------------------------------------------------------------------------
+
+  void barrier(const char* file, int line) {
+    Thread& thread = current();
+    thread.place = Place{-1, file, line};
+    if (at_barrier == 0) {
+      barrier_place = thread.place;
+    } else if (!(barrier_place == thread.place)) {
+      fail("barrier divergence: this thread waits at " + thread.place.text() +
+           ", others of the block at " + barrier_place.text());
+    }
+    if (++at_barrier < static_cast<int>(threads.size())) {
+      wait();
+      return;
+    }
+    at_barrier = 0;
+    ++now.phase;
+    for (uint32_t i = 0; i < threads.size(); ++i) {
+      if (i == now.thread) continue;
+      threads[i].state = Thread::kReady;
+      ready.push_back(i);
+    }
+    // The first thread goes on first, whoever came last.
+    thread.state = Thread::kReady;
+    if (threads.size() > 1) {
+      ready.push_back(now.thread);
+      thread.fiber->pause();
+    }
+  }
+
+  const unsigned char (*exchange(int op, const void* value, int bytes, const char* file,
+                                 int line))[16] {
+    Thread& thread = current();
+    thread.place = Place{op, file, line};
+    const uint32_t first = now.thread / kLanes * kLanes;
+    Warp& warp = warps[now.thread / kLanes];
+    if (first + kLanes > threads.size()) {
+      fail("warp divergence: " + thread.place.text() + " in a warp of " +
+           std::to_string(threads.size() - first) + " lanes; all 32 must take part");
+    }
+    if (warp.arrived == 0) {
+      warp.place = thread.place;
+    } else if (!(warp.place == thread.place)) {
+      fail("warp divergence: this lane is at " + thread.place.text() + ", others at " +
+           warp.place.text());
+    }
+    if (++accesses > access_limit) fail("the launch does not come to an end");
+    auto& values = warp.values[thread.exchanges++ & 1];
+    if (bytes != 0) std::memcpy(values[now.thread - first], value, static_cast<size_t>(bytes));
+    if (++warp.arrived < kLanes) {
+      wait();
+    } else {
+      warp.arrived = 0;
+      if (op == kiln_emulated::kWarpBarrier) ++warp.phase;
+      for (uint32_t i = first; i < first + kLanes; ++i) {
+        if (i == now.thread) continue;
+        threads[i].state = Thread::kReady;
+        ready.push_back(i);
+      }
+    }
+    return values;
+  }
+
+  static void thread_body(void* self) {
+    auto* state = static_cast<State*>(self);
+    state->kernel->run(state->parameters->data());
+    state->current().state = Thread::kEnded;
+  }
+
+  void resume(uint32_t index, const Shape& shape) {
+    Thread& thread = threads[index];
+    now.thread = index;
+    const int x = shape.block[0], y = shape.block[1];
+    const int linear = static_cast<int>(index);
+    machine.thread[0] = linear % x;
+    machine.thread[1] = linear / x % y;
+    machine.thread[2] = linear / x / y;
+    if (thread.fiber == nullptr) {
+      if (free_fibers.empty()) {
+        fibers.push_back(std::make_unique<Fiber>());
+        free_fibers.push_back(fibers.back().get());
+      }
+      thread.fiber = free_fibers.back();
+      free_fibers.pop_back();
+      thread.fiber->start(&State::thread_body, this);
+    }
+    thread.fiber->resume();
+    if (thread.state == Thread::kEnded) {
+      free_fibers.push_back(thread.fiber);
+      thread.fiber = nullptr;
+      ++ended;
+    }
+  }
+
+  // The block stands still and not all threads have ended: some wait for others that never come.
+  std::string stuck() const {
+    uint32_t waits = 0, other = 0;
+    while (threads[waits].state != Thread::kWaiting) ++waits;
+    const Place& place = threads[waits].place;
+    std::string text = std::string(place.op < 0 ? "barrier" : "warp") + " divergence: thread " +
+                       std::to_string(waits) + " waits at " + place.text();
+    while (other < threads.size() &&
+           (threads[other].state == Thread::kWaiting && threads[other].place == place)) {
+      ++other;
+    }
+    if (other < threads.size()) {
+      text += ", thread " + std::to_string(other) +
+              (threads[other].state == Thread::kEnded
+                   ? std::string(" has ended")
+                   : " waits at " + threads[other].place.text());
+    }
+    return text + "\n  in block " + triple(machine.block[0], machine.block[1], machine.block[2]) +
+           " of kernel " + kernel->name;
+  }
+
+  void run_block(const Shape& shape) {
+    const size_t count = static_cast<size_t>(shape.block[0]) *
+                         static_cast<size_t>(shape.block[1]) *
+                         static_cast<size_t>(shape.block[2]);
+    ++block;
+    now.block_start = ++now.phase;
+    threads.assign(count, Thread{});
+    warps.assign((count + kLanes - 1) / kLanes, Warp{});
+    ready.clear();
+    for (uint32_t i = 0; i < count; ++i) ready.push_back(i);
+    at_barrier = ended = 0;
+    shared_regions.clear();
+    shared_used = 0;
+    dynamic = shared_region(static_cast<size_t>(shape.shared_bytes), 128, "dynamic_shared");
+    while (!ready.empty() && finding.empty()) {
+      const uint32_t next = ready.front();
+      ready.pop_front();
+      resume(next, shape);
+    }
+    if (finding.empty() && ended < static_cast<int>(count)) finding = stuck();
+    for (Thread& thread : threads) {
+      if (thread.fiber != nullptr) free_fibers.push_back(thread.fiber);
+    }
+    ++counts.blocks;
+    counts.threads += static_cast<int64_t>(count);
+  }
+};
+
+Execution::State* Execution::State::running = nullptr;
+unsigned long long Execution::State::block = 0;
+
+Execution::Execution() : state_(std::make_unique<State>()) {
+  State& state = *state_;
+  // Cells are counted from shared_base(), which is at most 127 bytes on.
+  constexpr size_t kBytes = static_cast<size_t>(kMaxShared + kMaxStaticShared) + (64 << 10);
+  state.shared.resize(kBytes + 128);
+  state.shared_cells.resize(kBytes + 128);
+  kiln_emulated::Machine& machine = state.machine;
+  machine.read = [](const Region* region, const void* address, void* to, int count, int bytes) {
+    State::running->read(region, address, to, count, bytes);
+  };
+  machine.write = [](const Region* region, void* address, const void* from, int count,
+                     int bytes) { State::running->write(region, address, from, count, bytes); };
+  machine.atomic = [](const Region* region, void* address, int bytes) {
+    State::running->atomic(region, address, bytes);
+  };
+  machine.barrier = [](const char* file, int line) { State::running->barrier(file, line); };
+  machine.exchange = [](int op, const void* value, int bytes, const char* file, int line) {
+    return State::running->exchange(op, value, bytes, file, line);
+  };
+  machine.shared_array = [](SharedSite* site) { return State::running->shared_array(site); };
+  machine.dynamic_shared = [] { return &State::running->dynamic; };
+  machine.fail = [](const char* text) { State::running->fail(text); };
+}
+
+Execution::~Execution() = default;
+
+kiln_emulated::Machine* Execution::machine() { return &state_->machine; }
+Counts Execution::counts() const { return state_->counts; }
+void Execution::set_access_limit(int64_t limit) { state_->access_limit = limit; }
+
+std::string Execution::run(const Kernel& kernel, const Shape& shape,
+                           const std::vector<Parameter>& parameters) {
+  State& state = *state_;
+  KILN_CHECK(State::running == nullptr);
+  State::running = &state;
+  state.kernel = &kernel;
+  state.parameters = &parameters;
+  state.finding.clear();
+  state.accesses = 0;
+  state.now.launch_start = state.now.phase + 1;
+  kiln_emulated::Machine& machine = state.machine;
+  for (int i = 0; i < 3; ++i) {
+    machine.block_dim[i] = shape.block[static_cast<size_t>(i)];
+    machine.grid_dim[i] = shape.grid[static_cast<size_t>(i)];
+  }
+  for (machine.block[2] = 0; machine.block[2] < shape.grid[2]; ++machine.block[2]) {
+    for (machine.block[1] = 0; machine.block[1] < shape.grid[1]; ++machine.block[1]) {
+      for (machine.block[0] = 0; machine.block[0] < shape.grid[0]; ++machine.block[0]) {
+        if (state.finding.empty()) state.run_block(shape);
+      }
+    }
+  }
+  ++state.counts.launches;
+  state.counts.accesses += state.accesses;
+  State::running = nullptr;
+  return std::move(state.finding);
+}
+
+}  // namespace kiln::emulator

@@ -1,0 +1,118 @@
+"""Small modules that run each family of Kiln's CUDA kernels, with and without NVIDIA's libraries, and
+compare with eager: what compute-sanitizer looks at.
+
+  kernel_table.py     the last line says how many were right; exit status 1 when one was not
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, Callable
+
+ROOT = Path(__file__).resolve().parents[2]
+for _folder in (ROOT, ROOT / "python"):
+  sys.path.insert(0, str(_folder))
+
+# Two processes' worth: the libraries' products and convolutions, or Kiln's own.
+OWN = "--own" in sys.argv
+if OWN:
+  os.environ["KILN_OPTIONS"] = "disable_providers=cublaslt+cudnn.conv"
+
+import torch  # noqa: E402
+from torch import nn  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
+
+import kiln  # noqa: E402
+
+
+class _Function(nn.Module):
+  def __init__(self, function: Callable):
+    super().__init__()
+    self.function = function
+
+  def forward(self, *args):
+    return self.function(*args)
+
+
+def _x(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+  return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape))).to("cuda", dtype)
+
+
+def _index(high: int, *shape: int) -> torch.Tensor:
+  return torch.randint(0, high, shape, generator=torch.Generator().manual_seed(high)).cuda()
+
+
+def _attention(causal: bool) -> Callable:
+  return lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+
+
+def cases(dtype: torch.dtype) -> dict[str, tuple[Any, list[torch.Tensor]]]:
+  """Module or function, and its inputs; sizes are odd on purpose."""
+  image = _x(2, 16, 19, 23, dtype=dtype)
+  return {
+    "pointwise": (lambda a, b: (a * b + 1).sigmoid() * a.tanh(), [_x(7, 33, dtype=dtype)] * 2),
+    "transpose": (lambda a: (a.transpose(1, 2) + 1).contiguous(), [_x(3, 45, 67, dtype=dtype)]),
+    "softmax": (lambda a: a.softmax(-1), [_x(5, 301, dtype=dtype)]),
+    "long row": (lambda a: a.float().sum(-1), [_x(2, 70001, dtype=dtype)]),
+    "columns": (lambda a: a.mean(1), [_x(3, 77, 41, dtype=dtype)]),
+    "layer norm": (nn.LayerNorm(129).cuda().to(dtype), [_x(9, 129, dtype=dtype)]),
+    "group norm": (nn.GroupNorm(4, 16).cuda().to(dtype), [image]),
+    "argmax": (lambda a: a.argmax(-1), [_x(11, 257, dtype=dtype)]),
+    "linear": (nn.Linear(65, 33).cuda().to(dtype), [_x(17, 65, dtype=dtype)]),
+    "linear of one row": (nn.Linear(64, 96).cuda().to(dtype), [_x(1, 64, dtype=dtype)]),
+    "matmul": (torch.matmul, [_x(3, 37, 51, dtype=dtype), _x(3, 51, 29, dtype=dtype)]),
+    "conv": (nn.Conv2d(16, 24, 3, padding=1, stride=2).cuda().to(dtype), [image]),
+    "conv of 3 channels": (nn.Conv2d(3, 8, 7, padding=3).cuda().to(dtype),
+                           [_x(1, 3, 33, 31, dtype=dtype)]),
+    "depthwise": (nn.Conv2d(16, 16, 3, padding=1, groups=16).cuda().to(dtype), [image]),
+    "groups": (nn.Conv2d(16, 32, 3, groups=4).cuda().to(dtype), [image]),
+    "transposed": (nn.ConvTranspose2d(16, 8, 3, stride=2).cuda().to(dtype), [image]),
+    "max pool": (nn.MaxPool2d(3, 2, 1), [image]),
+    "avg pool": (nn.AvgPool2d(3, 2, 1), [image]),
+    "adaptive pool": (nn.AdaptiveAvgPool2d((5, 7)), [image]),
+    "resize": (lambda a: F.interpolate(a, size=(31, 17), mode="bilinear"), [image]),
+    "pad": (lambda a: F.pad(a, (3, 2, 1, 0), mode="reflect"), [image]),
+    "roll": (lambda a: a.roll((2, -3), (1, 2)), [image]),
+    "cat": (lambda a, b: torch.cat([a, b], 1), [image, image]),
+    "cumsum": (lambda a: a.float().cumsum(1), [_x(5, 1300, dtype=dtype)]),
+    "sort": (lambda a: torch.sort(a, stable=True), [_x(3, 1500, dtype=dtype)]),
+    "topk": (lambda a: a.topk(5).values, [_x(3, 700, dtype=dtype)]),
+    "gather": (lambda a, i: a.gather(1, i), [_x(6, 50, dtype=dtype), _index(50, 6, 13)]),
+    "scatter": (lambda a, i, s: a.scatter(1, i, s),
+                [_x(1, 50, dtype=dtype), torch.arange(13, device="cuda")[None],
+                 _x(1, 13, dtype=dtype)]),
+    "index": (lambda a, i: a[:, i], [_x(4, 20, 9, dtype=dtype), _index(20, 7)]),
+    "index_put": (lambda a, i, v: a.index_put((i,), v),
+                  [_x(20, 9, dtype=dtype), torch.arange(0, 14, 2, device="cuda"),
+                   _x(7, 9, dtype=dtype)]),
+    "embedding": (nn.Embedding(40, 17).cuda().to(dtype), [_index(40, 3, 5)]),
+    "attention": (_attention(False), [_x(2, 3, 77, 64, dtype=dtype)] * 3),
+    "causal attention": (_attention(True), [_x(2, 3, 130, 40, dtype=dtype)] * 3),
+  }
+
+
+def main() -> int:
+  right, wrong = 0, []
+  for dtype, tolerance in ((torch.float32, 1e-4), (torch.float16, 2e-2)):
+    for name, (function, inputs) in cases(dtype).items():
+      module = function if isinstance(function, nn.Module) else _Function(function)
+      with torch.no_grad():
+        expected = module.eval()(*inputs)
+        try:
+          program = kiln.compile(module, inputs=inputs, cache=False, strict=True)
+          actual = program(*inputs)
+          torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
+          right += 1
+        except Exception as error:  # noqa: BLE001: all are told at the end
+          wrong.append(f"{name} {dtype}: {type(error).__name__}: {str(error)[:300]}")
+  torch.cuda.synchronize()
+  for line in wrong:
+    print("wrong:", line)
+  print(f"{right} right, {len(wrong)} wrong, {'own kernels' if OWN else 'with libraries'}")
+  return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+  sys.exit(main())

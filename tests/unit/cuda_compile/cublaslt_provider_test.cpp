@@ -1,0 +1,218 @@
+// Products by cuBLASLt: what is absorbed, what is refused, and that whole programs compute the same
+// with a library that does what cuBLASLt's documentation says.
+#include <gmock/gmock.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "library_backend.h"
+#include "samples/sample_program.h"
+#include "unit/cpu_compile/lowered_program.h"
+
+namespace kiln::cuda_test {
+namespace {
+
+using cpu_compile_test::expect_same;
+using cpu_compile_test::lower;
+using cpu_compile_test::Program;
+using testing::ElementsAre;
+
+constexpr const char* kPasses = "assign_layouts, fuse_epilogues, fuse_tiles";
+
+class CublasLtProvider : public testing::Test {
+ protected:
+  void SetUp() override {
+    fake_cublaslt() = {};
+    set_cublaslt_for_test(&fake_cublaslt_table());
+    driver_.MemsetD8Async = [](CUdeviceptr to, unsigned char value, size_t bytes, CUstream) {
+      std::memset(reinterpret_cast<void*>(to), value, bytes);
+      return CUresult{0};
+    };
+    set_driver_for_test(&driver_);
+  }
+  void TearDown() override {
+    set_cublaslt_for_test(nullptr);
+    set_driver_for_test(nullptr);
+  }
+
+  Driver driver_;
+
+  // The program in steps, after it has computed what the reference does.
+  static Program checked(const std::string& text, double tolerance = 0,
+                         const SymbolValues& symbols = {}) {
+    Program program = lower(text, kPasses, DataKind::kSmallIntegers,
+                            std::make_unique<LibraryBackend>());
+    expect_same(program, symbols, tolerance);
+    return program;
+  }
+  static std::vector<std::string> steps(const Program& program) {
+    std::vector<std::string> kinds;
+    for (const StepDesc& step : program.plan.main.steps) kinds.push_back(step.kind);
+    return kinds;
+  }
+};
+
+TEST_F(CublasLtProvider, LinearLayersAreOneStepWithTheWeightsAsTheyAre) {
+  const Program program = checked(R"(weights {
+  %w0 = parameter "w" : f32[6,5]
+  %w1 = parameter "b" : f32[6]
+}
+init {
+  const %c0 = %w0 : f32[6,5]
+  const %c1 = %w1 : f32[6]
+}
+main(%x: f32[2,3,5]) {
+  %0 = linear(%x, %c0, %c1) : f32[2,3,6]
+  return %0 {name="y"}
+})");
+  EXPECT_THAT(steps(program), ElementsAre("cuda.cublaslt"));
+  EXPECT_TRUE(program.plan.init.steps.empty());
+  EXPECT_EQ(fake_cublaslt().products, 1);
+}
+
+TEST_F(CublasLtProvider, EpiloguesAreAbsorbedInTheirOrder) {
+  EXPECT_THAT(steps(checked(R"(main(%x: f32[4,5], %w: f32[6,5], %b: f32[6], %z: f32[4,6]) {
+  %0 = linear(%x, %w, %b) : f32[4,6]
+  %1 = add(%z, %0) : f32[4,6]
+  %2 = relu(%1) : f32[4,6]
+  return %2 {name="y"}
+})")),
+              ElementsAre("cuda.cublaslt"));
+  EXPECT_THAT(steps(checked(R"(main(%x: f32[4,5], %w: f32[6,5]) {
+  %0 = linear(%x, %w) : f32[4,6]
+  %1 = gelu(%0) {approximate="tanh"} : f32[4,6]
+  return %1 {name="y"}
+})",
+                            1e-6)),
+              ElementsAre("cuda.cublaslt"));
+  // A factor, then a bias that lies in a tensor of more dims.
+  EXPECT_THAT(steps(checked(R"(main(%x: f32[2,4,5], %y: f32[2,5,6], %b: f32[1,1,6]) {
+  %0 = matmul(%x, %y) : f32[2,4,6]
+  %1 = full() {shape=[], dtype=f32, value=0.25} : f32[]
+  %2 = mul(%0, %1) : f32[2,4,6]
+  %3 = add(%2, %b) : f32[2,4,6]
+  return %3 {name="y"}
+})")),
+              ElementsAre("cuda.cublaslt"));
+}
+
+TEST_F(CublasLtProvider, WhatNoEpilogueHasStaysBehind) {
+  // An activation, then an addend.
+  EXPECT_THAT(steps(checked(R"(main(%x: f32[4,5], %w: f32[6,5], %z: f32[4,6]) {
+  %0 = linear(%x, %w) : f32[4,6]
+  %1 = relu(%0) : f32[4,6]
+  %2 = add(%1, %z) : f32[4,6]
+  return %2 {name="y"}
+})")),
+              ElementsAre("cuda.cublaslt", "tile"));
+  // The exact gelu.
+  EXPECT_THAT(steps(checked(R"(main(%x: f32[4,5], %w: f32[6,5]) {
+  %0 = linear(%x, %w) : f32[4,6]
+  %1 = gelu(%0) {approximate="none"} : f32[4,6]
+  return %1 {name="y"}
+})",
+                            1e-5)),
+              ElementsAre("cuda.cublaslt", "tile"));
+  // A factor of more than the product; a column that is no bias.
+  EXPECT_THAT(steps(checked(R"(main(%x: f32[4,5], %w: f32[6,5], %b: f32[6]) {
+  %0 = linear(%x, %w, %b) : f32[4,6]
+  %1 = full() {shape=[], dtype=f32, value=0.5} : f32[]
+  %2 = mul(%0, %1) : f32[4,6]
+  return %2 {name="y"}
+})")),
+              ElementsAre("cuda.cublaslt", "tile"));
+  EXPECT_THAT(steps(checked(R"(main(%x: f32[4,5], %w: f32[6,5], %c: f32[4,1]) {
+  %0 = linear(%x, %w) : f32[4,6]
+  %1 = add(%0, %c) : f32[4,6]
+  return %1 {name="y"}
+})")),
+              ElementsAre("cuda.cublaslt", "tile"));
+}
+
+TEST_F(CublasLtProvider, ViewsAreReadAndWrittenInPlace) {
+  // Heads of attention: nothing is copied on the way in, one call a batch.
+  EXPECT_THAT(steps(checked(R"(main(%q: f32[2,3,12], %k: f32[2,5,12]) {
+  %0 = reshape(%q) {shape=[2, 3, 4, 3]} : f32[2,3,4,3]
+  %1 = permute(%0) {order=[0, 2, 1, 3]} : f32[2,4,3,3]
+  %2 = reshape(%k) {shape=[2, 5, 4, 3]} : f32[2,5,4,3]
+  %3 = permute(%2) {order=[0, 2, 1, 3]} : f32[2,4,5,3]
+  %4 = matmul(%1, %3) {transpose_b=true} : f32[2,4,3,5]
+  return %4 {name="y"}
+})")),
+              ElementsAre("cuda.cublaslt"));
+  EXPECT_EQ(fake_cublaslt().products, 2);
+  // Parts of a concatenation are written where they belong.
+  EXPECT_THAT(steps(checked(R"(main(%x: f32[4,5], %v: f32[6,5], %w: f32[7,5]) {
+  %0 = linear(%x, %v) : f32[4,6]
+  %1 = linear(%x, %w) : f32[4,7]
+  %2 = concat(%0, %1) {axis=1} : f32[4,13]
+  return %2 {name="y"}
+})")),
+              ElementsAre("cuda.cublaslt", "cuda.cublaslt"));
+  // Columns with gaps are copied.
+  EXPECT_THAT(steps(checked(R"(main(%x: f32[4,10], %w: f32[6,5]) {
+  %0 = slice(%x) {axis=1, start=0, end=10, step=2} : f32[4,5]
+  %1 = linear(%0, %w) : f32[4,6]
+  return %1 {name="y"}
+})")),
+              ElementsAre("copy", "cuda.cublaslt"));
+}
+
+TEST_F(CublasLtProvider, RefusesWithReasons) {
+  auto refusal = [](const std::string& text) {
+    auto module = parse_module(text);
+    EXPECT_TRUE(module.ok()) << module.status().to_string();
+    const auto provider = cuda::make_cublaslt_provider({});
+    return refusal_of(*(*module)->main.snapshot()[0], *provider);
+  };
+  EXPECT_EQ(refusal("main(%x: i32[4,5], %y: i32[5,6]) {\n  %0 = matmul(%x, %y) : i32[4,6]\n"
+                    "  return %0 {name=\"y\"}\n}"),
+            "dtype i32");
+  EXPECT_EQ(refusal("main(%x: f16[4,5], %y: f16[5,6]) {\n  %0 = matmul(%x, %y) : f16[4,6]\n"
+                    "  return %0 {name=\"y\"}\n}"),
+            "");
+}
+
+// Every sample of matmul and linear whose dtype the library has, in each form of its inputs.
+TEST_F(CublasLtProvider, ComputesTheSamplesOfItsOps) {
+  int compared = 0;
+  for (const char* name : {"matmul", "linear"}) {
+    const OpDef* op = &OpRegistry::global().get(name);
+    for (const OpSample& sample : op->samples()) {
+      const DType dtype = sample.operands[0]->tensor().dtype;
+      if (!is_float(dtype)) continue;
+      const auto data = make_sample_data(sample, 7);
+      ASSERT_TRUE(data.ok()) << data.status().to_string();
+      const auto graph = make_sample_graph(*op, sample);
+      ASSERT_TRUE(graph.ok());
+      const auto results = run_reference(*graph->node, *data);
+      ASSERT_TRUE(results.ok());
+      for (const InputForm form : {InputForm::kContiguous, InputForm::kReversed, InputForm::kGaps,
+                                   InputForm::kWeights}) {
+        auto program = SampleProgram::make(*op, sample, form, 1,
+                                           std::make_unique<LibraryBackend>(), &*data);
+        ASSERT_TRUE(program.ok()) << sample.why << ": " << program.status().to_string();
+        EXPECT_NE((*program)->steps().find("cuda.cublaslt"), std::string::npos) << sample.why;
+        const auto outputs = (*program)->run(*data);
+        ASSERT_TRUE(outputs.ok()) << sample.why << ": " << outputs.status().to_string();
+        const HostTensor& actual = (*outputs)[0];
+        const HostTensor& expected = (*results)[0];
+        ASSERT_EQ(actual.shape(), expected.shape()) << sample.why;
+        double sum = 0, error = 0;
+        for (int64_t i = 0; i < expected.num_elements(); ++i) {
+          const double difference = actual.get_double(i) - expected.get_double(i);
+          sum += expected.get_double(i) * expected.get_double(i);
+          error += difference * difference;
+        }
+        const double tolerance = dtype == DType::kBF16 ? 1e-2 : dtype == DType::kF16 ? 1e-3 : 1e-6;
+        EXPECT_LE(std::sqrt(error), tolerance * std::sqrt(sum) + 1e-30)
+            << name << " " << sample.why;
+        ++compared;
+      }
+    }
+  }
+  EXPECT_GT(compared, 60);
+}
+
+}  // namespace
+}  // namespace kiln::cuda_test

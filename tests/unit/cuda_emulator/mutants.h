@@ -1,0 +1,198 @@
+// Do the op samples on the emulator find small faults in kernels?
+//
+// Kernels of the samples are taken in turns, op by op; from each some mutants (emulator/mutate.h),
+// by chance. Those that compile to the same code are no mutants. The others run in every sample
+// that uses the kernel, in a process of their own: a wrong result, a finding, a crash or no end
+// within seconds is a catch.
+#pragma once
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <random>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "emulated_samples.h"
+#include "emulator/mutate.h"
+
+namespace kiln::emulator {
+
+// Today's floor of the share that is caught, in twentieths, equivalent mutants counted as missed.
+// The goal is 19 of the others: survivors are equivalent, or need tensors of more than one block.
+inline constexpr int kTwentiethsCaught = 10;
+
+struct MutantTally {
+  int made = 0;      // compiled to code of their own
+  int caught = 0;
+  int same_code = 0, not_compiling = 0;
+  std::vector<std::string> survivors;  // kernel and mutant
+
+  std::string text() const {
+    std::string result = std::to_string(caught) + " of " + std::to_string(made) +
+                         " mutants caught; " + std::to_string(same_code) +
+                         " with the same code, " + std::to_string(not_compiling) +
+                         " that do not compile\n";
+    for (const std::string& survivor : survivors) result += "  survives: " + survivor + "\n";
+    return result;
+  }
+};
+
+inline constexpr size_t kCasesPerMutant = 16;
+inline constexpr unsigned kSeconds = 20;  // a mutant that runs longer does not end
+
+// One kernel and the samples that run it.
+struct Subject {
+  cuda::KernelSource source;
+  std::vector<Case*> cases;
+};
+
+inline std::vector<Subject> subjects(std::mt19937_64& random) {
+  std::map<std::string, size_t> position;
+  std::vector<std::vector<Subject>> by_op;
+  for (const OpDef* op : sampled_ops()) {
+    by_op.emplace_back();
+    std::map<std::string, size_t> seen;
+    for (Case& of : Cases::get().of(op)) {
+      if (!of.status.ok()) continue;
+      for (const KernelDesc& kernel : of.program->plan().kernels) {
+        Result<cuda::KernelSource> source = cuda::print_kernel(kernel);
+        if (!source.ok()) continue;
+        const auto [at, fresh] = seen.emplace(source->text, by_op.back().size());
+        if (fresh) by_op.back().push_back({*source, {}});
+        std::vector<Case*>& cases = by_op.back()[at->second].cases;
+        if (cases.empty() || cases.back() != &of) cases.push_back(&of);
+      }
+    }
+  }
+  // In turns, and in no order that the op table has.
+  for (std::vector<Subject>& list : by_op) std::shuffle(list.begin(), list.end(), random);
+  std::shuffle(by_op.begin(), by_op.end(), random);
+  std::vector<Subject> result;
+  std::set<std::string> taken;
+  for (size_t i = 0, left = 1; left != 0; ++i) {
+    left = 0;
+    for (std::vector<Subject>& list : by_op) {
+      if (i >= list.size()) continue;
+      ++left;
+      if (taken.insert(list[i].source.text).second) result.push_back(std::move(list[i]));
+    }
+  }
+  return result;
+}
+
+inline bool matches(Case& of, const OpSample& sample, const SampleData& data) {
+  Result<SampleGraph> graph = make_sample_graph(*of.op, sample);
+  if (!graph.ok()) return false;
+  Result<std::vector<HostTensor>> expected = run_reference(*graph->node, data);
+  Result<std::vector<HostTensor>> actual = of.program->run(data);
+  if (!expected.ok() || !actual.ok() || actual->size() != expected->size()) return false;
+  for (size_t i = 0; i < expected->size(); ++i) {
+    if (!difference((*actual)[i], (*expected)[i], sample.tolerance).empty()) return false;
+  }
+  return true;
+}
+
+inline bool passes(Case& of) {
+  if (!of.program->load(1).ok()) return false;
+  if (!matches(of, of.sample, of.data)) return false;
+  if (of.data.symbols.empty() || of.program->has_weights()) return true;
+  for (const SymbolValues& sizes : further_sizes(of.data)) {
+    std::optional<OtherSizes> other = sample_at(*of.op, of.sample, sizes, kSeed + 1);
+    if (other && !matches(of, at_sizes(of.sample, sizes), other->data)) return false;
+  }
+  return true;
+}
+
+// In a process of its own.
+inline bool survives(const Subject& subject, const cuda::CompiledKernel& mutant) {
+  const pid_t child = fork();
+  KILN_CHECK(child >= 0);
+  if (child == 0) {
+    alarm(kSeconds);
+    Emulator::instance().execution().set_access_limit(int64_t{1} << 24);
+    HostKernelCompiler::instance().set_replacement(
+        [&](const cuda::KernelSource& source, cuda::CompiledKernel& compiled) {
+          if (source.text == subject.source.text) compiled = mutant;
+        });
+    bool passed = true;
+    for (size_t i = 0; i < subject.cases.size() && i < kCasesPerMutant && passed; ++i) {
+      passed = passes(*subject.cases[i]);
+    }
+    _exit(passed ? 0 : 1);
+  }
+  int state = 0;
+  waitpid(child, &state, 0);
+  return WIFEXITED(state) && WEXITSTATUS(state) == 0;
+}
+
+// About `wanted` mutants, at most `per_kernel` of a kernel.
+inline MutantTally run_mutants(int wanted, int per_kernel, uint64_t seed) {
+  MutantTally tally;
+  HostCompiler& compiler = HostKernelCompiler::instance().host();
+  std::mt19937_64 random(seed);
+  for (Subject& subject : subjects(random)) {
+    if (tally.made >= wanted) break;
+    Result<std::string> whole = with_headers(subject.source);
+    KILN_CHECK_MSG(whole.ok(), whole.status().to_string());
+    std::vector<Mutant> mutants = mutants_of(*whole);
+    std::shuffle(mutants.begin(), mutants.end(), random);
+    // One of each rule before a second of any.
+    std::map<std::string, int> of_rule;
+    std::vector<std::pair<int, size_t>> order;
+    for (size_t i = 0; i < mutants.size(); ++i) order.emplace_back(of_rule[mutants[i].rule]++, i);
+    std::stable_sort(order.begin(), order.end(),
+                     [](const auto& a, const auto& b) { return a.first < b.first; });
+
+    // The unchanged one first, to compare with.
+    Result<std::vector<Alone>> base = compiler.assemble(
+        {{*whole, subject.source.entry}, {failing(*whole), subject.source.entry}});
+    KILN_CHECK_MSG(base.ok() && !base->front().assembly.empty(),
+                   "does not compile with its headers in place: " + subject.source.entry);
+    // Kernels of empty tensors are never launched.
+    Result<std::vector<cuda::CompiledKernel>> never = compiler.link({base->back()});
+    KILN_CHECK_MSG(never.ok(), never.status().to_string());
+    if (survives(subject, never->front())) continue;
+    std::vector<Alone> chosen;
+    std::vector<size_t> which;
+    constexpr size_t kAtATime = 8;
+    for (size_t i = 0; i < order.size() && i < 6 * kAtATime; i += kAtATime) {
+      std::vector<cuda::KernelSource> texts;
+      for (size_t k = i; k < std::min(order.size(), i + kAtATime); ++k) {
+        texts.push_back({mutants[order[k].second].text, subject.source.entry});
+      }
+      Result<std::vector<Alone>> assembled = compiler.assemble(texts);
+      KILN_CHECK_MSG(assembled.ok(), assembled.status().to_string());
+      for (size_t k = 0; k < texts.size(); ++k) {
+        Alone& alone = (*assembled)[k];
+        if (alone.assembly.empty()) {
+          ++tally.not_compiling;
+        } else if (alone.assembly == base->front().assembly) {
+          ++tally.same_code;
+        } else if (chosen.size() < static_cast<size_t>(per_kernel)) {
+          chosen.push_back(std::move(alone));
+          which.push_back(order[i + k].second);
+        }
+      }
+      if (chosen.size() == static_cast<size_t>(per_kernel)) break;
+    }
+    Result<std::vector<cuda::CompiledKernel>> linked = compiler.link(chosen);
+    KILN_CHECK_MSG(linked.ok(), linked.status().to_string());
+    for (size_t i = 0; i < linked->size(); ++i) {
+      ++tally.made;
+      if (!survives(subject, (*linked)[i])) {
+        ++tally.caught;
+        continue;
+      }
+      tally.survivors.push_back(subject.source.entry + ": " + mutants[which[i]].describe());
+    }
+  }
+  compiler.forget_alone();
+  return tally;
+}
+
+}  // namespace kiln::emulator
