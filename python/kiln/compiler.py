@@ -7,64 +7,25 @@ from collections import deque
 from typing import Any, Callable
 
 import torch
-from torch.export import ExportedProgram
 
 from . import _native
 from .absent import NO_GPU, AbsentProgram
+from .capture import Request
+from .doors import choose
 from .frontends.captured import CapturedProgram
 from .frontends.errors import FrontendError
-from .frontends.export_driver import capture_module, prepare_program
-from .frontends.export_frontend import walk_exported_program
 from .options import Options, parse_options
 from .program import Program
 from .pt2 import script_object
 from .pt2_open import export_open
 from .report import Report, memory_of
-from .weights import name_state
 
-_IRS = ("auto", "dynamo")
 _jit_reports: deque[Report] = deque(maxlen=64)
 
 
 def jit_reports() -> list[Report]:
   """Reports of the programs that torch.compile built in this process, oldest first (at most 64)."""
   return list(_jit_reports)
-
-
-def _capture(model: Any, inputs: Any, kwargs: dict | None, dynamic_shapes: Any, ir: str,
-             options: Options) -> tuple[Any, CapturedProgram, ExportedProgram, float, float]:
-  """The model handed to a new capture builder; what was exported; seconds of capture and import."""
-  if ir not in _IRS:
-    raise FrontendError("K1005", f"unknown ir: {ir!r}", hint=f"known: {', '.join(_IRS)}")
-  start = time.perf_counter()
-  if isinstance(model, ExportedProgram):
-    if inputs is not None or kwargs is not None or dynamic_shapes is not None:
-      raise FrontendError("K1101", "an ExportedProgram has its inputs: give none")
-    captured_module = prepare_program(model)
-  elif isinstance(model, torch.nn.Module):
-    if kwargs is None:
-      captured_module = capture_module(model, inputs=inputs, dynamic_shapes=dynamic_shapes)
-    else:
-      captured_module = capture_module(model, args=inputs, kwargs=kwargs,
-                                       dynamic_shapes=dynamic_shapes)
-  else:
-    raise FrontendError("K1101", "expected a torch.nn.Module or an ExportedProgram, got "
-                        f"{type(model).__name__}")
-  captured_at = time.perf_counter()
-  cap = _native.CaptureBuilder()
-  cap.keep_in_torch(options.op_names(), options.module_paths(
-    model.graph if isinstance(model, ExportedProgram) else model))
-  captured = walk_exported_program(captured_module.program, cap, captured_module.parameters,
-                                   options.target)
-  captured.notes += list(options.notes) + captured_module.notes
-  if isinstance(model, ExportedProgram):
-    captured.state_names = name_state(captured, model.state_dict)
-  else:
-    captured.state_names = name_state(captured, captured_module.program.state_dict,
-                                      model.state_dict())
-    captured.adopt_buffers(model)
-  return (cap, captured, captured_module.program, captured_at - start,
-          time.perf_counter() - captured_at)
 
 
 def _wishes(options: Options, placement: Any) -> dict[str, Any]:
@@ -105,24 +66,40 @@ def _instantiate(compiled: Any, options: Options, captured: CapturedProgram) -> 
 
 
 def compile(model: Any, inputs: Any = None, *, kwargs: dict[str, Any] | None = None,
-            dynamic_shapes: Any = None, ir: str = "auto", **options: Any) -> Program:
-  """Compiles an nn.Module or an ExportedProgram ahead of time.
+            dynamic_shapes: Any = None, ir: str = "auto", **options: Any
+            ) -> Program | Callable[..., Any]:
+  """Compiles a model ahead of time: an nn.Module, fx.GraphModule or ExportedProgram.
 
   `inputs`: example tensors or kiln.Input by position (list, tuple) or by name (dict); with
   `kwargs`, `inputs` are the positional ones. `dynamic_shapes` is torch.export's. `options` are
-  those of kiln.options.Options. Raises kiln.Error with a stable code: K10xx options, K11xx capture,
-  K20xx strict mode, K2xxx compiler.
+  those of kiln.options.Options.
+  `ir` names the door; "auto" goes by the type of the model. "dynamo": torch.export; "fx": an FX
+  graph, which torch.fx.symbolic_trace makes of another module; "torch_compile": what
+  torch.compile(model, backend="kiln", options=options) returns, which takes no description of
+  inputs as it captures when it is called.
+  Raises kiln.Error with a stable code: K10xx options, K11xx capture, K20xx strict mode, K2xxx
+  compiler.
   """
-  parsed = parse_options(options)
-  cap, captured, exported, capture, imported = _capture(model, inputs, kwargs, dynamic_shapes, ir,
-                                                        parsed)
-  program = build_program(cap, captured, parsed, {"capture": capture, "import": imported},
+  request = Request(model, parse_options(options), inputs, kwargs, dynamic_shapes)
+  door = choose(model, ir)
+  if door.capture is None:
+    return _torch_compile(request, options)
+  capture = door.capture(request)
+  program = build_program(capture.cap, capture.captured, request.options, capture.seconds,
                           name=type(model).__name__)
   fallbacks = program.report.fallbacks
   program._open_form = lambda weights: export_open(
-    exported, captured, weights, fallbacks, _native.CaptureBuilder,
-    lambda cap, segment: _build_segment(cap, segment, parsed))
+    capture.exported, capture.captured, weights, fallbacks, _native.CaptureBuilder,
+    lambda cap, segment: _build_segment(cap, segment, request.options))
   return program
+
+
+def _torch_compile(request: Request, options: dict[str, Any]) -> Callable[..., Any]:
+  if request.describes_inputs:
+    raise FrontendError("K1101", 'ir="torch_compile" takes no description of inputs', hint=(
+      "it captures at the first call: leave them out; torch._dynamo.mark_dynamic(tensor, dim, "
+      "min=, max=) gives a range"))
+  return torch.compile(request.model, backend="kiln", options=options or None)
 
 
 def _build_segment(cap: Any, captured: CapturedProgram, options: Options
@@ -137,14 +114,19 @@ def _build_segment(cap: Any, captured: CapturedProgram, options: Options
 
 def explain(model: Any, inputs: Any = None, *, kwargs: dict[str, Any] | None = None,
             dynamic_shapes: Any = None, ir: str = "auto", **options: Any) -> Report:
-  """The coverage part of the report without building anything. Arguments as for compile()."""
+  """The coverage part of the report without building anything. Arguments as for compile(); K1018
+  for ir="torch_compile", which captures nothing before its first call."""
   parsed = parse_options(options)
-  cap, captured, _, capture, imported = _capture(model, inputs, kwargs, dynamic_shapes, ir, parsed)
+  door = choose(model, ir)
+  if door.capture is None:
+    raise FrontendError("K1018", f'there is nothing to explain before the first call of ir="{ir}"',
+                        hint='explain with ir="auto", or call it and see kiln.jit_reports()')
+  capture = door.capture(Request(model, parsed, inputs, kwargs, dynamic_shapes))
+  captured = capture.captured
   report = Report.from_json(_native.explain(
-    cap, threads=parsed.threads, strict=parsed.strict, min_block_size=parsed.min_block_size,
-    **_wishes(parsed, captured.placement)))
-  report.update(build_seconds={"capture": capture, "import": imported},
-                notes=report.notes + captured.notes)
+    capture.cap, threads=parsed.threads, strict=parsed.strict,
+    min_block_size=parsed.min_block_size, **_wishes(parsed, captured.placement)))
+  report.update(build_seconds=capture.seconds, notes=report.notes + captured.notes)
   return report
 
 

@@ -46,9 +46,26 @@ def exported_door(model, x, **options):
   return program.report, program
 
 
+def fx_door(model, x, **options):
+  program = kiln.compile(torch.fx.symbolic_trace(model), inputs=[x], ir="fx", **options)
+  return program.report, program
+
+
+def traced_door(model, x, **options):
+  program = kiln.compile(model, inputs=[x], ir="fx", **options)
+  return program.report, program
+
+
 def jit_door(model, x, **options):
   torch._dynamo.reset()
   function = torch.compile(model, backend="kiln", options=options)
+  function(x)
+  return kiln.jit_reports()[-1], function
+
+
+def jit_ir_door(model, x, **options):
+  torch._dynamo.reset()
+  function = kiln.compile(model, ir="torch_compile", **options)
   function(x)
   return kiln.jit_reports()[-1], function
 
@@ -57,8 +74,8 @@ def explain_door(model, x, **options):
   return kiln.explain(model, inputs=[x], **options), None
 
 
-DOORS = {"module": module_door, "exported": exported_door, "torch.compile": jit_door,
-         "explain": explain_door}
+DOORS = {"module": module_door, "exported": exported_door, "fx": fx_door, "traced": traced_door,
+         "torch.compile": jit_door, "ir=torch_compile": jit_ir_door, "explain": explain_door}
 
 
 def in_torch(report):

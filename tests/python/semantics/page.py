@@ -30,7 +30,7 @@ nothing and are not compared.
 """
 
 COLUMNS = (("module", "module"), ("export", "exported"), ("functional", "decomposed"),
-           ("torch.compile", "torch.compile"), ("file", "loaded"), ("pt2", "loaded .pt2"),
+           ("fx", "fx"), ("torch.compile", "torch.compile"), ("file", "loaded"), ("pt2", "loaded .pt2"),
            ("command", "kiln compile"))
 
 

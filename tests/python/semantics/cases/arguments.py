@@ -55,6 +55,10 @@ class NestedOutputs(Case):
   def inputs(self, step, last):
     return (torch.randn(3),)
 
+  doors = {
+    "fx": Differs(("structure",), "torch.fx makes an OrderedDict a dict"),
+  }
+
 
 class NamedTupleOutput(Case):
   title = "namedtuple as output"
@@ -132,6 +136,11 @@ class VariableArguments(Case):
   def inputs(self, step, last):
     a, b, c, d = torch.randn(4, 3)
     return Args((a, b), {"scale": c, "shift": d})
+
+  doors = {
+    "fx": Refuses("kiln.Error K1102", "torch.fx does not know how many arguments there are",
+                  "cannot be iterated"),
+  }
 
 
 class KeywordOnly(Case):
