@@ -39,10 +39,10 @@ class Request:
     return any(v is not None for v in (self.inputs, self.kwargs, self.dynamic_shapes))
 
   def arguments(self) -> tuple[tuple, dict[str, Any]]:
-    """Positional and named ones; their leaves may be kiln.Input."""
+    """Positional and named ones; their leaves may be kiln.Input. K1101 where none are given."""
     if self.kwargs is None:
-      return collect_arguments(None, None, self.inputs)
-    return collect_arguments(self.inputs, self.kwargs, None)
+      return collect_arguments(self.model, None, None, self.inputs)
+    return collect_arguments(self.model, self.inputs, self.kwargs, None)
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,5 @@ def _exported(request: Request, source: Any) -> CapturedModule:
     if request.describes_inputs:
       raise FrontendError("K1101", "an ExportedProgram has its inputs: give none")
     return prepare_program(source)
-  if request.inputs is None and request.kwargs is None:
-    return capture_module(source, dynamic_shapes=request.dynamic_shapes)
   args, kwargs = request.arguments()
   return capture_module(source, args, kwargs, dynamic_shapes=request.dynamic_shapes)

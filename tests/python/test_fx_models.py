@@ -15,7 +15,7 @@ LONG = pytest.mark.long
 #: By default what is quick. BERT and GPT-2 look at sizes and masks in Python, which torch.fx cannot
 #: trace, and transformers has no tracer of its own any more (transformers.utils.fx was removed).
 TRACEABLE = [
-  pytest.param("resnet50"), pytest.param("mobilenet_v3_large", marks=LONG), 
+  pytest.param("resnet50"), pytest.param("mobilenet_v3_large", marks=LONG),
   pytest.param("vit_b_16", marks=LONG)]
 
 

@@ -201,9 +201,10 @@ def test_without_inputs_the_error_shows_the_line_to_write():
       (nn.Sequential(nn.Conv2d(3, 4, 1)), "inputs=[torch.randn(1, 3, 224, 224)]"),
       (nn.Linear(7, 2), "inputs=[torch.randn(1, 7)]"),
       (Two(), 'inputs={"ids": torch.randn(SHAPE), "mask": torch.randn(SHAPE)}')):
-    with pytest.raises(kiln.Error) as error:
-      kiln.compile(model)
-    assert error.value.code == "K1101" and line in str(error.value)
+    for ir in ("auto", "fx"):
+      with pytest.raises(kiln.Error) as error:
+        kiln.compile(model, ir=ir)
+      assert error.value.code == "K1101" and line in str(error.value)
 
 
 def test_explain_asks_for_the_same_threads(monkeypatch):

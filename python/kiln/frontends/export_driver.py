@@ -57,9 +57,7 @@ def capture_module(model: torch.nn.Module, args: Sequence[Any] | None = None,
   if isinstance(model, torch.fx.GraphModule):
     model = fx_graphs.as_plain_module(model)
   notes: list[str] = []
-  if inputs is None and args is None and kwargs is None:
-    raise FrontendError("K1101", "no example inputs given", hint=_line_to_write(model))
-  call_args, call_kwargs = collect_arguments(args, kwargs, inputs)
+  call_args, call_kwargs = collect_arguments(model, args, kwargs, inputs)
   call_args, call_kwargs, dynamic_shapes = _resolve_inputs(
     model, call_args, call_kwargs, dynamic_shapes)
   call_args, call_kwargs = _enlarge_examples(
@@ -77,8 +75,11 @@ def capture_module(model: torch.nn.Module, args: Sequence[Any] | None = None,
   return CapturedModule(program, positional_parameters(model), mode, notes)
 
 
-def collect_arguments(args: Any, kwargs: Any, inputs: Any) -> tuple[tuple, dict]:
+def collect_arguments(model: torch.nn.Module, args: Any, kwargs: Any,
+                      inputs: Any) -> tuple[tuple, dict]:
   """Positional and named arguments, from either way to give them. K1101."""
+  if inputs is None and args is None and kwargs is None:
+    raise FrontendError("K1101", "no example inputs given", hint=_line_to_write(model))
   if inputs is not None and (args is not None or kwargs is not None):
     raise FrontendError("K1101", "give the arguments either as inputs or as args and kwargs")
   if inputs is None:
