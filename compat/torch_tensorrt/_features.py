@@ -9,7 +9,7 @@ class FeatureSet(NamedTuple):
   torchscript_frontend: bool = False
   torch_tensorrt_runtime: bool = True
   dynamo_frontend: bool = True
-  fx_frontend: bool = False
+  fx_frontend: bool = True
   refit: bool = True
   qdp_plugin: bool = False
   windows_cross_compile: bool = False

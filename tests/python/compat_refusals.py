@@ -168,7 +168,6 @@ _CONVERT = "dynamo.convert_exported_program_to_serialized_trt_engine"
 RAISES: dict[str, Callable] = {
   "compile(module)=ScriptModule": _script,
   "compile(ir)=ts, torchscript": _ir("torchscript"),
-  "compile(ir)=fx": _ir("fx"),
   "compile(enabled_precisions)=other sets": lambda folder: torch_tensorrt.compile(
     net(), inputs=[X], enabled_precisions={torch.int8}),
   "convert_method_to_trt_engine(method_name)=others": lambda folder:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import compat_doors as doors
+import compat_fx  # noqa: F401: registers its checks
 import compat_refusals as refusals
 import compat_types  # noqa: F401: registers its checks
 import kiln
@@ -107,7 +108,8 @@ def test_settings_are_the_known_ones():
   assert list(vars(torch_tensorrt.dynamo.CompilationSettings())) == fields
 
 
-MODULES = ("", "dynamo", "dynamo.runtime", "runtime", "logging", "ts", "fx", "kernels")
+MODULES = ("", "dynamo", "dynamo.runtime", "runtime", "logging", "ts", "fx", "fx.lower", "fx.utils",
+           "kernels")
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -131,7 +133,7 @@ _EVERYWHERE = {"module", "inputs", "arg_inputs", "kwarg_inputs", "enabled_precis
 @pytest.mark.parametrize("name", [
   "compile", "convert_method_to_trt_engine", "save", "load", "Input", "dynamo.compile",
   "dynamo.trace", "dynamo.convert_exported_program_to_serialized_trt_engine", "dynamo.export",
-  "dynamo.refit_module_weights", "dynamo.Debugger", "MutableTorchTensorRTModule"])
+  "dynamo.refit_module_weights", "dynamo.Debugger", "MutableTorchTensorRTModule", "fx.compile"])
 def test_no_parameter_without_a_row(name):
   names = {row.name for row in ROWS}
   parameters = set(inspect.signature(resolve(name)).parameters) - _EVERYWHERE

@@ -41,9 +41,9 @@ class Section:
 
 
 def sections() -> tuple[Section, ...]:
-  from . import doors, runtime, settings, types
+  from . import doors, fx, runtime, settings, types
 
-  return (*doors.SECTIONS, *settings.SECTIONS, *types.SECTIONS, *runtime.SECTIONS)
+  return (*doors.SECTIONS, *fx.SECTIONS, *settings.SECTIONS, *types.SECTIONS, *runtime.SECTIONS)
 
 
 def rows() -> Iterator[Row]:
