@@ -350,8 +350,8 @@ class TorchCond(Case):
     return (torch.ones(3) if step == 0 else -torch.ones(3),)
 
   doors = {
-    "module": Refuses("kiln.Error K1103", "torch.cond is not supported: use `torch.where`"),
-    "torch.compile": Refuses("kiln.Error K1103", "torch.cond is not supported: use `if`"),
+    "module": AsEager("both branches are computed"),
+    "torch.compile": AsEager("both branches are computed"),
     "command": Refuses("kiln.Error K1140", "torch.cond is not supported: use `torch.where`"),
     "fx": Refuses("kiln.Error K1102", "torch.fx does not trace torch.cond", "Expected pred"),
   }
