@@ -88,19 +88,20 @@ def test_a_module_is_traced():
 def test_values_and_defaults_of_the_call_are_fixed_while_a_module_is_traced():
   """symbolic_trace alone takes every argument for a tensor, so that no default is None."""
   class Optional(nn.Module):
-    def forward(self, x, negate, *, bias=None, times=2):
+    def forward(self, x, negate, *, bias=None, times=2, times_1=None):
       for _ in range(times):
         x = -x if negate else x + 1
-      return x if bias is None else x + bias
+      return x if bias is None else x + bias * times_1
 
   own = Optional()
   with torch.no_grad():
     program = kiln.compile(own, [X, True], kwargs={"times": 3}, ir="fx")
     same(program(X, True, times=3), own(X, True, times=3))
-    program = kiln.compile(own, [kiln.Input((3, 4)), False], kwargs={"bias": X}, ir="fx")
-    same(program(X, False, bias=X), own(X, False, bias=X))
+    program = kiln.compile(own, [kiln.Input((3, 4)), False], kwargs={"bias": X, "times_1": X},
+                           ir="fx")
+    same(program(X, False, bias=X, times_1=X), own(X, False, bias=X, times_1=X))
     with pytest.raises(kiln.Error, match="K4101"):
-      program(X, True, bias=X)
+      program(X, True, bias=X, times_1=X)
 
 
 def test_same_program_as_through_export(tmp_path):

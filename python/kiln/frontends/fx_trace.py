@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import inspect
 import operator
-import re
 from typing import Any
 
 import torch
@@ -73,12 +72,12 @@ def trace(module: torch.nn.Module, args: tuple = (), kwargs: dict[str, Any] | No
     constants = _constants(module, args, kwargs or {})
     with _NoRandomNumbers():
       graph = tracer.trace(module, constants or None)
-    for node in graph.find_nodes(op="placeholder"):
-      name = re.sub(r"_\d+$", "", node.target)  # torch.fx numbers the parameters that it fixes
-      if name in constants:
-        node.target = name
-    before.write_back(tracer, graph)
-    before.restore()
+    # torch.fx numbers the names of parameters that it fixes, and puts *args and **kwargs last
+    for node, name in zip(graph.find_nodes(op="placeholder"), _named_parameters(module)):
+      node.target = name
+      node._rename(name)  # a value must not take the name of another parameter
+    before.write_back(graph)
+    before.restore()  # the graph's module takes what it reads from this one
     traced = GraphModule(tracer.root, graph, type(module).__name__)
   except Exception as error:  # noqa: BLE001: tracing raises whatever the model raises
     text = " ".join(str(error).split())[:400] or "no message"
@@ -90,6 +89,12 @@ def trace(module: torch.nn.Module, args: tuple = (), kwargs: dict[str, Any] | No
   for name in _HOOKS:  # tracing begins inside the module
     setattr(traced, name, getattr(module, name))
   return traced
+
+
+def _named_parameters(module: torch.nn.Module) -> list[str]:
+  several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+  return [p.name for p in inspect.signature(module.forward).parameters.values()
+          if p.kind not in several]
 
 
 def _constants(module: torch.nn.Module, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -107,7 +112,7 @@ class _Attributes:
     self._held = [(path, values, dict(values)) for path, child in module.named_modules()
                   for values in (child._buffers, vars(child))]
 
-  def write_back(self, tracer: _Tracer, graph: torch.fx.Graph) -> None:
+  def write_back(self, graph: torch.fx.Graph) -> None:
     """A buffer that forward replaced gets its value at the end of the graph."""
     with graph.inserting_before(graph.output_node()):
       for path, values, before in self._held:
