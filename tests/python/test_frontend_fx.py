@@ -344,6 +344,14 @@ def test_what_an_exported_program_gives_back():
   same(kiln.compile(module, inputs=[X])(X), own(X))
 
 
+@pytest.mark.parametrize("suffix", [".kiln", ".pt2"])
+def test_saved_and_loaded(suffix, tmp_path):
+  traced = fx.symbolic_trace(model())
+  program = kiln.compile(traced, inputs=[X], torch_executed_ops=["aten::sin"])
+  program.save(tmp_path / f"model{suffix}")
+  same(kiln.load(tmp_path / f"model{suffix}")(X), traced(X))
+
+
 def test_the_graph_s_module_stays_as_it_was():
   traced = fx.symbolic_trace(model())
   before, code = {k: v.clone() for k, v in traced.state_dict().items()}, traced.code
