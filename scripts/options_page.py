@@ -18,14 +18,17 @@ HEAD = """\
 
 Written by `scripts/options_page.py` from `python/kiln/options.py`. `ir=` of `kiln.compile` names the
 door; without it the type of the model does: an nn.Module goes through torch.export, an
-fx.GraphModule through fx. A door that does not take the model's type is an error (K1018) that names
-those that do. Every option means the same through every door:
+fx.GraphModule through fx, a ScriptModule or ScriptFunction through torchscript. A door that does not
+take the model's type is an error (K1018) that names those that do. Every option means the same
+through every door:
 
 | door | how |
 |---|---|
 | module | `kiln.compile(module, inputs=..., OPTION=VALUE)` |
 | exported | `kiln.compile(exported_program, OPTION=VALUE)` |
 | fx | `kiln.compile(graph_module, inputs=..., OPTION=VALUE)`, or `ir="fx"` with another module |
+| torchscript | `kiln.compile(script_module, inputs=..., OPTION=VALUE)`, or `ir="torchscript"` with another \
+module |
 | torch.compile | `torch.compile(module, backend="kiln", options={"OPTION": VALUE})`, or \
 `kiln.compile(module, ir="torch_compile", OPTION=VALUE)` |
 | explain | `kiln.explain(...)`, as `kiln.compile` |

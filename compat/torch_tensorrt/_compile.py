@@ -12,6 +12,7 @@ import torch
 from kiln.doors import choose
 from kiln.frontends.errors import FrontendError
 from kiln.frontends.export_driver import capture_module
+from kiln.partial import PartialProgram
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 from torch.utils._sympy.value_ranges import bound_sympy
@@ -27,10 +28,10 @@ from ._verify import verify
 def compile(module: Any, ir: str = "default", inputs: Any = None, arg_inputs: Any = None,
             kwarg_inputs: dict[str, Any] | None = None, enabled_precisions: Any = None,
             **kwargs: Any) -> torch.nn.Module:
-  """Compiles an nn.Module, fx.GraphModule or ExportedProgram.
+  """Compiles an nn.Module, fx.GraphModule, ExportedProgram or TorchScript.
 
-  ir: "default" goes by the type of the module; "dynamo" and "fx" compile ahead of time and need
-    inputs; "torch_compile" compiles at the first call
+  ir: "default" goes by the type of the module; "dynamo", "fx" and "torchscript" ("ts") compile
+    ahead of time and need inputs; "torch_compile" compiles at the first call
   inputs, arg_inputs: positional arguments: tensors, torch_tensorrt.Input, numbers, nested
   kwarg_inputs: keyword arguments by name
   enabled_precisions: dtypes that may be computed in: float32 is lowered to the 16-bit ones
@@ -52,8 +53,8 @@ def convert_method_to_trt_engine(module: Any, method_name: str = "forward", inpu
   """The bytes of a `.kiln` file. Arguments as for compile()."""
   name = "convert_method_to_trt_engine"
   door = _door(name, ir, module)
-  if door not in ("dynamo", "fx"):
-    refuse_kind(f"{name}(ir)", '"default" or "dynamo"', ir)
+  if door == "torch_compile":
+    refuse_kind(f"{name}(ir)", "a door that compiles ahead of time", ir)
   if method_name != "forward":
     refuse_value(f"{name}(method_name)", method_name)
   if enabled_precisions is not None:
@@ -67,12 +68,7 @@ def convert_method_to_trt_engine(module: Any, method_name: str = "forward", inpu
 
 
 def _door(name: str, ir: Any, module: Any) -> str:
-  """The name of Kiln's door. K1005, K1018, K1041."""
-  if isinstance(module, (torch.jit.ScriptModule, torch.jit.ScriptFunction)) and \
-      ir in ("default", "dynamo"):
-    refuse_value("compile(module)", type(module).__name__)
-  if ir in ("ts", "torchscript"):
-    refuse_value("compile(ir)", ir)
+  """The name of Kiln's door. K1005, K1018."""
   if ir not in _IRS:
     raise FrontendError("K1005", f"torch_tensorrt.{name} does not know this ir: {ir!r}",
                         hint=f"known: {', '.join(_IRS)}")
@@ -95,9 +91,10 @@ def _tensors(values: Any) -> Iterable[torch.Tensor]:
       yield torch.empty(0, dtype=value.dtype.to(torch.dtype))
 
 
-def _own_tensors(module: torch.nn.Module, inputs: Any) -> list[torch.Tensor]:
+def _own_tensors(module: Any, inputs: Any) -> list[torch.Tensor]:
   """Whose dtypes are the model's: its parameters and buffers, or the inputs where it has none."""
-  return [*module.parameters(), *module.buffers()] or list(_tensors(inputs))
+  own = [*module.parameters(), *module.buffers()] if isinstance(module, torch.nn.Module) else []
+  return own or list(_tensors(inputs))
 
 
 # ---- an nn.Module -------------------------------------------------------------------------------
@@ -109,6 +106,19 @@ def _compile_dynamo(door: str, module: Any, inputs: Any, kwarg_inputs: Any,
     return compile_exported("compile", module, inputs, kwarg_inputs, settings)
   return _compile_module("compile", module, inputs, kwarg_inputs, translate(settings, COMPILE),
                          door)
+
+
+def _compile_torchscript(door: str, module: Any, inputs: Any, kwarg_inputs: Any,
+                         settings: dict[str, Any]) -> torch.nn.Module:
+  return compile_torchscript("compile", module, inputs, kwarg_inputs, settings)
+
+
+def compile_torchscript(name: str, module: Any, inputs: Any, kwarg_inputs: Any,
+                        settings: dict[str, Any]) -> torch.nn.Module:
+  """A scripted or traced module; another module is scripted."""
+  choose(module, "torchscript")
+  return _compile_module(name, module, inputs, kwarg_inputs, translate(settings, COMPILE),
+                         "torchscript")
 
 
 def _compile_fx(door: str, module: Any, inputs: Any, kwarg_inputs: Any,
@@ -210,8 +220,9 @@ def _torch_compile(door: str, module: Any, inputs: Any, kwarg_inputs: Any,
 
 
 #: By the names of Kiln's doors.
-_COMPILE = {"dynamo": _compile_dynamo, "fx": _compile_fx, "torch_compile": _torch_compile}
-_IRS = ("default", *_COMPILE)
+_COMPILE = {"dynamo": _compile_dynamo, "fx": _compile_fx, "torch_compile": _torch_compile,
+            "torchscript": _compile_torchscript}
+_IRS = ("default", *_COMPILE, "ts")
 
 
 # ---- an ExportedProgram -------------------------------------------------------------------------
@@ -312,7 +323,7 @@ def trace(mod: torch.nn.Module, inputs: Any = None, *, arg_inputs: Any = None,
 
 
 def _file_bytes(program: Any, translated: Translated) -> bytes:
-  if not isinstance(program, kiln.Program):
+  if not isinstance(program, (kiln.Program, PartialProgram)):
     refuse_kind("CompilationSettings.dryrun", "False where an engine is to be made", True)
   for line in translated.options.get("notes", ()):
     warnings.warn(line, stacklevel=4)  # the report stays behind

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class FeatureSet(NamedTuple):
-  torchscript_frontend: bool = False
+  torchscript_frontend: bool = True
   torch_tensorrt_runtime: bool = True
   dynamo_frontend: bool = True
   fx_frontend: bool = True

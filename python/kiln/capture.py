@@ -6,6 +6,7 @@ One function for each door that captures before it compiles; all take a Request 
 from __future__ import annotations
 
 import time
+import warnings
 from dataclasses import dataclass
 from typing import Any, Callable
 
@@ -19,6 +20,8 @@ from .frontends.errors import FrontendError
 from .frontends.export_driver import (CapturedModule, capture_module, collect_arguments,
                                       prepare_program)
 from .frontends.export_frontend import walk_exported_program
+from .frontends.torchscript_frontend import (Stopped, capture_script, is_script,
+                                             script_module_paths, script_name)
 from .options import Options
 from .weights import name_state
 
@@ -47,11 +50,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Capture:
-  """A model as it was handed to `cap`."""
+  """A model as it was handed to `cap`. `exported` is None where torch.export had no part in it."""
 
+  name: str
   cap: _native.CaptureBuilder
   captured: CapturedProgram
-  exported: ExportedProgram
+  exported: ExportedProgram | None
   seconds: dict[str, float]  # of the phases "capture" and "import"
 
 
@@ -65,6 +69,36 @@ def through_fx(request: Request) -> Capture:
   if isinstance(request.model, torch.fx.GraphModule):
     return through_export(request)
   return _capture(request, lambda: fx_trace.trace(request.model, *request.arguments()))
+
+
+def through_torchscript(request: Request) -> Capture | Stopped:
+  """A scripted or traced module or function; without `strict`, where the import stopped and why
+  comes back for one that cannot be captured as a whole. K1101, K1104, K1145, K1146."""
+  start = time.perf_counter()
+  model, options = request.model, request.options
+  cap = _native.CaptureBuilder()
+  cap.keep_in_torch(options.op_names(), script_module_paths(model, options.torch_executed_modules))
+  captured = capture_script(model, cap, request.inputs, request.kwargs, request.dynamic_shapes,
+                            options.target, partial=not options.strict)
+  if isinstance(captured, Stopped):
+    return captured
+  captured.notes += list(options.notes)
+  return Capture(script_name(model), cap, captured, None, {"import": time.perf_counter() - start})
+
+
+def script(model: Any) -> Any:
+  """`model`, or what torch.jit.script makes of it where it is no TorchScript. K1102."""
+  if is_script(model):
+    return model
+  try:
+    with warnings.catch_warnings():
+      warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"torch\..*")
+      return torch.jit.script(model)
+  except Exception as error:  # noqa: BLE001: TorchScript's compiler raises many types
+    text = " ".join(str(error).split())[:400] or "no message"
+    raise FrontendError(
+      "K1102", f"torch.jit.script could not compile the model: {type(error).__name__}: {text}",
+      hint='hand over torch.jit.trace(model, inputs), or use ir="dynamo"') from error
 
 
 def _capture(request: Request, source: Callable[[], Any]) -> Capture:
@@ -83,7 +117,7 @@ def _capture(request: Request, source: Callable[[], Any]) -> Capture:
   else:
     captured.state_names = name_state(captured, exported.program.state_dict, model.state_dict())
     captured.adopt_buffers(model)
-  return Capture(cap, captured, exported.program, {
+  return Capture(type(model).__name__, cap, captured, exported.program, {
     "capture": exported_at - start, "import": time.perf_counter() - exported_at})
 
 

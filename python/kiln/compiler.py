@@ -11,10 +11,12 @@ import torch
 from . import _native
 from .absent import NO_GPU, AbsentProgram
 from .capture import Request
-from .doors import choose
+from .doors import Door, choose
 from .frontends.captured import CapturedProgram
 from .frontends.errors import FrontendError
+from .frontends.torchscript_frontend import Stopped
 from .options import Options, parse_options
+from .partial import PartialProgram, compile_parts, join_parts, sum_up
 from .program import Program
 from .pt2 import script_object
 from .pt2_open import export_open
@@ -67,30 +69,49 @@ def _instantiate(compiled: Any, options: Options, captured: CapturedProgram) -> 
 
 def compile(model: Any, inputs: Any = None, *, kwargs: dict[str, Any] | None = None,
             dynamic_shapes: Any = None, ir: str = "auto", **options: Any
-            ) -> Program | Callable[..., Any]:
-  """Compiles a model ahead of time: an nn.Module, fx.GraphModule or ExportedProgram.
+            ) -> Program | PartialProgram | Callable[..., Any]:
+  """Compiles a model ahead of time: an nn.Module, fx.GraphModule, ExportedProgram, or a scripted or
+  traced module or function.
 
   `inputs`: example tensors or kiln.Input by position (list, tuple) or by name (dict); with
   `kwargs`, `inputs` are the positional ones. `dynamic_shapes` is torch.export's. `options` are
   those of kiln.options.Options.
   `ir` names the door; "auto" goes by the type of the model. "dynamo": torch.export; "fx": an FX
-  graph, which torch.fx.symbolic_trace makes of another module; "torch_compile": what
-  torch.compile(model, backend="kiln", options=options) returns, which takes no description of
-  inputs as it captures when it is called.
+  graph, which torch.fx makes of another module; "torchscript", "ts": TorchScript, which
+  torch.jit.script makes of another module; "torch_compile": what torch.compile(model,
+  backend="kiln", options=options) returns, which takes no description of inputs as it captures when
+  it is called.
+  TorchScript that depends on the values of tensors cannot be compiled as a whole: what comes back
+  then is a PartialProgram, whose submodules are compiled where they can be; with `strict`, K1145.
   Raises kiln.Error with a stable code: K10xx options, K11xx capture, K20xx strict mode, K2xxx
   compiler.
   """
-  request = Request(model, parse_options(options), inputs, kwargs, dynamic_shapes)
+  parsed = parse_options(options)
   door = choose(model, ir)
+  request = Request(door.convert(model), parsed, inputs, kwargs, dynamic_shapes)
   if door.capture is None:
     return _torch_compile(request, options)
+  whole = _compile_whole(door, request)
+  if not isinstance(whole, Stopped):
+    return whole
+  programs, reports, kept = compile_parts(
+    request.model, whole, lambda part, args: _compile_whole(door, Request(part, parsed, args)))
+  joined = join_parts(request.model, programs, reports[0], kept)
+  joined.report = sum_up(reports, kept)
+  return joined
+
+
+def _compile_whole(door: Door, request: Request) -> Program | Stopped:
   capture = door.capture(request)
+  if isinstance(capture, Stopped):
+    return capture
   program = build_program(capture.cap, capture.captured, request.options, capture.seconds,
-                          name=type(model).__name__)
-  fallbacks = program.report.fallbacks
-  program._open_form = lambda weights: export_open(
-    capture.exported, capture.captured, weights, fallbacks, _native.CaptureBuilder,
-    lambda cap, segment: _build_segment(cap, segment, request.options))
+                          name=capture.name)
+  if capture.exported is not None:
+    fallbacks = program.report.fallbacks
+    program._open_form = lambda weights: export_open(
+      capture.exported, capture.captured, weights, fallbacks, _native.CaptureBuilder,
+      lambda cap, segment: _build_segment(cap, segment, request.options))
   return program
 
 
@@ -121,11 +142,23 @@ def explain(model: Any, inputs: Any = None, *, kwargs: dict[str, Any] | None = N
   if door.capture is None:
     raise FrontendError("K1018", f'there is nothing to explain before the first call of ir="{ir}"',
                         hint='explain with ir="auto", or call it and see kiln.jit_reports()')
-  capture = door.capture(Request(model, parsed, inputs, kwargs, dynamic_shapes))
-  captured = capture.captured
+  request = Request(door.convert(model), parsed, inputs, kwargs, dynamic_shapes)
+  whole = _explain_whole(door, request)
+  if not isinstance(whole, Stopped):
+    return whole
+  _, reports, kept = compile_parts(
+    request.model, whole, lambda part, args: _explain_whole(door, Request(part, parsed, args)))
+  return sum_up(reports, kept)
+
+
+def _explain_whole(door: Door, request: Request) -> Report | Stopped:
+  capture = door.capture(request)
+  if isinstance(capture, Stopped):
+    return capture
+  options, captured = request.options, capture.captured
   report = Report.from_json(_native.explain(
-    capture.cap, threads=parsed.threads, strict=parsed.strict,
-    min_block_size=parsed.min_block_size, **_wishes(parsed, captured.placement)))
+    capture.cap, threads=options.threads, strict=options.strict,
+    min_block_size=options.min_block_size, **_wishes(options, captured.placement)))
   report.update(build_seconds=capture.seconds, notes=report.notes + captured.notes)
   return report
 

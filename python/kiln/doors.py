@@ -8,23 +8,28 @@ from typing import Any, Callable
 import torch
 from torch.export import ExportedProgram
 
-from .capture import Capture, Request, through_export, through_fx
+from .capture import (Capture, Request, script, through_export, through_fx, through_torchscript)
 from .frontends.errors import FrontendError
+from .frontends.torchscript_frontend import Stopped
 
 
 @dataclass(frozen=True)
 class Door:
-  """`capture` is None where torch.compile captures, when the model is called."""
+  """`capture` is None where torch.compile captures, when the model is called. `convert` makes the
+  model one that `capture` takes."""
 
   name: str
-  capture: Callable[[Request], Capture] | None
+  capture: Callable[[Request], Capture | Stopped] | None
+  convert: Callable[[Any], Any] = lambda model: model
 
 
 DOORS: dict[str, Door] = {door.name: door for door in (
   Door("dynamo", through_export),
   Door("fx", through_fx),
   Door("torch_compile", None),
+  Door("torchscript", through_torchscript, script),
 )}
+_ALIASES = {"ts": "torchscript"}
 
 
 @dataclass(frozen=True)
@@ -41,12 +46,15 @@ class _Kind:
 _KINDS = (
   _Kind((ExportedProgram,), "an ExportedProgram", ("dynamo",),
         "exported.module() is an nn.Module for the other doors"),
-  _Kind((torch.fx.GraphModule,), "an fx.GraphModule", ("fx", "dynamo", "torch_compile"), ""),
-  _Kind((torch.nn.Module,), "an nn.Module", ("dynamo", "fx", "torch_compile"), ""),
+  _Kind((torch.jit.ScriptModule, torch.jit.ScriptFunction), "TorchScript", ("torchscript",),
+        "the module that was scripted or traced goes through the other doors"),
+  _Kind((torch.fx.GraphModule,), "an fx.GraphModule",
+        ("fx", "dynamo", "torch_compile", "torchscript"), ""),
+  _Kind((torch.nn.Module,), "an nn.Module", ("dynamo", "fx", "torch_compile", "torchscript"), ""),
 )
 
 #: What can be said for `ir`.
-IRS = ("auto", *DOORS)
+IRS = ("auto", *DOORS, *_ALIASES)
 
 
 def choose(model: Any, ir: str = "auto") -> Door:
@@ -58,7 +66,7 @@ def choose(model: Any, ir: str = "auto") -> Door:
   if kind is None:
     raise FrontendError("K1101", f"expected {' or '.join(kind.text for kind in _KINDS)}, got "
                         f"{type(model).__name__}")
-  name = kind.doors[0] if ir == "auto" else ir
+  name = kind.doors[0] if ir == "auto" else _ALIASES.get(ir, ir)
   if name not in kind.doors:
     known = " or ".join(f'ir="{door}"' for door in kind.doors)
     raise FrontendError("K1018", f'ir="{ir}" does not take {kind.text}',

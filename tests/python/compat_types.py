@@ -178,7 +178,7 @@ def _():
 def _():
   features = torch_tensorrt.ENABLED_FEATURES
   assert features.dynamo_frontend and features.fx_frontend and features.refit
-  assert not features.tensorrt_rtx
+  assert features.torchscript_frontend and not features.tensorrt_rtx
 
 
 @works("__version__")

@@ -67,17 +67,15 @@ def test_unified_interface(example):
     assert text in str(error.value)
 
 
-@pytest.mark.parametrize("door, use", [
-  (lambda tt, model, x: tt.ts.compile(torch.jit.trace(model, x)), 'ir="dynamo"'),
-  (lambda tt, model, x: tt.compile(model, ir="torchscript"), 'ir="dynamo"'),
-])
-def test_later_doors_say_what_to_use(example, door, use):
+def test_torchscript(example):
   model, x = example
   import torch_tensorrt
 
-  with pytest.raises(kiln.Error) as error:
-    door(torch_tensorrt, model, x)
-  assert error.value.code in ("K1040", "K1041") and use in error.value.hint
+  scripted_model = torch.jit.script(model)
+  trt_model = torch_tensorrt.ts.compile(scripted_model, inputs=[x])
+  torch.testing.assert_close(trt_model(x), model(x))
+  trt_model = torch_tensorrt.compile(model, ir="torchscript", inputs=[x])
+  torch.testing.assert_close(trt_model(x), model(x))
 
 
 def test_fx(example):
@@ -93,7 +91,7 @@ def test_fx(example):
   assert "[torch_tensorrt.Input(" in error.value.hint
 
 
-@pytest.mark.parametrize("ir", ["dynamo", "fx"])
+@pytest.mark.parametrize("ir", ["dynamo", "torchscript", "fx"])
 def test_key_parameters(example, ir):
   model, x = example
   import torch_tensorrt

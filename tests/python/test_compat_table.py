@@ -11,6 +11,7 @@ import torch
 import compat_doors as doors
 import compat_fx  # noqa: F401: registers its checks
 import compat_refusals as refusals
+import compat_ts  # noqa: F401: registers its checks
 import compat_types  # noqa: F401: registers its checks
 import kiln
 import torch_tensorrt
@@ -133,7 +134,8 @@ _EVERYWHERE = {"module", "inputs", "arg_inputs", "kwarg_inputs", "enabled_precis
 @pytest.mark.parametrize("name", [
   "compile", "convert_method_to_trt_engine", "save", "load", "Input", "dynamo.compile",
   "dynamo.trace", "dynamo.convert_exported_program_to_serialized_trt_engine", "dynamo.export",
-  "dynamo.refit_module_weights", "dynamo.Debugger", "MutableTorchTensorRTModule", "fx.compile"])
+  "dynamo.refit_module_weights", "dynamo.Debugger", "MutableTorchTensorRTModule", "fx.compile",
+  "ts.compile"])
 def test_no_parameter_without_a_row(name):
   names = {row.name for row in ROWS}
   parameters = set(inspect.signature(resolve(name)).parameters) - _EVERYWHERE

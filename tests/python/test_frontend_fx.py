@@ -436,10 +436,15 @@ def test_doors_by_type_and_by_name():
   exported = torch.export.export(model(), (X,))
   traced = fx.symbolic_trace(model())
   assert choose(model()).name == "dynamo" and choose(exported).name == "dynamo"
-  assert choose(traced).name == "fx"
-  for ir in ("dynamo", "fx", "torch_compile"):
+  scripted = torch.jit.script(nn.Linear(4, 4))
+  assert choose(traced).name == "fx" and choose(scripted).name == "torchscript"
+  for ir in ("dynamo", "fx", "torch_compile", "torchscript"):
     assert choose(model(), ir).name == choose(traced, ir).name == ir
-  for ir in ("fx", "torch_compile"):
+  assert choose(model(), "ts").name == choose(scripted, "ts").name == "torchscript"
+  for ir in ("dynamo", "fx", "torch_compile"):
+    with pytest.raises(kiln.Error, match="K1018.*TorchScript"):
+      choose(scripted, ir)
+  for ir in ("fx", "torch_compile", "ts"):
     with pytest.raises(kiln.Error, match="K1018.*an ExportedProgram") as error:
       kiln.compile(exported, ir=ir)
     assert 'ir="dynamo"' in error.value.hint and "exported.module()" in error.value.hint
@@ -465,6 +470,24 @@ def test_torch_compile_is_a_door():
   assert "mark_dynamic" in error.value.hint
   with pytest.raises(kiln.Error, match="K1018"):
     kiln.explain(own, inputs=[X], ir="torch_compile")
+
+
+def test_a_module_is_scripted():
+  own = nn.Sequential(nn.Linear(4, 3), nn.Tanh()).eval().requires_grad_(False)
+  program = kiln.compile(own, inputs=[X], ir="torchscript")
+  same(program(X), own(X))
+  new = {name: value + 1 for name, value in own.state_dict().items()}
+  program.update_weights(new)
+  own.load_state_dict(new)
+  same(program(X), own(X))
+
+  class Unscriptable(nn.Module):
+    def forward(self, *tensors):
+      return sum(tensors)
+
+  with pytest.raises(kiln.Error, match="K1102.*torch.jit.script could not compile") as error:
+    kiln.compile(Unscriptable(), inputs=[X], ir="ts")
+  assert 'ir="dynamo"' in error.value.hint
 
 
 def test_explain_goes_through_the_same_door():

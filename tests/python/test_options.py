@@ -56,6 +56,16 @@ def traced_door(model, x, **options):
   return program.report, program
 
 
+def torchscript_door(model, x, **options):
+  program = kiln.compile(torch.jit.script(model), inputs=[x], **options)
+  return program.report, program
+
+
+def scripted_door(model, x, **options):
+  program = kiln.compile(model, inputs=[x], ir="torchscript", **options)
+  return program.report, program
+
+
 def jit_door(model, x, **options):
   torch._dynamo.reset()
   function = torch.compile(model, backend="kiln", options=options)
@@ -75,6 +85,7 @@ def explain_door(model, x, **options):
 
 
 DOORS = {"module": module_door, "exported": exported_door, "fx": fx_door, "traced": traced_door,
+         "torchscript": torchscript_door, "scripted": scripted_door,
          "torch.compile": jit_door, "ir=torch_compile": jit_ir_door, "explain": explain_door}
 
 

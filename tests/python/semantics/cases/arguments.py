@@ -8,7 +8,7 @@ import dataclasses
 import torch
 from torch import nn
 
-from ..case import Args, Case, Differs, Refuses
+from ..case import Args, Case, Differs, NotExpressible, Refuses
 
 TITLE = "Arguments and results: nesting, keywords, numbers, hooks"
 
@@ -57,6 +57,7 @@ class NestedOutputs(Case):
 
   doors = {
     "fx": Differs(("structure",), "torch.fx makes an OrderedDict a dict"),
+    "torchscript": NotExpressible("a dict of values of several types"),
   }
 
 
@@ -88,6 +89,7 @@ class DataclassOutput(Case):
 
   doors = {
     "command": Differs(("structure",), "dataclasses come back as dicts"),
+    "torchscript": NotExpressible("a dataclass"),
   }
 
 
@@ -104,6 +106,7 @@ class UnregisteredDataclassOutput(Case):
   doors = {
     "module": Refuses("kiln.Error K1102", "make it known: `torch.export.register_dataclass`"),
     "export": Refuses("TypeError", "make it known: `torch.export.register_dataclass`"),
+    "torchscript": NotExpressible("a dataclass"),
   }
 
 
@@ -122,6 +125,7 @@ class NestedInputs(Case):
   doors = {
     "pt2": Refuses("kiln.Error K1014", "torch cannot write this namedtuple: save as `.kiln`"),
     "command": Refuses("NotImplementedError", "torch.export.save cannot write this namedtuple"),
+    "torchscript": NotExpressible("a dict of values of several types"),
   }
 
 
@@ -140,6 +144,7 @@ class VariableArguments(Case):
   doors = {
     "fx": Refuses("kiln.Error K1102", "torch.fx does not know how many arguments there are",
                   "cannot be iterated"),
+    "torchscript": NotExpressible("`*args` and keyword-only arguments"),
   }
 
 
@@ -153,6 +158,10 @@ class KeywordOnly(Case):
 
   def inputs(self, step, last):
     return Args((torch.randn(4),), {"mask": torch.tensor([True, False, True, False])})
+
+  doors = {
+    "torchscript": NotExpressible("keyword-only arguments with defaults"),
+  }
 
 
 class Defaults(Case):
@@ -225,6 +234,10 @@ class PythonNumbers(Case):
   def inputs(self, step, last):
     return (torch.randn(3), 2, 0.5, True, "relu")
 
+  doors = {
+    "torchscript": NotExpressible("numbers without annotations"),
+  }
+
 
 class OtherPythonNumbers(Case):
   title = "Python numbers that change between calls"
@@ -256,6 +269,7 @@ class SizesReturned(Case):
 
   doors = {
     "module": Differs(("structure",), "torch.export makes a `torch.Size` a tuple"),
+    "torchscript": NotExpressible("ranges are given by kiln.Input, not by dynamic_shapes"),
   }
 
 

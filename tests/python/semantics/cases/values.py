@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ..case import AsEager, Case, Differs, Refuses
+from ..case import AsEager, Case, Differs, NotExpressible, Refuses
 
 TITLE = "Values: dtypes, shapes, control flow"
 
@@ -354,6 +354,7 @@ class TorchCond(Case):
     "torch.compile": AsEager("both branches are computed"),
     "command": Refuses("kiln.Error K1140", "torch.cond is not supported: use `torch.where`"),
     "fx": Refuses("kiln.Error K1102", "torch.fx does not trace torch.cond", "Expected pred"),
+    "torchscript": NotExpressible("`torch.cond`"),
   }
 
 
@@ -485,6 +486,9 @@ class DynamicShapes(Case):
   def inputs(self, step, last):
     return (torch.randn((2, 5, 9)[step], 2, 3),)
 
+  doors = {
+    "torchscript": NotExpressible("ranges are given by kiln.Input, not by dynamic_shapes"),
+  }
 
 
 class Assertions(Case):
