@@ -46,6 +46,8 @@ What a door sees differently:
 - explain builds and runs nothing, so `threads` and `cache` are checked and change nothing.
 - fx knows modules that torch.fx traced into by the calls that it recorded in them; a graph made by
   hand says nothing of them.
+- torchscript has overloads of its own for numbers: `x * 2` is `aten::mul.Scalar` there, and
+  `aten::mul.Tensor` elsewhere. `"aten::mul"` names both.
 - exported and torch.compile know modules by the calls that were captured inside them: the path or
   class of a module without any call names nothing there. torch.compile records no calls of the
   compiled module itself, only of the modules inside it.

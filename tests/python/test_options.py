@@ -113,7 +113,8 @@ ROWS = [
   ("torch_executed_ops", ["aten::tanh"], lambda r: in_torch(r) == {"aten::tanh": 1}),
   ("torch_executed_ops", [torch.ops.aten.relu.default], lambda r: in_torch(r) == {"aten::relu": 2}),
   ("torch_executed_ops", {"aten.tanh.default"}, lambda r: in_torch(r) == {"aten::tanh": 1}),
-  ("torch_executed_ops", {"aten.mul.Tensor"}, lambda r: in_torch(r) == {"aten::mul": 1}),
+  # torch.export and Dynamo call it Tensor, TorchScript calls a product with a number Scalar.
+  ("torch_executed_ops", {"aten.mul.Tensor", "aten.mul.Scalar"}, lambda r: in_torch(r) == {"aten::mul": 1}),
   ("torch_executed_modules", ["first"],
    lambda r: in_torch(r) == {"aten::linear": 1, "aten::relu": 1}),
   ("torch_executed_modules", [Block], lambda r: in_torch(r) == {"aten::linear": 2, "aten::relu": 2}),
