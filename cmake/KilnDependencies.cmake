@@ -39,10 +39,13 @@ endfunction()
 # time and never from torch/include, which holds another version. Nothing links libdnnl.
 set(onednn_roots "")
 if(EXISTS "${KILN_PYTHON}")
+  # The package's own list of files, since pip builds wheels in an environment laid over another.
   execute_process(
-    COMMAND "${KILN_PYTHON}" -c "import sys; print(sys.prefix)"
-    OUTPUT_VARIABLE python_prefix OUTPUT_STRIP_TRAILING_WHITESPACE)
-  list(APPEND onednn_roots "${python_prefix}/include")
+    COMMAND "${KILN_PYTHON}" -c "\
+import importlib.metadata as m
+for f in m.files('onednn-devel-cpu-gomp'):
+  if f.name == 'dnnl.h' and f.parent.name == 'dnnl': print(f.locate().resolve().parents[2])"
+    OUTPUT_VARIABLE onednn_roots OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
 endif()
 find_path(ONEDNN_INCLUDE_DIR oneapi/dnnl/dnnl.h HINTS ${onednn_roots})
 add_library(kiln_onednn_headers INTERFACE)

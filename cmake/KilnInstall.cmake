@@ -18,7 +18,12 @@ install(EXPORT KilnTargets NAMESPACE Kiln:: DESTINATION "${package_dir}")
 # A set of its own, loaded only when asked for: it needs torch.
 if(TARGET libkiln_torch)
   set_target_properties(libkiln_torch PROPERTIES EXPORT_NAME torch)
-  install(TARGETS libkiln_torch EXPORT KilnTorchTargets
+  set(installed libkiln_torch)
+  if(TARGET libkiln_torch_compile)
+    set_target_properties(libkiln_torch_compile PROPERTIES EXPORT_NAME torch_compile)
+    list(APPEND installed libkiln_torch_compile)
+  endif()
+  install(TARGETS ${installed} EXPORT KilnTorchTargets
     LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}"
     INCLUDES DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
   install(EXPORT KilnTorchTargets NAMESPACE Kiln:: DESTINATION "${package_dir}")
