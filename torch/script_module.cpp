@@ -57,8 +57,60 @@ std::string program_attribute(const EnginePlan& plan) {
   return name;
 }
 
-// The class of a module for the program. Its tensors are not looked at.
-Result<jit::Module> build(const c10::intrusive_ptr<ProgramObject>& program,
+// `forward` as torch prints it.
+std::string printed_forward(const c10::ClassTypePtr& type) {
+  std::vector<c10::IValue> constants;
+  jit::PrintDepsTable dependencies;
+  jit::PythonPrint printer(constants, dependencies);
+  printer.printMethod(type->getMethod("forward"));
+  return printer.str();
+}
+
+struct Reread {
+  std::string forward;
+  std::vector<std::string> parameters;
+};
+
+// What a class is after it was written to a file and read again.
+Reread reread(const c10::ClassTypePtr& type) {
+  std::vector<c10::IValue> constants;
+  jit::PrintDepsTable dependencies;  // what printing a type comes across
+  std::map<std::string, std::string> texts;
+  const auto print = [&](const c10::NamedTypePtr& printed) {
+    if (printed->name()->qualifiedName().starts_with("__torch__.torch.classes.")) return;
+    jit::PythonPrint printer(constants, dependencies);
+    printer.printNamedType(printed);
+    texts[printed->name()->prefix()] += printer.str();
+  };
+  print(type);
+  for (size_t i = 0; i < dependencies.size(); ++i) {
+    if (dependencies[i] != type) print(dependencies[i]);
+  }
+  std::map<std::string, std::shared_ptr<jit::Source>> files;
+  for (const auto& [name, text] : texts) files[name] = std::make_shared<jit::Source>(text);
+  auto unit = std::make_shared<jit::CompilationUnit>();  // owns the methods
+  jit::SourceImporter importer(
+      unit, &constants,
+      [&files](const std::string& qualifier) -> std::shared_ptr<jit::Source> {
+        const auto found = files.find(qualifier);
+        return found == files.end() ? nullptr : found->second;
+      },
+      caffe2::serialize::kProducedFileFormatVersion);
+  const auto found = importer.loadType(*type->name())->expect<c10::ClassType>();
+  Reread result{printed_forward(found), {}};
+  for (const auto& argument : found->getMethod("forward").getSchema().arguments()) {
+    if (argument.name() != "self") result.parameters.push_back(argument.name());
+  }
+  return result;
+}
+
+struct Built {
+  jit::Module module;
+  std::string forward;  // as torch prints it once the module was written and read
+};
+
+// A module for the program; what the tensors of `state` hold does not matter.
+Result<Built> build(const c10::intrusive_ptr<ProgramObject>& program,
                           const std::vector<at::Tensor>& state) {
   const EnginePlan& plan = plan_of(*program);
   const std::string attribute = program_attribute(plan);
@@ -83,12 +135,10 @@ Result<jit::Module> build(const c10::intrusive_ptr<ProgramObject>& program,
     module.register_attribute(attribute, torch::getCustomClass(kProgramClass),
                               c10::IValue(program));
     module.define(source.text, source.resolver);
-    const auto& arguments = module.get_method("forward").function().getSchema().arguments();
-    for (size_t i = 0; i < source.parameters.size(); ++i) {
-      TORCH_CHECK(i + 1 < arguments.size() && arguments[i + 1].name() == source.parameters[i],
-                  "argument ", source.parameters[i]);
-    }
-    return module;
+    // torch renames what its own files cannot say.
+    const Reread again = reread(module.type());
+    TORCH_CHECK(again.parameters == source.parameters, "names of arguments that torch's files change");
+    return Built{module, again.forward};
   } catch (const std::exception& error) {
     std::string text = error.what();
     text = text.substr(0, text.find("\nException raised from"));
@@ -96,43 +146,6 @@ Result<jit::Module> build(const c10::intrusive_ptr<ProgramObject>& program,
                                       text.substr(0, 800),
                          "save it as a .kiln file");
   }
-}
-
-// `forward` as torch prints it.
-std::string printed_forward(const c10::ClassTypePtr& type) {
-  std::vector<c10::IValue> constants;
-  jit::PrintDepsTable dependencies;
-  jit::PythonPrint printer(constants, dependencies);
-  printer.printMethod(type->getMethod("forward"));
-  return printer.str();
-}
-
-// The same after the class was written to a file and read again.
-std::string reread_forward(const c10::ClassTypePtr& type) {
-  std::vector<c10::IValue> constants;
-  jit::PrintDepsTable dependencies;  // what printing a type comes across
-  std::map<std::string, std::string> texts;
-  const auto print = [&](const c10::NamedTypePtr& printed) {
-    if (printed->name()->qualifiedName().starts_with("__torch__.torch.classes.")) return;
-    jit::PythonPrint printer(constants, dependencies);
-    printer.printNamedType(printed);
-    texts[printed->name()->prefix()] += printer.str();
-  };
-  print(type);
-  for (size_t i = 0; i < dependencies.size(); ++i) {
-    if (dependencies[i] != type) print(dependencies[i]);
-  }
-  std::map<std::string, std::shared_ptr<jit::Source>> files;
-  for (const auto& [name, text] : texts) files[name] = std::make_shared<jit::Source>(text);
-  auto unit = std::make_shared<jit::CompilationUnit>();  // owns the methods
-  jit::SourceImporter importer(
-      unit, &constants,
-      [&files](const std::string& qualifier) -> std::shared_ptr<jit::Source> {
-        const auto found = files.find(qualifier);
-        return found == files.end() ? nullptr : found->second;
-      },
-      caffe2::serialize::kProducedFileFormatVersion);
-  return printed_forward(importer.loadType(*type->name())->expect<c10::ClassType>());
 }
 
 Status another_module(const std::string& what) {
@@ -195,7 +208,8 @@ Result<jit::Module> make_script_module(const c10::intrusive_ptr<ProgramObject>& 
       KILN_ASSIGN_OR_RETURN(state, initial_state(program->runner().program()));
     }
     KILN_RETURN_IF_ERROR(check_state(*program, state));
-    return build(program, state);
+    KILN_ASSIGN_OR_RETURN(Built built, build(program, state));
+    return std::move(built.module);
   });
 }
 
@@ -216,10 +230,13 @@ Result<ScriptProgram> find_script_program(const jit::Module& module) {
       if (input.is_state) found.state.push_back(buffers[input.name]);
     }
     if (!check_state(*found.program, found.state).ok()) return another_module("its buffers");
-    KILN_ASSIGN_OR_RETURN(const jit::Module expected, build(found.program, found.state));
-    // What the writer printed and the reader parsed may differ from what was defined, once.
-    if (!module.find_method("forward") || module.get_methods().size() != 1 ||
-        printed_forward(module.type()) != reread_forward(expected.type())) {
+    KILN_ASSIGN_OR_RETURN(const Built expected, build(found.program, found.state));
+    if (!module.find_method("forward") || module.get_methods().size() != 1) {
+      return another_module("its methods");
+    }
+    // A module that was never in a file prints as it was defined.
+    const std::string printed = printed_forward(module.type());
+    if (printed != expected.forward && printed != printed_forward(expected.module.type())) {
       return another_module("its methods do more");
     }
     return found;
