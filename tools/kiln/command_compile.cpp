@@ -7,6 +7,7 @@
 #include <kiln/pt2.h>
 
 #include "base/file.h"
+#include "core/dtype.h"
 #include "tools/kiln/command.h"
 #include "tools/kiln/torchscript.h"
 
