@@ -1,5 +1,7 @@
 #include "builder/engine_writer.h"
 
+#include <algorithm>
+
 #include "base/crc32.h"
 #include "base/file.h"
 #include "base/hash.h"
@@ -68,6 +70,15 @@ Json::Array list_weights(const EngineFile& file) {
   return weights;
 }
 
+// Readers pass over members that they do not know. Version 1 knows no conditions: it would run
+// such a program with sizes that it is not right for.
+int format_version_of(const std::vector<const EnginePlan*>& plans) {
+  const bool conditions = std::any_of(plans.begin(), plans.end(), [](const EnginePlan* plan) {
+    return !plan->conditions.empty();
+  });
+  return conditions ? 2 : 1;
+}
+
 Result<Parts> make_parts(const EngineFile& file) {
   Parts parts;
   parts.embeds = file.weight_policy == WeightPolicy::kEmbed;
@@ -91,7 +102,7 @@ Result<Parts> make_parts(const EngineFile& file) {
   }
 
   Json header = Json::object();
-  header.set("format", kFormatVersion);
+  header.set("format", format_version_of(file.plans));
   KILN_ASSIGN_OR_RETURN(Json metadata,
                         parse_json(file.metadata.empty() ? "{}" : file.metadata));
   header.set("metadata", std::move(metadata));
