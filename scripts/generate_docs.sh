@@ -17,6 +17,7 @@ new=$(mktemp -d)
 trap 'rm -rf "$new"' EXIT
 
 "$kiln_opt" --list-ops >"$new/ops.md"
+python3 scripts/torchscript_ops_page.py >>"$new/ops.md"
 python3 scripts/compat_page.py >"$new/coming_from_torch_tensorrt.md"
 
 # Between the markers stand the switches, as a table.

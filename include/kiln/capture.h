@@ -108,6 +108,10 @@ class CaptureBuilder {
                                    const std::vector<CaptureMeta>& results,
                                    const CaptureOrigin& origin, std::string_view schema);
 
+  // What is known by now of a tensor: of the result of a native call, the sizes that Kiln infers
+  // itself. A front end that only estimates the sizes of results reads them here. Without strides.
+  Result<CaptureMeta> describe(Handle value) const;
+
   Status output(Handle value, std::string_view name);
   // The program's caller sees `value` written into input `target` / the buffer named `target`.
   Status mutates_input(std::string_view target, Handle value);

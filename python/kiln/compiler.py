@@ -15,14 +15,17 @@ from .frontends.captured import CapturedProgram
 from .frontends.errors import FrontendError
 from .frontends.export_driver import capture_module, prepare_program
 from .frontends.export_frontend import walk_exported_program
+from .frontends.torchscript_frontend import (Stopped, capture_script, is_script,
+                                             script_module_paths, script_name)
 from .options import Options, parse_options
+from .partial import PartialProgram, compile_parts, join_parts, sum_up
 from .program import Program
 from .pt2 import script_object
 from .pt2_open import export_open
 from .report import Report, memory_of
 from .weights import name_state
 
-_IRS = ("auto", "dynamo")
+_IRS = ("auto", "dynamo", "torchscript", "ts")
 _jit_reports: deque[Report] = deque(maxlen=64)
 
 
@@ -31,11 +34,9 @@ def jit_reports() -> list[Report]:
   return list(_jit_reports)
 
 
-def _capture(model: Any, inputs: Any, kwargs: dict | None, dynamic_shapes: Any, ir: str,
+def _capture(model: Any, inputs: Any, kwargs: dict | None, dynamic_shapes: Any,
              options: Options) -> tuple[Any, CapturedProgram, ExportedProgram, float, float]:
   """The model handed to a new capture builder; what was exported; seconds of capture and import."""
-  if ir not in _IRS:
-    raise FrontendError("K1005", f"unknown ir: {ir!r}", hint=f"known: {', '.join(_IRS)}")
   start = time.perf_counter()
   if isinstance(model, ExportedProgram):
     if inputs is not None or kwargs is not None or dynamic_shapes is not None:
@@ -65,6 +66,67 @@ def _capture(model: Any, inputs: Any, kwargs: dict | None, dynamic_shapes: Any, 
     captured.adopt_buffers(model)
   return (cap, captured, captured_module.program, captured_at - start,
           time.perf_counter() - captured_at)
+
+
+def _by_script(model: Any, ir: str) -> bool:
+  """Whether the model is captured from its TorchScript. K1101 where the ir is not one for it."""
+  if ir not in _IRS:
+    raise FrontendError("K1005", f"unknown ir: {ir!r}", hint=f"known: {', '.join(_IRS)}")
+  if ir in ("torchscript", "ts") and not is_script(model):
+    raise FrontendError("K1101", f"ir={ir!r} takes scripted and traced modules, got "
+                        f"{type(model).__name__}",
+                        hint="leave ir out to capture the module with torch.export")
+  if ir == "dynamo" and is_script(model):
+    raise FrontendError("K1101", "a scripted or traced module cannot be captured with torch.export",
+                        hint='leave ir out, or say ir="torchscript"')
+  return is_script(model)
+
+
+def _capture_script(model: Any, inputs: Any, kwargs: dict | None, dynamic_shapes: Any,
+                    options: Options) -> tuple[Any, CapturedProgram | Stopped, float]:
+  """The TorchScript handed to a new capture builder, or where that stopped; the seconds of it."""
+  start = time.perf_counter()
+  cap = _native.CaptureBuilder()
+  cap.keep_in_torch(options.op_names(), script_module_paths(model, options.torch_executed_modules))
+  captured = capture_script(model, cap, inputs, kwargs, dynamic_shapes, options.target,
+                            partial=not options.strict)
+  if isinstance(captured, CapturedProgram):
+    captured.notes += list(options.notes)
+  return cap, captured, time.perf_counter() - start
+
+
+def _compile_script(model: Any, inputs: Any, kwargs: dict | None, dynamic_shapes: Any,
+                    options: Options) -> Program | PartialProgram:
+  def build(part: Any, inputs: Any, kwargs: dict | None = None,
+            dynamic_shapes: Any = None) -> Program | Stopped:
+    cap, captured, seconds = _capture_script(part, inputs, kwargs, dynamic_shapes, options)
+    if isinstance(captured, Stopped):
+      return captured
+    return build_program(cap, captured, options, {"import": seconds}, name=script_name(part))
+
+  whole = build(model, inputs, kwargs, dynamic_shapes)
+  if not isinstance(whole, Stopped):
+    return whole
+  programs, reports, kept = compile_parts(model, whole, build)
+  joined = join_parts(model, programs, reports[0], kept)
+  joined.report = sum_up(reports, kept)
+  return joined
+
+
+def _explain_script(model: Any, inputs: Any, kwargs: dict | None, dynamic_shapes: Any,
+                    options: Options) -> Report:
+  def look(part: Any, inputs: Any, kwargs: dict | None = None,
+           dynamic_shapes: Any = None) -> Report | Stopped:
+    cap, captured, seconds = _capture_script(part, inputs, kwargs, dynamic_shapes, options)
+    if isinstance(captured, Stopped):
+      return captured
+    return _coverage(cap, captured, options, {"import": seconds})
+
+  whole = look(model, inputs, kwargs, dynamic_shapes)
+  if not isinstance(whole, Stopped):
+    return whole
+  _, reports, kept = compile_parts(model, whole, look)
+  return sum_up(reports, kept)
 
 
 def _wishes(options: Options, placement: Any) -> dict[str, Any]:
@@ -105,16 +167,24 @@ def _instantiate(compiled: Any, options: Options, captured: CapturedProgram) -> 
 
 
 def compile(model: Any, inputs: Any = None, *, kwargs: dict[str, Any] | None = None,
-            dynamic_shapes: Any = None, ir: str = "auto", **options: Any) -> Program:
-  """Compiles an nn.Module or an ExportedProgram ahead of time.
+            dynamic_shapes: Any = None, ir: str = "auto", **options: Any
+            ) -> Program | PartialProgram:
+  """Compiles an nn.Module, an ExportedProgram or a scripted or traced module ahead of time.
 
   `inputs`: example tensors or kiln.Input by position (list, tuple) or by name (dict); with
-  `kwargs`, `inputs` are the positional ones. `dynamic_shapes` is torch.export's. `options` are
-  those of kiln.options.Options. Raises kiln.Error with a stable code: K10xx options, K11xx capture,
-  K20xx strict mode, K2xxx compiler.
+  `kwargs`, `inputs` are the positional ones. `dynamic_shapes` is torch.export's. `ir` says how the
+  model is captured: by its type ("auto"), by torch.export ("dynamo"), or from its TorchScript
+  ("torchscript", "ts"). `options` are those of kiln.options.Options. Raises kiln.Error with a
+  stable code: K10xx options, K11xx capture, K20xx strict mode, K2xxx compiler.
+
+  A scripted module that depends on the values of tensors cannot be compiled as a whole: what comes
+  back then is a PartialProgram, whose submodules are compiled where they can be; with `strict`,
+  K1145.
   """
   parsed = parse_options(options)
-  cap, captured, exported, capture, imported = _capture(model, inputs, kwargs, dynamic_shapes, ir,
+  if _by_script(model, ir):
+    return _compile_script(model, inputs, kwargs, dynamic_shapes, parsed)
+  cap, captured, exported, capture, imported = _capture(model, inputs, kwargs, dynamic_shapes,
                                                         parsed)
   program = build_program(cap, captured, parsed, {"capture": capture, "import": imported},
                           name=type(model).__name__)
@@ -139,12 +209,18 @@ def explain(model: Any, inputs: Any = None, *, kwargs: dict[str, Any] | None = N
             dynamic_shapes: Any = None, ir: str = "auto", **options: Any) -> Report:
   """The coverage part of the report without building anything. Arguments as for compile()."""
   parsed = parse_options(options)
-  cap, captured, _, capture, imported = _capture(model, inputs, kwargs, dynamic_shapes, ir, parsed)
+  if _by_script(model, ir):
+    return _explain_script(model, inputs, kwargs, dynamic_shapes, parsed)
+  cap, captured, _, capture, imported = _capture(model, inputs, kwargs, dynamic_shapes, parsed)
+  return _coverage(cap, captured, parsed, {"capture": capture, "import": imported})
+
+
+def _coverage(cap: Any, captured: CapturedProgram, options: Options, seconds: dict[str, float]
+              ) -> Report:
   report = Report.from_json(_native.explain(
-    cap, threads=parsed.threads, strict=parsed.strict, min_block_size=parsed.min_block_size,
-    **_wishes(parsed, captured.placement)))
-  report.update(build_seconds={"capture": capture, "import": imported},
-                notes=report.notes + captured.notes)
+    cap, threads=options.threads, strict=options.strict, min_block_size=options.min_block_size,
+    **_wishes(options, captured.placement)))
+  report.update(build_seconds=seconds, notes=report.notes + captured.notes)
   return report
 
 

@@ -160,16 +160,24 @@ class Program(torch.nn.Module):
 
   # ---- files
 
-  def save(self, path: str | os.PathLike, *, embed_fallback: bool = True) -> None:
+  def save(self, path: str | os.PathLike, *, embed_fallback: bool = True,
+           native: bool = False) -> None:
     """Writes the program to a file; the suffix says which kind (docs/files.md).
 
     `.kiln`: runs with kiln.load, `kiln run` and libkiln_runtime in C++. `.pt2`: an ExportedProgram,
     for torch.export.load, kiln.load and C++ programs with libtorch; with embed_fallback=False the
     calls that stay in PyTorch are nodes of its graph. On failure a file that was there stays as it
     was. Raises kiln.Error K1010 to K1015, K30xx.
+
+    native=True, for a program that was compiled for a GPU in this process: a `.kiln` file with the
+    machine code of its kernels, which kiln.load(path, trust=True) and libkiln_runtime alone use
+    without a compiler (docs/engine_file.md). K1010, K2011, K5305.
     """
     path = os.fspath(path)
     suffix = os.path.splitext(path)[1]
+    if native and (suffix in (".ts", ".pt", ".pt2") or self._compiled is None):
+      raise FrontendError("K1010", "machine code is saved in .kiln files of programs that were "
+                          f"built in this process: {path}")
     if suffix in (".ts", ".pt"):
       raise FrontendError("K1010", f"programs are saved as .kiln and .pt2 files: {path}")
     if suffix == ".pt2":
@@ -178,7 +186,7 @@ class Program(torch.nn.Module):
       raise FrontendError("K1010", f"only a .pt2 file can leave its fallbacks to PyTorch: {path}")
     elif self._compiled is not None:
       self._compiled.update_weights(self._weights)
-      self._compiled.save(path)
+      self._compiled.save(path, native=native)
     elif self._updated:
       raise _updated_and_loaded()
     elif self._path is not None:
@@ -324,8 +332,9 @@ def load(path: str | os.PathLike | torch.export.ExportedProgram, *, threads: int
          device: str | torch.device | None = None, cuda_graphs: bool = True) -> Program:
   """Reads a `.kiln` file, or a `.pt2` file that holds a program; docs/files.md.
 
-  `.kiln` files are safe with files from strangers unless `trust` or `allow_ops` says more; `.pt2`
-  files are read by torch. An ExportedProgram that torch.export.load gave is taken as well: calls
+  `.kiln` files are safe with files from strangers unless `trust` or `allow_ops` says more: with
+  `trust` any operator is called, and machine code that the file brings runs. `.pt2` files are read
+  by torch. An ExportedProgram that torch.export.load gave is taken as well: calls
   of the result do not go through torch's module and operator. Like the modules that
   `exported.module()` gives, such programs share the buffers of the ExportedProgram, but each has
   weights and threads of its own.

@@ -763,6 +763,18 @@ Result<std::vector<CaptureBuilder::Handle>> CaptureBuilder::call(
   return handles;
 }
 
+Result<CaptureMeta> CaptureBuilder::describe(Handle handle) const {
+  KILN_ASSIGN_OR_RETURN(const Value* value, impl_->read(handle));
+  CaptureMeta meta;
+  if (!value->type.is_tensor()) {
+    meta.opaque = value->type.to_string();
+    return meta;
+  }
+  meta.dtype = value->type.tensor().dtype;
+  for (const DimExpr& dim : value->type.tensor().shape) meta.dims.push_back(dim.to_string());
+  return meta;
+}
+
 Status CaptureBuilder::output(Handle value, std::string_view name) {
   impl_->hash_.output(value, name);
   KILN_RETURN_IF_ERROR(impl_->read(value).status());

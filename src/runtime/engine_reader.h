@@ -10,6 +10,7 @@
 
 #include "base/json.h"
 #include "runtime/engine.h"
+#include "runtime/native_code.h"
 #include "runtime/plan.h"
 
 namespace kiln {
@@ -21,6 +22,7 @@ struct EngineContents {
   std::vector<WeightBytes> weights;   // views into the file; no memory when it has no weights
   std::string metadata, report, graph;
   std::vector<std::string> targets;   // all that the file has plans for
+  NativeCode code;                   // of the plan's kernels; nothing in most files
 };
 
 // `owner` keeps `bytes` alive. K3103, K3104 damaged; K3108 other format version; K3109 no plan for

@@ -18,7 +18,10 @@ constexpr const char* kHelp =
     "  --precision P          fp32 (default), fp16 or bf16: what float32 is stored and multiplied\n"
     "                         in; repeated, the one that this machine has most kernels for (also\n"
     "                         --enable-precision)\n"
-    "  --target cpu           what it runs on\n"
+    "  --target T             what it runs on: cpu (default), cuda (the GPU of this machine),\n"
+    "                         cuda:sm_90 and the like, or a file that describes a GPU\n"
+    "  --native               with the machine code of the kernels for that GPU, for machines\n"
+    "                         without a compiler; it is used only when loaded with trust\n"
     "  --threads N            threads of the program; 0 (default): the caller's setting\n"
     "  --strict               an error instead of any call left to PyTorch (also\n"
     "                         --require-full-compilation)\n"
@@ -129,7 +132,9 @@ Result<int> compile_file(const Arguments& arguments) {
   build.metadata = std::move(program.metadata);
   build.name = program.model;
   KILN_ASSIGN_OR_RETURN(const auto compiled, compile(capture, build));
-  KILN_RETURN_IF_ERROR(compiled->save(output));
+  SaveOptions save;
+  save.native = arguments.has("native");
+  KILN_RETURN_IF_ERROR(compiled->save(output, save));
   const std::string& report = compiled->report_json();
   if (arguments.has("report")) {
     KILN_RETURN_IF_ERROR(write_file(arguments.get("report"), report));
@@ -150,7 +155,7 @@ Command compile_command() {
       "MODEL.pt2 [-o MODEL.kiln] [OPTIONS]",
       "compiles a program that torch.export.save wrote",
       kHelp,
-      {"strict", "require-full-compilation", "json"},
+      {"strict", "require-full-compilation", "native", "json"},
       {"output", "shape", "precision", "enable-precision", "target", "threads", "min-block-size",
        "torch-executed-op", "torch-executed-mod", "op-schema", "model", "report"},
       compile_file};

@@ -9,6 +9,7 @@
 
 #include "core/dtype.h"
 #include "torch/python/binding_status.h"
+#include "torch/python/script_import.h"
 #include "torch/python/weight_tensor.h"
 
 namespace nb = nanobind;
@@ -116,11 +117,53 @@ std::vector<Handle> capture_call(CaptureBuilder& cap, const std::string& name,
   return check(cap.call(name, overload, arguments, metas, place, schema));
 }
 
+// Imports a TorchScript method into the builder: {metadata, weights, conditions, notes}; with
+// `partial`, where it stopped instead of K1145: {stopped: (module path, function, place, reason)}.
+nb::dict capture_script(CaptureBuilder& cap, nb::handle script, const std::string& method,
+                        nb::tuple args, nb::dict kwargs, nb::list dims, nb::list symbols,
+                        const std::string& home, const std::string& kind, bool partial) {
+  std::vector<ScriptSymbol> ranges;
+  for (nb::handle symbol : symbols) {
+    const auto row = nb::cast<nb::tuple>(symbol);
+    ranges.push_back(
+        {nb::cast<std::string>(row[0]), nb::cast<int64_t>(row[1]), nb::cast<int64_t>(row[2])});
+  }
+  ScriptFailure failure;
+  auto result_or = import_script(script.ptr(), method, args.ptr(), kwargs.ptr(), dims.ptr(), ranges,
+                                 home, device_of(kind).kind, cap, &failure);
+  nb::dict result;
+  if (partial && !result_or.ok() && result_or.status().code() == "K1145") {
+    result["stopped"] =
+        nb::make_tuple(failure.module_path, failure.function, failure.location, failure.reason);
+    return result;
+  }
+  ScriptImport imported = check(std::move(result_or));
+  nb::list weights, conditions;
+  for (auto& [name, tensor] : imported.weights) {
+    weights.append(nb::make_tuple(name, nb::steal(tensor)));
+  }
+  for (const auto& [relation, left, right, text] : imported.conditions) {
+    conditions.append(nb::make_tuple(relation, left, right, text));
+  }
+  result["metadata"] = imported.metadata;
+  result["weights"] = weights;
+  result["conditions"] = conditions;
+  result["notes"] = nb::cast(imported.notes);
+  return result;
+}
+
 }  // namespace
 
 void bind_capture(nb::module_& m) {
   m.def("import_rule_schemas", &import_rule_schemas,
         "Schemas of the operators that the importer knows, sorted by name.");
+
+  m.def("record_script_calls", [](nb::handle script, nb::tuple args, nb::dict kwargs) {
+    return nb::steal(check(record_script_calls(script.ptr(), args.ptr(), kwargs.ptr())));
+  });
+  m.def("replace_script_submodules", [](nb::handle script, nb::dict replacements) {
+    return nb::steal(check(replace_script_submodules(script.ptr(), replacements.ptr())));
+  });
 
   nb::class_<CaptureBuilder>(m, "CaptureBuilder",
                              "A captured program as a stream of calls; see frontends/protocol.py.")
@@ -164,6 +207,7 @@ void bind_capture(nb::module_& m) {
              return check(cap.weight(name, check(borrow_tensor(tensor.ptr(), name)), kind));
            })
       .def("call", capture_call)
+      .def("script", capture_script)
       .def("output",
            [](CaptureBuilder& cap, nb::tuple value, const std::string& name) {
              check(cap.output(nb::cast<Handle>(value[1]), name));

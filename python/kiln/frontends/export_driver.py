@@ -57,12 +57,12 @@ def capture_module(model: torch.nn.Module, args: Sequence[Any] | None = None,
   notes: list[str] = []
   if inputs is None and args is None and kwargs is None:
     raise FrontendError("K1101", "no example inputs given", hint=_line_to_write(model))
-  call_args, call_kwargs = _collect(args, kwargs, inputs)
+  call_args, call_kwargs = collect_arguments(args, kwargs, inputs)
   call_args, call_kwargs, dynamic_shapes = _resolve_inputs(
     model, call_args, call_kwargs, dynamic_shapes)
   call_args, call_kwargs = _enlarge_examples(
     model, call_args, call_kwargs, dynamic_shapes, notes)
-  call_args, call_kwargs = _separate_examples(call_args, call_kwargs)
+  call_args, call_kwargs = separate_examples(call_args, call_kwargs)
   program, mode = _export(model, call_args, call_kwargs, dynamic_shapes, notes)
   if _trains(program):
     message = ("the model is in training mode, so dropout and batch norm are captured as training "
@@ -72,7 +72,8 @@ def capture_module(model: torch.nn.Module, args: Sequence[Any] | None = None,
   return CapturedModule(program, positional_parameters(model), mode, notes)
 
 
-def _collect(args: Any, kwargs: Any, inputs: Any) -> tuple[tuple, dict]:
+def collect_arguments(args: Any, kwargs: Any, inputs: Any) -> tuple[tuple, dict]:
+  """The arguments of the call as a tuple and a dict, however they were given. K1101."""
   if inputs is not None and (args is not None or kwargs is not None):
     raise FrontendError("K1101", "give the arguments either as inputs or as args and kwargs")
   if inputs is None:
@@ -126,20 +127,21 @@ def _likely_example(model: torch.nn.Module) -> str:
 # ---- kiln.Input to examples and dynamic_shapes --------------------------------------------------
 
 
-def _is_input(value: Any) -> bool:
+def is_input(value: Any) -> bool:
+  """Whether pytree is to take it for a leaf."""
   return isinstance(value, Input)
 
 
 def _resolve_inputs(model: torch.nn.Module, args: tuple, kwargs: dict,
                     dynamic_shapes: Any) -> tuple[tuple, dict, Any]:
   """Replaces each kiln.Input by an example and collects its ranges."""
-  specs = [leaf for leaf in pytree.tree_leaves((args, kwargs), is_leaf=_is_input)
+  specs = [leaf for leaf in pytree.tree_leaves((args, kwargs), is_leaf=is_input)
            if isinstance(leaf, Input)]
   if not specs:
     return args, kwargs, dynamic_shapes
   if dynamic_shapes is not None and any(spec.dynamic_dims() for spec in specs):
     raise FrontendError("K1101", "ranges are given twice: by kiln.Input and by dynamic_shapes")
-  dims = _DimTable()
+  dims = DimTable()
   for spec in specs:
     dims.add(spec)
   dims.finish()
@@ -155,15 +157,15 @@ def _resolve_inputs(model: torch.nn.Module, args: tuple, kwargs: dict,
       return None
     return {d: dims.dim(leaf, d) for d in leaf.dynamic_dims()}
 
-  new_args = pytree.tree_map(example, args, is_leaf=_is_input)
-  new_kwargs = pytree.tree_map(example, kwargs, is_leaf=_is_input)
+  new_args = pytree.tree_map(example, args, is_leaf=is_input)
+  new_kwargs = pytree.tree_map(example, kwargs, is_leaf=is_input)
   if dynamic_shapes is None and any(spec.dynamic_dims() for spec in specs):
-    shapes = pytree.tree_map(ranges, (args, kwargs), is_leaf=_is_input)
+    shapes = pytree.tree_map(ranges, (args, kwargs), is_leaf=is_input)
     dynamic_shapes = _by_parameter(model, *shapes)
   return new_args, new_kwargs, dynamic_shapes
 
 
-class _DimTable:
+class DimTable:
   """The dynamic dims of all inputs, with one Dim per name and example sizes that torch accepts.
 
   torch.export takes sizes 0 and 1 as constants and may take equal sizes for one symbol, so dims
@@ -195,6 +197,10 @@ class _DimTable:
       taken.add(size)
       self._examples[name] = size
       self._dims[name] = Dim(name, min=low, max=high)
+
+  def range_of(self, name: str) -> tuple[int, int]:
+    low, _, high = self._ranges[name]
+    return low, high
 
   def example_size(self, spec: Input, d: int) -> int:
     if spec.min_shape[d] == spec.max_shape[d]:
@@ -280,7 +286,7 @@ def _enlarge_examples(model: torch.nn.Module, args: tuple, kwargs: dict, dynamic
   return apply(enlarge) if wanted else (args, kwargs)
 
 
-def _separate_examples(args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+def separate_examples(args: tuple, kwargs: dict) -> tuple[tuple, dict]:
   """Copies a tensor that is given for several arguments.
 
   torch.export takes one tensor for one value, so the program would ignore all but one of them.

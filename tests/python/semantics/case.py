@@ -49,7 +49,17 @@ class AsEager:
     return f"as eager; {self.note}" if self.note else "as eager"
 
 
-Outcome = Refuses | Differs | AsEager
+@dataclass(frozen=True)
+class NotExpressible:
+  """The model cannot be given to this door at all."""
+
+  why: str
+
+  def cell(self) -> str:
+    return f"not expressible: {self.why}"
+
+
+Outcome = Refuses | Differs | AsEager | NotExpressible
 
 CASES: dict[str, Case] = {}
 

@@ -19,7 +19,7 @@ import kiln
 
 from kiln.frontends.export_driver import buffer_hooks_as_before
 
-from .case import CASES, Args, AsEager, Case, Outcome
+from .case import CASES, Args, AsEager, Case, NotExpressible, Outcome
 from .observe import SeenCall, case_arguments, describe_error, run
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -241,6 +241,25 @@ def _error_of_command(text: str) -> Exception:
   return kiln.Error(found[1], found[2]) if found else RuntimeError(text)
 
 
+class TorchScriptDoor(Door):
+  """The model scripted, or traced where TorchScript's language does not have what it says."""
+
+  name = "torchscript"
+  title = "`kiln.compile(torch.jit.script(module))`, traced where it cannot be scripted"
+
+  def takes(self, case):
+    return not isinstance(self.outcome(case), NotExpressible)
+
+  def build(self, case, model, example):
+    try:
+      module = torch.jit.script(model)
+    except Exception:  # noqa: BLE001: TorchScript's compiler raises many types
+      module = torch.jit.trace(model, example.args, strict=False, check_trace=False)
+    program = kiln.compile(module, example.args, kwargs=example.kwargs, strict=False)
+    return Subject(program, model, program.report)
+
+
 DOORS: dict[str, Door] = {door.name: door for door in (
   ModuleDoor(), ExportDoor(), FunctionalDoor(), TorchCompileDoor(), FileDoor(), FreshDoor(),
-  Pt2Door(), CommandDoor())}
+  Pt2Door(), CommandDoor(),
+  TorchScriptDoor())}

@@ -31,7 +31,7 @@ nothing and are not compared.
 
 COLUMNS = (("module", "module"), ("export", "exported"), ("functional", "decomposed"),
            ("torch.compile", "torch.compile"), ("file", "loaded"), ("pt2", "loaded .pt2"),
-           ("command", "kiln compile"))
+           ("command", "kiln compile"), ("torchscript", "TorchScript"))
 
 
 def page() -> str:
@@ -59,7 +59,7 @@ def _row(case: Case) -> list[str]:
 
 
 def _cell(case: Case, door: Door) -> str:
-  shown = door if door.takes(case) else DOORS[door.follows]
+  shown = door if door.takes(case) or door.follows is None else DOORS[door.follows]
   return shown.outcome(case).cell().replace("|", "\\|")
 
 

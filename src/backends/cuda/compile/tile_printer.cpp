@@ -8,20 +8,26 @@
 
 #include "backends/cuda/compile/source_text.h"
 #include "backends/cuda/compile/tile_expression.h"
-#include "backends/cuda/compile/tile_values.h"
+#include "backends/cuda/compile/tile_indices.h"
+#include "backends/cuda/compile/tile_reductions.h"
+#include "backends/cuda/compile/tile_registers.h"
 
 namespace kiln::cuda {
 namespace {
 
 using Kind = TileSchedule::Kind;
-using Size = TileKernel::Size;
 
 std::string num(int64_t value) { return std::to_string(value); }
 
 class TilePrinter {
  public:
   explicit TilePrinter(const TileKernel& kernel)
-      : kernel_(kernel), code_(kernel.code), schedule_(kernel.schedule), values_(kernel) {
+      : kernel_(kernel),
+        code_(kernel.code),
+        schedule_(kernel.schedule),
+        indices_(kernel),
+        registers_(kernel),
+        reductions_(kernel, registers_, out_) {
     for (int n = 0; n < kernel.argument_count(); ++n) declared_.push_back(index_ + " n" + num(n));
     for (size_t d : kernel.divisors()) {
       declared_.push_back("uint32 multiply" + num(static_cast<int64_t>(d)));
@@ -41,123 +47,6 @@ class TilePrinter {
   }
 
  private:
-  // ---- sizes and indices as text
-
-  static std::string size(const Size& size) {
-    return size.known() ? int_literal(size.value) : "n" + num(size.argument);
-  }
-
-  std::optional<int64_t> known_steps(size_t d) const {
-    if (!kernel_.extents[d].known()) return {};
-    const int64_t step = kernel_.step_size(d);
-    return std::max<int64_t>((kernel_.extents[d].value + step - 1) / step, 1);
-  }
-
-  std::string extent(size_t d) const { return size(kernel_.extents[d]); }
-
-  std::string steps(size_t d) const {
-    if (const auto known = known_steps(d)) return num(*known);
-    const int64_t step = kernel_.step_size(d);
-    if (step == 1) return extent(d);
-    const bool partial = schedule_.tail || schedule_.kind == Kind::kTranspose;
-    if (!partial) return "(" + extent(d) + " / " + num(step) + ")";
-    return "((" + extent(d) + " + " + num(step - 1) + ") / " + num(step) + ")";
-  }
-
-  // Product of the steps of dims [begin, end), and its value where it is known. An empty dim makes
-  // it zero.
-  std::string step_count(size_t begin, size_t end, std::optional<int64_t>* known) const {
-    int64_t product = 1;
-    std::string text;
-    bool all = true;
-    for (size_t d = begin; d < end; ++d) {
-      if (kernel_.extents[d].known()) {
-        product *= kernel_.extents[d].is(0) ? 0 : *known_steps(d);
-      } else {
-        all = false;
-        text += (text.empty() ? "" : " * ") + steps(d);
-      }
-    }
-    known->reset();
-    if (all) *known = product;
-    if (all) return num(product);
-    return product == 1 ? text : text + " * " + num(product);
-  }
-
-  // Defines i_d for dims [begin, end) from the counter `counter`, the last dim running fastest.
-  void define_indices(size_t begin, size_t end, std::string counter) {
-    for (size_t d = end; d-- > begin;) {
-      const std::string n = num(static_cast<int64_t>(d));
-      const int64_t size = kernel_.step_size(d);
-      const std::string times = size == 1 ? "" : " * " + num(size);
-      if (d == begin) {
-        out_.line("const " + index_ + " i" + n + " = " + counter + times + ";");
-        return;
-      }
-      std::string quotient = "divide(" + counter + ", " + steps(d) + ")";
-      if (const auto known = known_steps(d)) {
-        quotient = "divide_by<" + num(*known) + ">(" + counter + ")";
-      } else if (!schedule_.wide) {
-        quotient = "divide(" + counter + ", multiply" + n + ", shift" + n + ")";
-      }
-      out_.line("const " + index_ + " q" + n + " = " + quotient + ";");
-      const std::string rest = counter + " - q" + n + " * " + steps(d);
-      out_.line("const " + index_ + " i" + n + " = " + (times.empty() ? rest : "(" + rest + ")") +
-                times + ";");
-      counter = "q" + n;
-    }
-  }
-
-  std::string block() const {
-    return schedule_.wide ? "block_x()" : "static_cast<int32>(block_x())";
-  }
-
-  std::string stride(size_t access, size_t d) const {
-    return size(kernel_.accesses[access].strides[d]);
-  }
-
-  // The address of lane 0 of an access, relative to the operand; "" for 0.
-  std::string offset(size_t access) const {
-    std::string text;
-    const auto add = [&](const std::string& term) { text += (text.empty() ? "" : " + ") + term; };
-    const TileKernel::Access& at = kernel_.accesses[access];
-    if (!at.offset.is(0)) add(size(at.offset));
-    for (size_t d = 0; d < at.strides.size(); ++d) {
-      if (at.strides[d].is(0)) continue;
-      const std::string i = "i" + num(static_cast<int64_t>(d));
-      add(at.strides[d].is(1) ? i : i + " * " + stride(access, d));
-    }
-    return text;
-  }
-  // What lane v adds.
-  std::string lane_offset(size_t access) const {
-    const int dim = kernel_.vector_dim();
-    if (schedule_.vector == 1 || dim < 0) return "";
-    const Size& known = kernel_.accesses[access].strides[static_cast<size_t>(dim)];
-    if (known.is(0)) return "";
-    return known.is(1) ? "v" : "v * " + stride(access, static_cast<size_t>(dim));
-  }
-  std::string element(const std::string& operand, size_t access, bool lane,
-                      const std::string& more = "") const {
-    std::string text = offset(access);
-    const auto add = [&](const std::string& term) {
-      if (!term.empty()) text += (text.empty() ? "" : " + ") + term;
-    };
-    if (lane) add(lane_offset(access));
-    add(more);
-    return operand + "[" + (text.empty() ? "0" : text) + "]";
-  }
-  // The number that an element holds: on the host an element is an object of its own.
-  static std::string number(DType dtype, const std::string& element) {
-    return std::string(stored_c_type(dtype)) + "(" + element + ")";
-  }
-  std::string pointer(const std::string& operand, size_t access) const {
-    const std::string text = offset(access);
-    return text.empty()
-               ? operand
-               : operand + " + " + (text.find(' ') == std::string::npos ? text : "(" + text + ")");
-  }
-
   // ---- the head
 
   void print_head() {
@@ -212,59 +101,25 @@ class TilePrinter {
     }
   }
 
-  // ---- values as text
+  // ---- values
 
-  std::string name(int reg) const { return "r" + num(reg); }
-
-  // A register as the statement being printed sees it; v is the lane's number.
-  std::string reference(int reg) const {
-    const TileValue& value = values_[reg];
-    return !value.per_item && value.per_lane ? name(reg) + "[v]" : name(reg);
-  }
-
-  const TileInstr& instr_of(int reg) const { return code_.instrs[values_[reg].instr]; }
-
-  std::string statement(int reg) const {
-    const TileInstr& instr = instr_of(reg);
-    if (instr.op == TileOp::kIota) {
-      const std::string lane = values_[reg].per_lane ? " + v" : "";
-      return "static_cast<int64>(i" + num(instr.integer) + lane + ")";
-    }
-    std::vector<std::string> operands;
-    for (int32_t source : instr.src) {
-      if (source >= 0) operands.push_back(reference(source));
-    }
-    return expression(instr, code_.registers[static_cast<size_t>(reg)], operands);
-  }
-
-  std::string operand_name(const TileInstr& instr) const {
-    return (instr.op == TileOp::kStore ? "out" : "in") + num(instr.operand);
-  }
-  DType stored_type(const TileInstr& instr) const {
-    const auto at = static_cast<size_t>(instr.operand);
-    return instr.op == TileOp::kStore ? code_.outputs[at] : code_.inputs[at];
-  }
-  bool is_vector(int reg) const {
-    const TileValue& value = values_[reg];
-    return value.access >= 0 && value.per_lane &&
-           kernel_.is_vector_access(static_cast<size_t>(value.access));
-  }
-  std::string pack_type(const TileInstr& instr) const {
-    return "Pack<" + std::string(stored_c_type(stored_type(instr))) + ", " + num(schedule_.vector) +
-           ">";
+  // The number that an element holds: on the host an element is an object of its own.
+  static std::string number(DType dtype, const std::string& element) {
+    return std::string(stored_c_type(dtype)) + "(" + element + ")";
   }
   std::string vector_load(int reg) const {
-    const TileInstr& instr = instr_of(reg);
-    const std::string from = pointer(operand_name(instr), static_cast<size_t>(values_[reg].access));
+    const TileInstr& instr = registers_.instr(reg);
+    const std::string from =
+        indices_.pointer(registers_.operand(instr), static_cast<size_t>(values_[reg].access));
     if (!schedule_.tail) return "load<" + num(schedule_.vector) + ">(" + from + ")";
-    return "load_some<" + std::string(stored_c_type(stored_type(instr))) + ", " +
+    return "load_some<" + std::string(stored_c_type(registers_.stored_type(instr))) + ", " +
            num(schedule_.vector) + ">(" + from + ", count)";
   }
 
   // Defines register `reg` with `target` ("const float r3" or "r3[v]"), inside a loop over lanes
   // when it is per lane.
   void define(int reg, const std::string& target) {
-    const TileInstr& instr = instr_of(reg);
+    const TileInstr& instr = registers_.instr(reg);
     const TileValue& value = values_[reg];
     const auto access = static_cast<size_t>(value.access);
     if (instr.op == TileOp::kLoad) {
@@ -272,13 +127,14 @@ class TilePrinter {
       if (is_separate(reg)) {
         stored = separate(reg);
       } else if (is_staged(access)) {
-        stored = number(stored_type(instr), staged_element(access));
-      } else if (is_vector(reg)) {
+        stored = number(registers_.stored_type(instr), staged_element(access));
+      } else if (registers_.is_vector(reg)) {
         stored = "p" + num(reg) + ".at[v]";
       } else {
-        stored = number(stored_type(instr), element(operand_name(instr), access, value.per_lane));
+        stored = number(registers_.stored_type(instr),
+                        indices_.element(registers_.operand(instr), access, value.per_lane));
       }
-      out_.line(target + " = " + lane_of(instr.type, stored_type(instr), stored) + ";");
+      out_.line(target + " = " + lane_of(instr.type, registers_.stored_type(instr), stored) + ";");
       return;
     }
     if (instr.op == TileOp::kGather) {
@@ -288,26 +144,18 @@ class TilePrinter {
       for (size_t k = 0; k < kernel_.accesses[access].axes.size(); ++k) {
         const TileKernel::Axis& axis = kernel_.accesses[access].axes[k];
         const std::string place = "g" + num(reg) + "_" + num(static_cast<int64_t>(k));
-        out_.line("const int64 " + place + " = gather_index(" + reference(instr.src[k]) + ", " +
-                  size(axis.size) + ", fault, kFaultIndex, " + valid + ");");
-        more += (more.empty() ? "" : " + ") + place + " * " + size(axis.stride);
+        out_.line("const int64 " + place + " = gather_index(" + registers_.reference(instr.src[k]) +
+                  ", " + indices_.size(axis.size) + ", fault, kFaultIndex, " + valid + ");");
+        more += (more.empty() ? "" : " + ") + place + " * " + indices_.size(axis.stride);
       }
       const std::string read = lane_of(
-          instr.type, stored_type(instr),
-          number(stored_type(instr), element(operand_name(instr), access, value.per_lane, more)));
+          instr.type, registers_.stored_type(instr),
+          number(registers_.stored_type(instr),
+                 indices_.element(registers_.operand(instr), access, value.per_lane, more)));
       out_.line(target + " = " + valid + " ? " + read + " : " + literal(instr.type, 0, 0) + ";");
       return;
     }
-    out_.line(target + " = " + statement(reg) + ";");
-  }
-
-  std::string type_of(int reg) const {
-    return std::string(lane_c_type(code_.registers[static_cast<size_t>(reg)]));
-  }
-
-  void open_lanes() {
-    out_.line("#pragma unroll");
-    out_.open("for (int32 v = 0; v < " + num(schedule_.vector) + "; ++v) {");
+    out_.line(target + " = " + registers_.statement(reg) + ";");
   }
 
   // What is known once per thread before pass `phase`.
@@ -316,21 +164,22 @@ class TilePrinter {
     for (size_t i = 0; i < list.size();) {
       const int reg = list[i];
       if (!values_[reg].per_lane) {
-        define(reg, "const " + type_of(reg) + " " + name(reg));
+        define(reg, "const " + registers_.type(reg) + " " + registers_.name(reg));
         ++i;
         continue;
       }
       size_t end = i;
       while (end < list.size() && values_[list[end]].per_lane) {
         const int lane = list[end++];
-        if (is_vector(lane)) {
-          out_.line("const " + pack_type(instr_of(lane)) + " p" + num(lane) + " = " +
-                    vector_load(lane) + ";");
+        if (registers_.is_vector(lane)) {
+          out_.line("const " + registers_.pack_type(registers_.instr(lane)) + " p" + num(lane) +
+                    " = " + vector_load(lane) + ";");
         }
-        out_.line(type_of(lane) + " " + name(lane) + "[" + num(schedule_.vector) + "];");
+        out_.line(registers_.type(lane) + " " + registers_.name(lane) + "[" +
+                  num(schedule_.vector) + "];");
       }
-      open_lanes();
-      for (; i < end; ++i) define(list[i], name(list[i]) + "[v]");
+      registers_.open_lanes(out_);
+      for (; i < end; ++i) define(list[i], registers_.name(list[i]) + "[v]");
       out_.close();
     }
   }
@@ -339,7 +188,7 @@ class TilePrinter {
 
   bool loads_ahead() const { return schedule_.held || schedule_.unroll > 1; }
   bool is_separate(int reg) const {
-    return loads_ahead() && values_[reg].per_item && instr_of(reg).op == TileOp::kLoad;
+    return loads_ahead() && values_[reg].per_item && registers_.instr(reg).op == TileOp::kLoad;
   }
   std::string separate(int reg) const {
     return "p" + num(reg) + "[k]" + (values_[reg].per_lane ? ".at[v]" : "");
@@ -352,23 +201,24 @@ class TilePrinter {
     }
     if (loads.empty()) return;
     for (int reg : loads) {
-      const TileInstr& instr = instr_of(reg);
-      const std::string type =
-          values_[reg].per_lane ? pack_type(instr) : std::string(stored_c_type(stored_type(instr)));
+      const TileInstr& instr = registers_.instr(reg);
+      const std::string type = values_[reg].per_lane
+                                   ? registers_.pack_type(instr)
+                                   : std::string(stored_c_type(registers_.stored_type(instr)));
       out_.line(type + " p" + num(reg) + "[" + num(items_held_) + "];");
     }
     open_items();
     for (int reg : loads) {
       const auto access = static_cast<size_t>(values_[reg].access);
-      const std::string from = operand_name(instr_of(reg));
-      if (is_vector(reg)) {
+      const std::string from = registers_.operand(registers_.instr(reg));
+      if (registers_.is_vector(reg)) {
         out_.line("p" + num(reg) + "[k] = " + vector_load(reg) + ";");
       } else if (values_[reg].per_lane) {
-        open_lanes();
-        out_.line(separate(reg) + " = " + element(from, access, true) + ";");
+        registers_.open_lanes(out_);
+        out_.line(separate(reg) + " = " + indices_.element(from, access, true) + ";");
         out_.close();
       } else {
-        out_.line(separate(reg) + " = " + element(from, access, false) + ";");
+        out_.line(separate(reg) + " = " + indices_.element(from, access, false) + ";");
       }
     }
     close_items();
@@ -390,11 +240,11 @@ class TilePrinter {
         out_.line("const " + index_ + " x = first + k * " + num(schedule_.threads) + ";");
         open("if (x < " + items_ + ") {");
       }
-      define_indices(0, code_.rank, "x");
+      indices_.define(0, code_.rank, "x", out_);
       if (schedule_.tail) {
-        out_.line("const int32 count = static_cast<int32>(" + extent(0) + " - i0 < " +
-                  num(schedule_.vector) + " ? " + extent(0) + " - i0 : " + num(schedule_.vector) +
-                  ");");
+        out_.line("const int32 count = static_cast<int32>(" + indices_.extent(0) + " - i0 < " +
+                  num(schedule_.vector) + " ? " + indices_.extent(0) +
+                  " - i0 : " + num(schedule_.vector) + ");");
       }
       return;
     }
@@ -405,8 +255,8 @@ class TilePrinter {
       open("for (int32 k = 0; k < " + num(kTransposeTile / down) + "; ++k) {");
       out_.line("const " + index_ + " i" + y + " = tile_y + warp() + k * " + num(down) + ";");
       out_.line("const " + index_ + " i" + x + " = tile_x + lane();");
-      open("if (i" + y + " < " + extent(static_cast<size_t>(code_.rank) - 2) + " && i" + x + " < " +
-           extent(static_cast<size_t>(code_.rank) - 1) + ") {");
+      open("if (i" + y + " < " + indices_.extent(static_cast<size_t>(code_.rank) - 2) + " && i" +
+           x + " < " + indices_.extent(static_cast<size_t>(code_.rank) - 1) + ") {");
       return;
     }
     const std::string threads = num(schedule_.row_threads);
@@ -419,7 +269,8 @@ class TilePrinter {
       out_.line("#pragma unroll 4");
       open("for (" + index_ + " x = t; x < " + items_ + "; x += " + threads + ") {");
     }
-    define_indices(static_cast<size_t>(kernel_.outer_rank()), static_cast<size_t>(code_.rank), "x");
+    indices_.define(static_cast<size_t>(kernel_.outer_rank()), static_cast<size_t>(code_.rank), "x",
+                    out_);
   }
   void close_items() {
     for (; item_braces_ > 0; --item_braces_) out_.close();
@@ -438,14 +289,14 @@ class TilePrinter {
     const std::vector<int>& own = values_.item_values(phase);
     for (int reg : own) {
       if (values_[reg].held && !is_separate(reg)) {
-        out_.line(type_of(reg) + " h" + num(reg) + "[" + num(items_held_) + "]" +
+        out_.line(registers_.type(reg) + " h" + num(reg) + "[" + num(items_held_) + "]" +
                   (values_[reg].per_lane ? "[" + num(schedule_.vector) + "]" : "") + ";");
       }
     }
     open_items();
     bool lanes = false;
     const auto print_value = [&](int reg, bool kept) {
-      const std::string target = "const " + type_of(reg) + " " + name(reg);
+      const std::string target = "const " + registers_.type(reg) + " " + registers_.name(reg);
       const TileValue& value = values_[reg];
       const std::string held = "h" + num(reg) + "[k]" + (value.per_lane ? "[v]" : "");
       if (kept && !is_separate(reg)) {
@@ -453,23 +304,25 @@ class TilePrinter {
         return;
       }
       define(reg, target);
-      if (value.held && !is_separate(reg) && !kept) out_.line(held + " = " + name(reg) + ";");
+      if (value.held && !is_separate(reg) && !kept)
+        out_.line(held + " = " + registers_.name(reg) + ";");
     };
     // In two rounds: what the lanes share, then what each has for itself.
     for (const bool per_lane : {false, true}) {
       if (per_lane) {
         for (int reg : own) {
           lanes = lanes || values_[reg].per_lane;
-          if (is_vector(reg) && !is_separate(reg) && instr_of(reg).op == TileOp::kLoad) {
-            out_.line("const " + pack_type(instr_of(reg)) + " p" + num(reg) + " = " +
-                      vector_load(reg) + ";");
+          if (registers_.is_vector(reg) && !is_separate(reg) &&
+              registers_.instr(reg).op == TileOp::kLoad) {
+            out_.line("const " + registers_.pack_type(registers_.instr(reg)) + " p" + num(reg) +
+                      " = " + vector_load(reg) + ";");
           }
         }
         for (int reg : values_.kept_values(phase)) lanes = lanes || values_[reg].per_lane;
         for (const TileStore* store : stores) lanes = open_store(*store) || lanes;
         lanes = lanes || (schedule_.vector > 1 && !reductions.empty());
         if (schedule_.vector == 1) lanes = false;
-        if (lanes) open_lanes();
+        if (lanes) registers_.open_lanes(out_);
       }
       for (int reg : values_.kept_values(phase)) {
         if (values_[reg].per_lane == per_lane) print_value(reg, true);
@@ -478,7 +331,7 @@ class TilePrinter {
         if (values_[reg].per_lane == per_lane) print_value(reg, false);
       }
     }
-    for (int result : reductions) print_join(result);
+    for (int result : reductions) reductions_.join(result);
     for (const TileStore* store : stores) print_lane_store(*store);
     if (lanes) out_.close();
     for (const TileStore* store : stores) close_store(*store);
@@ -500,28 +353,30 @@ class TilePrinter {
   }
   bool open_store(const TileStore& store) {
     if (is_vector_store(store)) {
-      out_.line(pack_type(code_.instrs[store.instr]) + " w" + num(store.access) + ";");
+      out_.line(registers_.pack_type(code_.instrs[store.instr]) + " w" + num(store.access) + ";");
     }
     return stores_lanes(store);
   }
   std::string stored_value(const TileStore& store) const {
     const TileInstr& instr = code_.instrs[store.instr];
-    return stored_of(stored_type(instr), instr.type, reference(instr.src[0]));
+    return stored_of(registers_.stored_type(instr), instr.type, registers_.reference(instr.src[0]));
   }
   void print_lane_store(const TileStore& store) {
     const TileInstr& instr = code_.instrs[store.instr];
     if (is_vector_store(store)) {
       out_.line("w" + num(store.access) + ".at[v] = " + stored_value(store) + ";");
     } else if (stores_lanes(store)) {
-      std::string text = element(operand_name(instr), static_cast<size_t>(store.access), true) +
-                         " = " + stored_value(store) + ";";
+      std::string text =
+          indices_.element(registers_.operand(instr), static_cast<size_t>(store.access), true) +
+          " = " + stored_value(store) + ";";
       out_.line(guarded_ ? "if (active) " + text : text);
     } else if (schedule_.vector == 1 || !values_[instr.src[0]].per_lane) {
       return;  // after the lanes
     } else {
-      out_.line("if (v == 0" + std::string(guarded_ ? " && active" : "") + ") " +
-                element(operand_name(instr), static_cast<size_t>(store.access), false) + " = " +
-                stored_value(store) + ";");
+      out_.line(
+          "if (v == 0" + std::string(guarded_ ? " && active" : "") + ") " +
+          indices_.element(registers_.operand(instr), static_cast<size_t>(store.access), false) +
+          " = " + stored_value(store) + ";");
     }
   }
   void close_store(const TileStore& store) {
@@ -529,12 +384,15 @@ class TilePrinter {
     const auto access = static_cast<size_t>(store.access);
     std::string text;
     if (is_vector_store(store)) {
-      const std::string to = pointer(operand_name(instr), access) + ", w" + num(store.access);
-      text = schedule_.tail ? "store_some<" + std::string(stored_c_type(stored_type(instr))) +
-                                  ", " + num(schedule_.vector) + ">(" + to + ", count);"
-                            : "store<" + num(schedule_.vector) + ">(" + to + ");";
+      const std::string to =
+          indices_.pointer(registers_.operand(instr), access) + ", w" + num(store.access);
+      text = schedule_.tail
+                 ? "store_some<" + std::string(stored_c_type(registers_.stored_type(instr))) +
+                       ", " + num(schedule_.vector) + ">(" + to + ", count);"
+                 : "store<" + num(schedule_.vector) + ">(" + to + ");";
     } else if (!stores_lanes(store) && (schedule_.vector == 1 || !values_[instr.src[0]].per_lane)) {
-      text = element(operand_name(instr), access, false) + " = " + stored_value(store) + ";";
+      text = indices_.element(registers_.operand(instr), access, false) + " = " +
+             stored_value(store) + ";";
     }
     if (!text.empty()) out_.line(guarded_ ? "if (active) " + text : text);
   }
@@ -543,10 +401,10 @@ class TilePrinter {
 
   void print_points() {
     std::optional<int64_t> known;
-    items_ = step_count(0, static_cast<size_t>(code_.rank), &known);
+    items_ = indices_.step_count(0, static_cast<size_t>(code_.rank), &known);
     items_held_ = schedule_.unroll;
     const std::string per_block = num(int64_t{schedule_.threads} * schedule_.unroll);
-    const std::string first = block() + " * " + per_block + " + thread_x()";
+    const std::string first = indices_.block() + " * " + per_block + " + thread_x()";
     if (code_.rank == 0) {
       out_.line("if (thread_x() != 0) return;");
     } else if (schedule_.unroll == 1) {
@@ -584,106 +442,73 @@ class TilePrinter {
     const int64_t down = schedule_.threads / 32;
     std::vector<int> staged;
     for (int reg : values_.item_values(0)) {
-      if (instr_of(reg).op == TileOp::kLoad &&
+      if (registers_.instr(reg).op == TileOp::kLoad &&
           is_staged(static_cast<size_t>(values_[reg].access))) {
         staged.push_back(reg);
       }
     }
     for (int reg : staged) {
-      out_.line("KILN_SHARED(" + std::string(stored_c_type(stored_type(instr_of(reg)))) + ", tile" +
-                num(values_[reg].access) + ", " + num(kTransposeTile * (kTransposeTile + 1)) +
-                ");");
+      out_.line("KILN_SHARED(" +
+                std::string(stored_c_type(registers_.stored_type(registers_.instr(reg)))) +
+                ", tile" + num(values_[reg].access) + ", " +
+                num(kTransposeTile * (kTransposeTile + 1)) + ");");
     }
     // i_y and i_x name elements; tile_y and tile_x the block's first ones.
-    out_.line("const " + index_ + " x = " + block() + ";");
+    out_.line("const " + index_ + " x = " + indices_.block() + ";");
     const std::string y = num(code_.rank - 2), x = num(code_.rank - 1);
-    define_tile(rank);
+    indices_.define_tile(out_);
     print_thread_values(0);
     out_.line("#pragma unroll");
     out_.open("for (int32 k = 0; k < " + num(kTransposeTile / down) + "; ++k) {");
     out_.line("const int32 across = warp() + k * " + num(down) + ";");
     out_.line("const " + index_ + " i" + y + " = tile_y + lane();");
     out_.line("const " + index_ + " i" + x + " = tile_x + across;");
-    out_.open("if (i" + y + " < " + extent(rank - 2) + " && i" + x + " < " + extent(rank - 1) +
-              ") {");
+    out_.open("if (i" + y + " < " + indices_.extent(rank - 2) + " && i" + x + " < " +
+              indices_.extent(rank - 1) + ") {");
     for (int reg : staged) {
       const auto access = static_cast<size_t>(values_[reg].access);
       out_.line("tile" + num(values_[reg].access) + "[across * " + num(kTransposeTile + 1) +
-                " + lane()] = " + element(operand_name(instr_of(reg)), access, false) + ";");
+                " + lane()] = " +
+                indices_.element(registers_.operand(registers_.instr(reg)), access, false) + ";");
     }
     out_.close();
     out_.close();
     out_.line("barrier();");
     print_items(0);
   }
-  // The block's place: indices of the outer dims and of the tile's first element.
-  void define_tile(size_t rank) {
-    std::string counter = "x";
-    for (const auto& [d, tile] : {std::pair(rank - 1, "tile_x"), std::pair(rank - 2, "tile_y")}) {
-      const std::string n = num(static_cast<int64_t>(d));
-      if (d == 0) {
-        out_.line("const " + index_ + " " + tile + " = " + counter + " * " + num(kTransposeTile) +
-                  ";");
-        return;
-      }
-      std::string quotient = "divide(" + counter + ", " + steps(d) + ")";
-      if (const auto known = known_steps(d)) {
-        quotient = "divide_by<" + num(*known) + ">(" + counter + ")";
-      } else if (!schedule_.wide) {
-        quotient = "divide(" + counter + ", multiply" + n + ", shift" + n + ")";
-      }
-      out_.line("const " + index_ + " q" + n + " = " + quotient + ";");
-      out_.line("const " + index_ + " " + tile + " = (" + counter + " - q" + n + " * " + steps(d) +
-                ") * " + num(kTransposeTile) + ";");
-      counter = "q" + n;
-    }
-    if (rank > 2) define_indices(0, rank - 2, counter);
-  }
-
   // ---- rows and columns
 
-  bool columns() const { return schedule_.kind == Kind::kColumns; }
   int rows_per_block() const { return schedule_.threads / schedule_.row_threads; }
-  // Accumulators of a reduction side by side.
-  int widths(int result) const {
-    if (columns()) return values_[result].per_lane ? schedule_.vector : 1;
-    return schedule_.held || is_arg_reduction(instr_of(result).op) ? 1 : schedule_.vector;
-  }
-
   void print_rows() {
+    const bool columns = schedule_.kind == Kind::kColumns;
     const auto outer = static_cast<size_t>(kernel_.outer_rank());
     const auto rank = static_cast<size_t>(code_.rank);
     std::optional<int64_t> known_rows;
-    const std::string rows = step_count(0, outer, &known_rows);
-    items_ = step_count(outer, rank, &known_items_);
+    const std::string rows = indices_.step_count(0, outer, &known_rows);
+    items_ = indices_.step_count(outer, rank, &known_items_);
     if (schedule_.held) {
       items_held_ = (*known_items_ + schedule_.row_threads - 1) / schedule_.row_threads;
     }
     for (int phase = 0; phase <= values_.last_phase(); ++phase) {
-      for (int result : values_.reductions(phase)) {
-        const int64_t shared = shared_values(result);
-        if (shared == 0) continue;
-        out_.line("KILN_SHARED(" + reduction_type(instr_of(result)) + ", shared" + num(result) +
-                  ", " + num(shared) + ");");
-      }
+      for (int result : values_.reductions(phase)) reductions_.declare_shared(result);
     }
     // t: the thread's place in its row; row: the row, or the group of rows side by side.
     const std::string per_block = num(rows_per_block());
     const std::string in_block =
-        columns() ? "thread_x() % " + per_block : "thread_x() / " + num(schedule_.row_threads);
+        columns ? "thread_x() % " + per_block : "thread_x() / " + num(schedule_.row_threads);
     const std::string t =
-        columns() ? "thread_x() / " + per_block : "thread_x() % " + num(schedule_.row_threads);
+        columns ? "thread_x() / " + per_block : "thread_x() % " + num(schedule_.row_threads);
     if (rows_per_block() == 1) {
       out_.line("const int32 t = thread_x();");
-      out_.line("const " + index_ + " row = " + block() + ";");
+      out_.line("const " + index_ + " row = " + indices_.block() + ";");
     } else {
       out_.line("const int32 t = " + t + ";");
       const bool exact = known_rows && *known_rows % rows_per_block() == 0;
       // Threads that must take part in exchanges stay, on a row that is there.
-      const bool alone = schedule_.row_threads == 1 || (!columns() && schedule_.row_threads == 32);
+      const bool alone = schedule_.row_threads == 1 || (!columns && schedule_.row_threads == 32);
       guarded_ = !exact && !alone;
-      out_.line(std::string(guarded_ ? "" : "const ") + index_ + " row = " + block() + " * " +
-                per_block + " + " + in_block + ";");
+      out_.line(std::string(guarded_ ? "" : "const ") + index_ + " row = " + indices_.block() +
+                " * " + per_block + " + " + in_block + ";");
       if (guarded_) {
         out_.line("const bool active = row < " + rows + ";");
         out_.line("if (!active) row = " + rows + " - 1;");
@@ -691,90 +516,15 @@ class TilePrinter {
         out_.line("if (row >= " + rows + ") return;");
       }
     }
-    if (outer > 0) define_indices(0, outer, "row");
+    if (outer > 0) indices_.define(0, outer, "row", out_);
     for (int phase = 0; phase <= values_.last_phase(); ++phase) {
       print_thread_values(phase);
-      for (int result : values_.reductions(phase)) open_reduction(result);
+      for (int result : values_.reductions(phase)) reductions_.open(result);
       if (loads_ahead()) print_loads_ahead(phase);
       print_items(phase);
-      for (int result : values_.reductions(phase)) close_reduction(result);
+      for (int result : values_.reductions(phase)) reductions_.close(result);
     }
     print_row_stores();
-  }
-
-  int64_t shared_values(int result) const {
-    if (columns()) {
-      return schedule_.row_threads == 1 ? 0 : int64_t{schedule_.threads} * widths(result);
-    }
-    return schedule_.row_threads > 32 ? schedule_.row_threads / 32 : 0;
-  }
-
-  void open_reduction(int result) {
-    const TileInstr& instr = instr_of(result);
-    const std::string s = "s" + num(result), identity = reduction_op(instr) + "::identity()";
-    if (!columns() && widths(result) == 1) {
-      out_.line(reduction_type(instr) + " " + s + " = " + identity + ";");
-      return;
-    }
-    out_.line(reduction_type(instr) + " " + s + "[" + num(widths(result)) + "];");
-    out_.line("#pragma unroll");
-    out_.line("for (int32 v = 0; v < " + num(widths(result)) + "; ++v) " + s + "[v] = " + identity +
-              ";");
-  }
-
-  // Inside the loop over lanes, if there is one.
-  void print_join(int result) {
-    const TileInstr& instr = instr_of(result);
-    const bool array = columns() || widths(result) > 1;
-    std::string s = "s" + num(result);
-    if (array) s += schedule_.vector > 1 && widths(result) > 1 ? "[v]" : "[0]";
-    std::string value = reference(instr.src[0]);
-    if (is_arg_reduction(instr.op)) {
-      std::string place = "x";
-      if (!columns() && schedule_.vector > 1) place += " * " + num(schedule_.vector) + " + v";
-      value = reduction_type(instr) + "{" + value + ", " + place + "}";
-    }
-    const std::string line = s + " = " + reduction_op(instr) + "::join(" + s + ", " + value + ");";
-    // One accumulator for equal columns takes one of them.
-    const bool once = columns() && schedule_.vector > 1 && widths(result) == 1;
-    out_.line(once ? "if (v == 0) " + line : line);
-  }
-
-  void close_reduction(int result) {
-    const TileInstr& instr = instr_of(result);
-    const std::string n = num(result), op = reduction_op(instr);
-    const std::string member = is_arg_reduction(instr.op) ? ".place" : "";
-    if (columns()) {
-      if (schedule_.row_threads > 1) {
-        out_.line("columns_reduce<" + op + ", " + num(rows_per_block()) + ", " +
-                  num(schedule_.row_threads) + ", " + num(widths(result)) + ">(s" + n + ", shared" +
-                  n + ");");
-      }
-      if (widths(result) == 1) {
-        out_.line("const " + type_of(result) + " " + name(result) + " = s" + n + "[0]" + member +
-                  ";");
-        return;
-      }
-      out_.line(type_of(result) + " " + name(result) + "[" + num(schedule_.vector) + "];");
-      open_lanes();
-      out_.line(name(result) + "[v] = s" + n + "[v]" + member + ";");
-      out_.close();
-      return;
-    }
-    std::string value = "s" + n;
-    if (widths(result) > 1) {
-      value = "s" + n + "[0]";
-      out_.line("#pragma unroll");
-      out_.line("for (int32 v = 1; v < " + num(widths(result)) + "; ++v) " + value + " = " + op +
-                "::join(" + value + ", s" + n + "[v]);");
-    }
-    if (schedule_.row_threads > 32) {
-      value = "block_reduce<" + op + ", " + num(schedule_.threads) + ">(" + value + ", shared" + n +
-              ")";
-    } else if (schedule_.row_threads > 1) {
-      value = "lanes_reduce<" + op + ", " + num(schedule_.row_threads) + ">(" + value + ")";
-    }
-    out_.line("const " + type_of(result) + " " + name(result) + " = " + value + member + ";");
   }
 
   void print_row_stores() {
@@ -793,7 +543,7 @@ class TilePrinter {
     bool lanes = false;
     for (const TileStore* store : stores) lanes = open_store(*store) || lanes;
     if (lanes) {
-      open_lanes();
+      registers_.open_lanes(out_);
       for (const TileStore* store : stores) print_lane_store(*store);
       out_.close();
     }
@@ -805,10 +555,13 @@ class TilePrinter {
   const TileKernel& kernel_;
   const TileCode& code_;
   const TileSchedule& schedule_;
-  const TileValues values_;
-  const std::string index_ = schedule_.wide ? "int64" : "int32";
+  const TileIndices indices_;
+  const TileRegisters registers_;
+  const TileValues& values_ = registers_.values();
+  const std::string index_ = indices_.type();
   std::vector<std::string> declared_;
   SourceText out_;
+  TileReductions reductions_;
   std::string items_;  // how many the thread's loop runs over
   std::optional<int64_t> known_items_;
   int64_t items_held_ = 1;  // items of a thread, when that is known

@@ -8,7 +8,7 @@ import dataclasses
 import torch
 from torch import nn
 
-from ..case import Args, Case, Differs, Refuses
+from ..case import Args, Case, Differs, NotExpressible, Refuses
 
 TITLE = "Arguments and results: nesting, keywords, numbers, hooks"
 
@@ -55,6 +55,10 @@ class NestedOutputs(Case):
   def inputs(self, step, last):
     return (torch.randn(3),)
 
+  doors = {
+    "torchscript": NotExpressible("a dict of values of several types"),
+  }
+
 
 class NamedTupleOutput(Case):
   title = "namedtuple as output"
@@ -84,6 +88,7 @@ class DataclassOutput(Case):
 
   doors = {
     "command": Differs(("structure",), "dataclasses come back as dicts"),
+    "torchscript": NotExpressible("a dataclass"),
   }
 
 
@@ -100,6 +105,7 @@ class UnregisteredDataclassOutput(Case):
   doors = {
     "module": Refuses("kiln.Error K1102", "make it known: `torch.export.register_dataclass`"),
     "export": Refuses("TypeError", "make it known: `torch.export.register_dataclass`"),
+    "torchscript": NotExpressible("a dataclass"),
   }
 
 
@@ -118,6 +124,7 @@ class NestedInputs(Case):
   doors = {
     "pt2": Refuses("kiln.Error K1014", "torch cannot write this namedtuple: save as `.kiln`"),
     "command": Refuses("NotImplementedError", "torch.export.save cannot write this namedtuple"),
+    "torchscript": NotExpressible("a dict of values of several types"),
   }
 
 
@@ -133,6 +140,10 @@ class VariableArguments(Case):
     a, b, c, d = torch.randn(4, 3)
     return Args((a, b), {"scale": c, "shift": d})
 
+  doors = {
+    "torchscript": NotExpressible("`*args` and keyword-only arguments"),
+  }
+
 
 class KeywordOnly(Case):
   title = "keyword-only arguments"
@@ -144,6 +155,10 @@ class KeywordOnly(Case):
 
   def inputs(self, step, last):
     return Args((torch.randn(4),), {"mask": torch.tensor([True, False, True, False])})
+
+  doors = {
+    "torchscript": NotExpressible("keyword-only arguments with defaults"),
+  }
 
 
 class Defaults(Case):
@@ -216,6 +231,10 @@ class PythonNumbers(Case):
   def inputs(self, step, last):
     return (torch.randn(3), 2, 0.5, True, "relu")
 
+  doors = {
+    "torchscript": NotExpressible("numbers without annotations"),
+  }
+
 
 class OtherPythonNumbers(Case):
   title = "Python numbers that change between calls"
@@ -247,6 +266,7 @@ class SizesReturned(Case):
 
   doors = {
     "module": Differs(("structure",), "torch.export makes a `torch.Size` a tuple"),
+    "torchscript": NotExpressible("ranges are given by kiln.Input, not by dynamic_shapes"),
   }
 
 

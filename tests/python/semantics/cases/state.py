@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ..case import Case, Differs, Refuses
+from ..case import Case, Differs, NotExpressible, Refuses
 
 TITLE = "State: buffers, caches, weights, random numbers, grad mode"
 
@@ -238,6 +238,10 @@ class GrowingCache(Case):
 
   def inputs(self, step, last):
     return (torch.randn(2, 1, 4), torch.randn(2, 3, 4) if last is None else last[1])
+
+  doors = {
+    "torchscript": NotExpressible("ranges are given by kiln.Input, not by dynamic_shapes"),
+  }
 
 
 class PythonState(Case):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ..case import AsEager, Case, Differs, Refuses
+from ..case import AsEager, Case, Differs, NotExpressible, Refuses
 
 TITLE = "Values: dtypes, shapes, control flow"
 
@@ -347,6 +347,7 @@ class TorchCond(Case):
     "module": Refuses("kiln.Error K1103", "torch.cond is not supported: use `torch.where`"),
     "torch.compile": Refuses("kiln.Error K1103", "torch.cond is not supported: use `if`"),
     "command": Refuses("kiln.Error K1140", "torch.cond is not supported: use `torch.where`"),
+    "torchscript": NotExpressible("`torch.cond`"),
   }
 
 
@@ -474,6 +475,9 @@ class DynamicShapes(Case):
   def inputs(self, step, last):
     return (torch.randn((2, 5, 9)[step], 2, 3),)
 
+  doors = {
+    "torchscript": NotExpressible("ranges are given by kiln.Input, not by dynamic_shapes"),
+  }
 
 
 class Assertions(Case):

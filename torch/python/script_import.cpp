@@ -1,0 +1,128 @@
+#include "torch/python/script_import.h"
+
+#include <torch/csrc/autograd/python_variable.h>
+#include <torch/csrc/jit/python/module_python.h>
+#include <torch/csrc/jit/python/pybind_utils.h>
+
+#include "base/status.h"
+#include "torch/torchscript/import.h"
+#include "torch/torchscript/partial_module.h"
+
+namespace py = pybind11;
+
+namespace kiln {
+namespace {
+
+torchscript::Callee callee_of(PyObject* script, const std::string& method) {
+  torchscript::Callee callee;
+  if (auto module = torch::jit::as_module(py::handle(script))) {
+    const auto found = module->find_method(method);
+    if (found) callee.function = &found->function();
+    callee.self = std::move(module);
+  } else if (py::isinstance<torch::jit::StrongFunctionPtr>(py::handle(script))) {
+    callee.function = py::cast<torch::jit::StrongFunctionPtr>(py::handle(script)).function_;
+  }
+  return callee;
+}
+
+// The arguments of a call of the callee. K1101 where they do not fit its signature.
+Result<torchscript::Arguments> arguments_of(const torchscript::Callee& callee, PyObject* args,
+                                            PyObject* kwargs) {
+  torchscript::Arguments arguments;
+  try {
+    const auto positional = py::reinterpret_borrow<py::tuple>(args);
+    const auto named = py::reinterpret_borrow<py::kwargs>(kwargs);
+    std::optional<c10::IValue> self;
+    if (callee.self) self = callee.self->_ivalue();
+    torch::jit::Stack stack = torch::jit::createStackForSchema(
+        callee.function->getSchema(), torch::jit::tuple_slice(positional), named, self);
+    if (self) stack.erase(stack.begin());
+    arguments.values = std::move(stack);
+    arguments.positional = positional.size();
+    for (const auto& entry : named) {
+      arguments.keywords.push_back(py::cast<std::string>(entry.first));
+    }
+    return arguments;
+  } catch (const std::exception& error) {
+    const std::string text = error.what();
+    return Status::error("K1101", "the inputs do not fit the method: " + text.substr(0, 800));
+  }
+}
+
+Result<torchscript::Callee> checked_callee(PyObject* script, const std::string& method) {
+  torchscript::Callee callee = callee_of(script, method);
+  if (callee.function != nullptr) return callee;
+  return Status::error("K1101",
+                       "expected a scripted or traced module or function with method " + method);
+}
+
+}  // namespace
+
+Result<ScriptImport> import_script(PyObject* script, const std::string& method, PyObject* args,
+                                   PyObject* kwargs, PyObject* dims,
+                                   const std::vector<ScriptSymbol>& symbols,
+                                   const std::string& home, DeviceKind kind,
+                                   CaptureBuilder& capture, ScriptFailure* failure) {
+  KILN_ASSIGN_OR_RETURN(const torchscript::Callee callee, checked_callee(script, method));
+  KILN_ASSIGN_OR_RETURN(torchscript::Arguments arguments, arguments_of(callee, args, kwargs));
+  for (const auto& entry : py::reinterpret_borrow<py::list>(dims)) {
+    const auto pair = py::cast<py::tuple>(entry);
+    std::vector<CaptureDim> texts;
+    for (const auto& dim : py::cast<py::list>(pair[1])) {
+      texts.push_back(py::cast<std::string>(dim));
+    }
+    arguments.dims.emplace_back(THPVariable_Unpack(py::object(pair[0]).ptr()), std::move(texts));
+  }
+  for (const ScriptSymbol& symbol : symbols) {
+    arguments.symbols[symbol.name] = {symbol.min, symbol.max};
+  }
+  torchscript::ImportOptions options;
+  options.home = c10::Device(home);
+  options.device = kind;
+  torchscript::ImportFailure stopped;
+  auto imported = torchscript::import_callee(callee, arguments, options, capture, &stopped);
+  *failure = {stopped.module_path, stopped.function, stopped.location, stopped.reason};
+  KILN_ASSIGN_OR_RETURN(torchscript::ImportedProgram program, std::move(imported));
+  ScriptImport result;
+  result.metadata = std::move(program.metadata);
+  for (auto& [name, tensor] : program.weights) {
+    result.weights.emplace_back(name, THPVariable_Wrap(tensor));
+  }
+  result.conditions = std::move(program.conditions);
+  result.notes = std::move(program.notes);
+  return result;
+}
+
+Result<PyObject*> record_script_calls(PyObject* script, PyObject* args, PyObject* kwargs) {
+  KILN_ASSIGN_OR_RETURN(const torchscript::Callee callee, checked_callee(script, "forward"));
+  KILN_ASSIGN_OR_RETURN(const torchscript::Arguments arguments, arguments_of(callee, args, kwargs));
+  KILN_ASSIGN_OR_RETURN(const torchscript::ModuleCalls calls,
+                        torchscript::record_calls(callee, arguments));
+  py::dict result;
+  for (const auto& [path, recorded] : calls) {
+    py::list list;
+    for (const auto& values : recorded) {
+      py::tuple call(values.size());
+      for (size_t i = 0; i < values.size(); ++i) call[i] = torch::jit::toPyObject(values[i]);
+      list.append(std::move(call));
+    }
+    result[py::str(path)] = std::move(list);
+  }
+  return result.release().ptr();
+}
+
+Result<PyObject*> replace_script_submodules(PyObject* script, PyObject* replacements) {
+  KILN_ASSIGN_OR_RETURN(const torchscript::Callee callee, checked_callee(script, "forward"));
+  if (!callee.self) return Status::error("K1101", "expected a scripted or traced module");
+  std::map<std::string, torch::jit::Module> modules;
+  for (const auto& entry : py::reinterpret_borrow<py::dict>(replacements)) {
+    auto module = torch::jit::as_module(entry.second);
+    if (!module) return Status::error("K1101", "expected a scripted or traced module");
+    modules.emplace(py::cast<std::string>(entry.first), std::move(*module));
+  }
+  KILN_ASSIGN_OR_RETURN(torch::jit::Module module,
+                        torchscript::replace_submodules(*callee.self, modules));
+  return py::cast(std::move(module)).release().ptr();
+}
+
+}  // namespace kiln

@@ -1,0 +1,126 @@
+#include "torch/torchscript/import.h"
+
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+
+#include "torch/torchscript/importer.h"
+
+namespace kiln::torchscript {
+
+ImportedProgram Importer::import(const Callee& callee, const Arguments& arguments) {
+  if (callee.self) name_state(*callee.self);
+  if (options_.device != DeviceKind::kCpu) capture_.device(options_.device);
+  declare_symbols(arguments);
+  const c10::FunctionSchema& schema = callee.function->getSchema();
+  const size_t first = callee.self ? 1 : 0;
+  Stack inputs;
+  if (callee.self) inputs.push_back(callee.self->_ivalue());
+  Json by_position = Json::array(), keys = Json::array(), by_name = Json::array();
+  frames_.push_back({"", "", ""});
+  for (size_t i = 0; i < arguments.values.size(); ++i) {
+    const std::string& name = schema.arguments()[first + i].name();
+    parameters_.push_back(name);
+    Json description;
+    const bool named = std::find(arguments.keywords.begin(), arguments.keywords.end(), name) !=
+                       arguments.keywords.end();
+    inputs.push_back(declare_input(arguments.values[i], name, arguments, description));
+    if (i < arguments.positional) {
+      by_position.push_back(std::move(description));
+    } else if (named) {
+      keys.push_back(name);
+      by_name.push_back(std::move(description));
+    }
+  }
+  Json args = Json::object(), kwargs = Json::object();
+  args.set("kind", "tuple");
+  args.set("items", std::move(by_position));
+  kwargs.set("kind", "dict");
+  kwargs.set("keys", std::move(keys));
+  kwargs.set("items", std::move(by_name));
+  input_tree_ = Json::object();
+  input_tree_.set("kind", "tuple");
+  input_tree_.set("items", Json(Json::Array{std::move(args), std::move(kwargs)}));
+
+  const Results results = run_function(*callee.function, std::move(inputs), "");
+  output_tree_ = declare_output(results[0], "");
+  hand_over_writes();
+
+  ImportedProgram program;
+  program.metadata = metadata();
+  for (const auto& [name, weight] : weights_) program.weights.emplace_back(name, weight.first);
+  program.notes.assign(notes_.begin(), notes_.end());
+  program.conditions = conditions_;
+  return program;
+}
+
+ModuleCalls Importer::record(const Callee& callee, const Arguments& arguments) {
+  ModuleCalls calls;
+  record_ = &calls;
+  Stack inputs = arguments.values;
+  torch::jit::Function* function = callee.function;
+  if (callee.self) {
+    const torch::jit::Module copy = callee.self->deepcopy();
+    name_state(copy);
+    inputs.insert(inputs.begin(), copy._ivalue());
+    function = &copy.get_method(callee.function->name()).function();
+    run_function(*function, std::move(inputs), "");
+  } else {
+    run_function(*function, std::move(inputs), "");
+  }
+  return calls;
+}
+
+namespace {
+
+// Runs `body` and turns what it throws into a status.
+template <typename T, typename Body>
+Result<T> guarded(Importer& importer, Body&& body) {
+  auto at = [&](const char* code, const std::string& message) {
+    const ImportFailure& failure = importer.failure();
+    Status status = Status::error(code, message);
+    if (!failure.location.empty()) status = std::move(status).at(failure.location);
+    if (!failure.module_path.empty()) status = std::move(status).at(failure.module_path);
+    return status;
+  };
+  const std::string raises = "the program raises an exception: ";
+  try {
+    return body();
+  } catch (const Stop& stop) {
+    return at("K1145", "a part of the program cannot be compiled: " + stop.reason);
+  } catch (const Raised& raised) {
+    return at("K1146", raises + raised.message);
+  } catch (const Failed& failed) {
+    return failed.status;
+  } catch (const c10::Error& error) {
+    return at("K1146", raises + error.what_without_backtrace());
+  } catch (const std::exception& error) {
+    return at("K1146", raises + error.what());
+  }
+}
+
+}  // namespace
+
+Result<ImportedProgram> import_callee(const Callee& callee, const Arguments& arguments,
+                                      const ImportOptions& options, CaptureBuilder& capture,
+                                      ImportFailure* failure) {
+  const at::NoGradGuard no_grad;
+  Importer importer(options, capture);
+  auto result =
+      guarded<ImportedProgram>(importer, [&] { return importer.import(callee, arguments); });
+  if (!result.ok() && failure != nullptr) {
+    *failure = importer.failure();
+    failure->reason = result.status().message();
+  }
+  return result;
+}
+
+Result<ModuleCalls> record_calls(const Callee& callee, const Arguments& arguments) {
+  const at::NoGradGuard no_grad;
+  const ImportOptions options;
+  CaptureBuilder unused;
+  Importer importer(options, unused);
+  return guarded<ModuleCalls>(importer, [&] { return importer.record(callee, arguments); });
+}
+
+}  // namespace kiln::torchscript

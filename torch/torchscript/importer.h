@@ -1,0 +1,146 @@
+// The abstract interpreter behind import.h. One object imports one callee.
+#pragma once
+
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/core/stack.h>
+#include <torch/csrc/jit/ir/ir.h>
+
+#include <map>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/json.h"
+#include "torch/torchscript/import.h"
+#include "torch/torchscript/values.h"
+
+namespace kiln::torchscript {
+
+using Stack = std::vector<c10::IValue>;
+using Results = std::vector<c10::IValue>;
+
+class Importer {
+ public:
+  Importer(const ImportOptions& options, CaptureBuilder& capture)
+      : options_(options), capture_(capture) {}
+
+  ImportedProgram import(const Callee& callee, const Arguments& arguments);
+  // Where the interpreter stopped: module path, function and line of source.
+  const ImportFailure& failure() const { return failure_; }
+  // Runs the callee on real tensors and notes the arguments of every call of a module's forward.
+  ModuleCalls record(const Callee& callee, const Arguments& arguments);
+
+ private:
+  using Env = std::unordered_map<const torch::jit::Value*, c10::IValue>;
+  struct Frame {
+    std::string module_path;
+    std::string function;
+    std::string location;  // of the node that runs, in the user's code; "" inside torch's
+  };
+
+  // --- interpreter.cpp: functions, nodes and control flow
+  Results run_function(torch::jit::Function& function, Stack inputs, std::string module_path);
+  Results run_graph(const torch::jit::Graph& graph, Stack inputs);
+  void run_block(const torch::jit::Block* block, Env& env);
+  void run_node(torch::jit::Node* node, Env& env);
+  Results evaluate(torch::jit::Node* node, Env& env);
+  void run_if(torch::jit::Node* node, Env& env);
+  void run_loop(torch::jit::Node* node, Env& env);
+  bool decide(const c10::IValue& condition, torch::jit::Node* node);
+  bool decide_by_raise(const SymbolicNumber::Relation& relation, torch::jit::Node* node);
+  Results call_method(const std::string& name, Stack inputs);
+  Results run_operator(torch::jit::Node* node, Stack inputs);
+  static void run_jit(torch::jit::Node* node, Stack& stack);
+  void count_step();
+  CaptureOrigin origin() const;
+
+  // --- operator_calls.cpp: what becomes of a call of an operator
+  Results call_operator(torch::jit::Node* node, const c10::FunctionSchema& schema, Stack inputs);
+  Results run_known(torch::jit::Node* node, const c10::FunctionSchema& schema, const Stack& inputs);
+  bool rewrite(const c10::FunctionSchema& schema, Stack& inputs, c10::OperatorName& name);
+  std::optional<Results> query(const c10::FunctionSchema& schema, const Stack& inputs,
+                               torch::jit::Node* node);
+  std::optional<Results> element_query(const c10::FunctionSchema& schema, const Stack& inputs);
+  Results emit(const c10::OperatorHandle& op, Stack inputs);
+  CaptureArg encode(const c10::IValue& value, const c10::TypePtr& type);
+  CaptureMeta describe(const TensorInfo& info);
+  c10::Device result_device(const Stack& inputs);
+
+  // --- symbolic_numbers.cpp: arithmetic of sizes
+  std::optional<c10::IValue> number_operator(const c10::FunctionSchema& schema,
+                                             const Stack& inputs);
+  std::optional<c10::IValue> arithmetic(const std::string& name, const std::vector<c10::IValue>& a);
+  c10::IValue relate(const std::string& name, const SymbolicNumber::Size& a,
+                     const SymbolicNumber::Size& b);
+  std::optional<SymbolicNumber::Size> as_size(const c10::IValue& value);
+
+  // --- tensors.cpp: the table of tensors, and operators at the sample points
+  TensorInfo& info(const at::Tensor& tensor);
+  int32_t handle(const at::Tensor& tensor);  // hands a weight or constant over where needed
+  void ensure_metas(TensorInfo& info, const at::Tensor& tensor);
+  c10::IValue at_point(const c10::IValue& value, size_t point, bool elements);
+  bool uniform(const c10::IValue& value);
+  at::Tensor add_tensor(std::vector<at::Tensor> metas, int32_t handle, c10::Device device);
+  at::Tensor add_known(std::vector<at::Tensor> values);
+  std::vector<Stack> evaluate_at_points(const c10::OperatorHandle& op, const Stack& inputs);
+  Points at_points(const DimExpr& expr) const;
+  SymbolicNumber::Size dim_of(const TensorInfo& info, size_t dim) const;
+
+  // --- shapes.cpp: sizes of results where those of the inputs vary
+  std::optional<DimExpr> fit(const Points& at, const std::vector<SymbolicNumber::Size>& candidates);
+  void fit_shape(TensorInfo& result, const Stack& inputs);
+  void fit_strides(TensorInfo& result, const Stack& inputs);
+  void adopt_inferred_shape(TensorInfo& result, const Stack& inputs);
+
+  // --- module_state.cpp: attributes
+  void name_state(const torch::jit::Module& root);
+  std::string path_of(const c10::ivalue::Object& object) const;
+  c10::IValue get_attribute(const c10::IValue& object, const std::string& name);
+  void set_attribute(const c10::IValue& object, const std::string& name, c10::IValue value);
+  c10::IValue private_copy(const c10::IValue& value, const std::string& path);
+  void hand_over_writes();
+
+  // --- signature.cpp: inputs, outputs and their description
+  void declare_symbols(const Arguments& arguments);
+  c10::IValue declare_input(const c10::IValue& value, const std::string& name,
+                            const Arguments& arguments, Json& description);
+  Json declare_output(const c10::IValue& value, const std::string& name);
+  std::string metadata() const;
+
+  const ImportOptions& options_;
+  CaptureBuilder& capture_;
+  std::vector<Frame> frames_;
+  bool stopped_ = false;
+  ImportFailure failure_;
+  ModuleCalls* record_ = nullptr;  // values are real tensors, and the module may be written
+  int64_t steps_ = 0;
+  std::set<std::string> notes_;
+  std::vector<std::array<std::string, 4>> conditions_;
+
+  std::unordered_map<const c10::TensorImpl*, TensorInfo> tensors_;
+  std::set<const c10::StorageImpl*> handed_over_constants_;
+  std::map<std::string, std::pair<at::Tensor, int32_t>> weights_;  // handed over, by name
+  struct Named {
+    std::string name, kind;
+  };
+  std::unordered_map<const c10::TensorImpl*, Named> state_names_;
+  int next_constant_ = 0;
+
+  std::unordered_map<const c10::ivalue::Object*, std::string> paths_;
+  struct Attribute {
+    c10::IValue object, before, now;  // `before` as the module has it
+    std::string path;
+  };
+  std::map<std::pair<const c10::ivalue::Object*, size_t>, Attribute> attributes_;
+  std::set<const c10::ivalue::Object*> fresh_objects_;
+
+  SymbolRanges symbols_;
+  std::map<std::string, Points> samples_;  // values of the symbols
+  std::set<std::string> unknown_;          // of these, the sizes that no expression is known for
+  int next_unknown_ = 0;
+  Json inputs_ = Json::array(), output_names_ = Json::array();
+  Json input_tree_, output_tree_, parameters_ = Json::array();
+};
+
+}  // namespace kiln::torchscript

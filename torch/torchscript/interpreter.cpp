@@ -1,0 +1,307 @@
+// Functions, nodes and control flow of TorchScript graphs.
+#include <ATen/core/ivalue_inl.h>
+#include <torch/csrc/jit/api/function_impl.h>
+#include <torch/csrc/jit/ir/constants.h>
+#include <torch/csrc/jit/runtime/operator.h>
+
+#include <algorithm>
+
+#include "torch/torchscript/importer.h"
+#include "torch/torchscript/source_place.h"
+
+namespace kiln::torchscript {
+namespace {
+
+using torch::jit::Block;
+using torch::jit::Node;
+using torch::jit::Value;
+namespace attr = c10::attr;
+namespace prim = c10::prim;
+
+const Node* raise_in(const Block* block) {
+  for (const Node* node : block->nodes()) {
+    if (node->kind() == prim::RaiseException) return node;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+void Importer::count_step() {
+  if (++steps_ > kMaxSteps) {
+    throw Stop("a loop that unrolls to more than " + std::to_string(kMaxSteps) + " calls");
+  }
+}
+
+// The innermost line of the user's own code; a function of torch stands where it is called.
+CaptureOrigin Importer::origin() const {
+  CaptureOrigin result;
+  if (frames_.empty()) return result;
+  result.module_path = frames_.back().module_path;
+  for (size_t i = frames_.size(); i-- > 0 && result.location.empty();) {
+    result.location = frames_[i].location;
+  }
+  return result;
+}
+
+Results Importer::run_function(torch::jit::Function& function, Stack inputs,
+                               std::string module_path) {
+  function.ensure_defined();
+  torch::jit::GraphFunction* with_graph = torch::jit::tryToGraphFunction(function);
+  if (with_graph == nullptr) {
+    throw Stop("a function that is not written in TorchScript: " + function.qualname().name());
+  }
+  if (frames_.size() > 500) throw Stop("a function that calls itself without end");
+  frames_.push_back({std::move(module_path), function.qualname().name(), ""});
+  Results results = run_graph(*with_graph->graph(), std::move(inputs));
+  frames_.pop_back();
+  return results;
+}
+
+Results Importer::run_graph(const torch::jit::Graph& graph, Stack inputs) {
+  Env env;
+  const auto parameters = graph.inputs();
+  TORCH_INTERNAL_ASSERT(parameters.size() == inputs.size());
+  for (size_t i = 0; i < inputs.size(); ++i) env[parameters[i]] = std::move(inputs[i]);
+  run_block(graph.block(), env);
+  Results results;
+  for (const Value* output : graph.outputs()) results.push_back(env.at(output));
+  return results;
+}
+
+void Importer::run_block(const Block* block, Env& env) {
+  for (const Node* node : block->nodes()) run_node(const_cast<Node*>(node), env);
+}
+
+void Importer::run_node(Node* node, Env& env) {
+  if (node->kind() != prim::Constant) {
+    count_step();
+    frames_.back().location = user_place(node->sourceRange());
+  }
+  try {
+    switch (node->kind()) {
+      case prim::If: return run_if(node, env);
+      case prim::Loop: return run_loop(node, env);
+      default: break;
+    }
+    Results results = evaluate(node, env);
+    TORCH_INTERNAL_ASSERT(results.size() == node->outputs().size(), "results of ",
+                          node->kind().toQualString());
+    for (size_t i = 0; i < results.size(); ++i) env[node->outputs()[i]] = std::move(results[i]);
+  } catch (...) {
+    if (!stopped_) {
+      const CaptureOrigin at = origin();
+      failure_ = {at.module_path, frames_.back().function, at.location, ""};
+      stopped_ = true;
+    }
+    throw;
+  }
+}
+
+Results Importer::evaluate(Node* node, Env& env) {
+  Stack inputs;
+  inputs.reserve(node->inputs().size());
+  for (const Value* input : node->inputs()) inputs.push_back(env.at(input));
+  const size_t count = inputs.size();
+  switch (node->kind()) {
+    case prim::Constant: {
+      if (node->output()->type()->kind() == c10::TypeKind::FunctionType) return {c10::IValue()};
+      auto value = torch::jit::toIValue(node->output());
+      if (value && value->isTensor()) {
+        // A frozen module's weights are constants that keep their names.
+        std::string name = node->output()->debugName();
+        if (name.starts_with("self.")) {
+          state_names_.try_emplace(value->toTensor().unsafeGetTensorImpl(),
+                                   Named{name.substr(5), "constant"});
+        }
+      }
+      return {value ? *value : c10::IValue()};
+    }
+    case prim::CallFunction: {
+      auto* function = node->inputs()[0]->type()->expectRef<c10::FunctionType>().function();
+      inputs.erase(inputs.begin());
+      return run_function(*function, std::move(inputs), frames_.back().module_path);
+    }
+    case prim::CallMethod: return call_method(node->s(attr::name), std::move(inputs));
+    case prim::Enter: return call_method("__enter__", std::move(inputs));
+    case prim::Exit:
+      inputs.resize(4);  // no exception: its type, value and traceback are None
+      return call_method("__exit__", std::move(inputs));
+    case prim::GetAttr: return {get_attribute(inputs[0], node->s(attr::name))};
+    case prim::SetAttr: set_attribute(inputs[0], node->s(attr::name), inputs[1]); return {};
+    case prim::CreateObject: {
+      const auto type = node->output()->type()->expect<c10::ClassType>();
+      auto object = c10::ivalue::Object::create(c10::StrongTypePtr(type->compilation_unit(), type),
+                                                type->numAttributes());
+      fresh_objects_.insert(object.get());
+      return {c10::IValue(std::move(object))};
+    }
+    case prim::RaiseException: {
+      std::string message = inputs[0].toStringRef();
+      if (count > 1 && inputs[1].isString()) {
+        const std::string& cls = inputs[1].toStringRef();
+        message = cls.substr(cls.rfind('.') + 1) + ": " + message;
+      }
+      throw Raised(message);
+    }
+    case prim::TupleConstruct: {
+      const auto type = node->output()->type()->cast<c10::TupleType>();
+      return {type != nullptr && type->name()
+                  ? c10::ivalue::Tuple::createNamed(std::move(inputs), type)
+                  : c10::ivalue::Tuple::create(std::move(inputs))};
+    }
+    case prim::TupleSlice: {
+      const auto& items = inputs[0].toTupleRef().elements();
+      Stack part;
+      for (int64_t i = node->i(attr::beg); i < node->i(attr::end); ++i) {
+        part.push_back(items[static_cast<size_t>(i)]);
+      }
+      return {c10::ivalue::Tuple::create(std::move(part))};
+    }
+    case prim::TupleUnpack: return inputs[0].toTupleRef().elements().vec();
+    case prim::ListConstruct: {
+      c10::impl::GenericList list(
+          node->output()->type()->expectRef<c10::ListType>().getElementType());
+      for (c10::IValue& item : inputs) list.push_back(std::move(item));
+      return {list};
+    }
+    case prim::ListUnpack: {
+      const auto items = inputs[0].toListRef();
+      if (items.size() != node->outputs().size()) {
+        throw Raised("Expected " + std::to_string(node->outputs().size()) +
+                     " elements in a list but found " + std::to_string(items.size()));
+      }
+      return items.vec();
+    }
+    case prim::DictConstruct: {
+      const auto& type = node->output()->type()->expectRef<c10::DictType>();
+      c10::impl::GenericDict dict(type.getKeyType(), type.getValueType());
+      for (size_t i = 0; i + 1 < count; i += 2) dict.insert_or_assign(inputs[i], inputs[i + 1]);
+      return {dict};
+    }
+    case prim::isinstance: {
+      c10::TypePtr type = inputs[0].type();
+      // A symbolic number is of the type of its value.
+      if (inputs[0].isSymInt()) type = c10::IntType::get();
+      if (inputs[0].isSymFloat()) type = c10::FloatType::get();
+      if (inputs[0].isSymBool()) type = c10::BoolType::get();
+      const auto& wanted = node->tys(attr::types);
+      return {std::any_of(wanted.begin(), wanted.end(),
+                          [&](const c10::TypePtr& t) { return type->isSubtypeOf(*t); })};
+    }
+    case prim::unchecked_cast:
+    case prim::profile: return {inputs[0]};
+    case prim::Uninitialized: return {c10::IValue::uninitialized()};
+    case prim::fork: return run_graph(*node->g(attr::Subgraph), std::move(inputs));
+    case prim::PythonOp:
+      throw Stop("a function of Python: " + std::string(node->kind().toUnqualString()));
+    default: break;
+  }
+  // A forked call has run where it was forked: its result stands for the future.
+  if (node->kind() == c10::aten::wait) return {inputs[0]};
+  return run_operator(node, std::move(inputs));
+}
+
+Results Importer::call_method(const std::string& name, Stack inputs) {
+  if (!inputs[0].isObject()) throw Stop("a method of no object: " + name);
+  const auto object = inputs[0].toObject();
+  const c10::ClassTypePtr type = object->type();
+  const std::string class_name = type->name() ? type->name()->name() : "";
+  if (class_name == "autocast") throw Stop("an autocast region changes dtypes");
+  torch::jit::Function* method = type->findMethod(name);
+  if (method == nullptr) throw Stop("a method that the object has not: " + name);
+  const bool is_module = type->is_module();
+  const std::string path = is_module ? path_of(*object) : frames_.back().module_path;
+  if (record_ != nullptr && is_module && name == "forward") {
+    (*record_)[path].emplace_back(inputs.begin() + 1, inputs.end());
+  }
+  return run_function(*method, std::move(inputs), path);
+}
+
+// TorchScript's own operator.
+void Importer::run_jit(Node* node, Stack& stack) {
+  if (node->schema().is_vararg()) stack.emplace_back(static_cast<int64_t>(stack.size()));
+  node->getOperation()(stack);
+}
+
+Results Importer::run_operator(Node* node, Stack inputs) {
+  const c10::FunctionSchema* schema = node->maybeSchema();
+  if (schema == nullptr) {
+    throw Stop(std::string("a node that TorchScript knows no operator for: ") +
+               node->kind().toQualString());
+  }
+  if (record_ != nullptr) {
+    run_jit(node, inputs);
+    return inputs;
+  }
+  return call_operator(node, *schema, std::move(inputs));
+}
+
+// ---- control flow
+
+bool Importer::decide(const c10::IValue& condition, Node* node) {
+  if (condition.isBool()) return condition.toBool();
+  const SymbolicNumber* number = symbolic(condition);
+  if (number == nullptr) throw Stop("a condition that is no bool");
+  const auto* relation = std::get_if<SymbolicNumber::Relation>(&number->value);
+  if (relation == nullptr) throw Stop("a branch depends on the value of a tensor");
+  const SizeCondition sizes{relation->relation, relation->left, relation->right, ""};
+  if (const auto decided = sizes.decide(symbols_)) return *decided;
+  return decide_by_raise(*relation, node);
+}
+
+// A branch that raises says what the program needs of its sizes: it is checked at each call.
+bool Importer::decide_by_raise(const SymbolicNumber::Relation& relation, Node* node) {
+  const bool raises[] = {node->kind() == prim::If && raise_in(node->blocks()[1]) != nullptr,
+                         node->kind() == prim::If && raise_in(node->blocks()[0]) != nullptr};
+  const SizeCondition sizes{relation.relation, relation.left, relation.right, ""};
+  if (raises[0] == raises[1]) {
+    throw Stop("a branch depends on sizes that vary: " + sizes.to_string());
+  }
+  const bool wanted = raises[0];
+  std::string name(relation_name(relation.relation));
+  if (!wanted) {
+    name = name == "eq" ? "ne" : name == "ne" ? "eq" : name == "lt" ? "ge" : "gt";
+  }
+  const CaptureOrigin at = origin();
+  const std::string text = "the program raises an exception otherwise" +
+                           (at.location.empty() ? "" : " at " + at.location);
+  const std::string left = relation.left.to_string(), right = relation.right.to_string();
+  if (check(capture_.condition(name, left, right, text))) {
+    conditions_.push_back({name, left, right, text});
+  }
+  return wanted;
+}
+
+void Importer::run_if(Node* node, Env& env) {
+  const Block* taken = node->blocks()[decide(env.at(node->input()), node) ? 0 : 1];
+  run_block(taken, env);
+  for (size_t i = 0; i < node->outputs().size(); ++i) {
+    env[node->outputs()[i]] = env.at(taken->outputs()[i]);
+  }
+}
+
+void Importer::run_loop(Node* node, Env& env) {
+  const Block* body = node->blocks()[0];
+  const c10::IValue limit = env.at(node->inputs()[0]);
+  if (symbolic(limit) != nullptr) {
+    throw Stop("the number of a loop's iterations varies: " +
+               const_cast<SymbolicNumber*>(symbolic(limit))->str());
+  }
+  const int64_t trips = limit.toInt();
+  bool go_on = decide(env.at(node->inputs()[1]), node);
+  std::vector<c10::IValue> carried;
+  for (size_t i = 2; i < node->inputs().size(); ++i) carried.push_back(env.at(node->inputs()[i]));
+  for (int64_t i = 0; i < trips && go_on; ++i) {
+    count_step();
+    env[body->inputs()[0]] = i;
+    for (size_t k = 0; k < carried.size(); ++k) env[body->inputs()[k + 1]] = carried[k];
+    run_block(body, env);
+    frames_.back().location = user_place(node->sourceRange());
+    go_on = decide(env.at(body->outputs()[0]), node);
+    for (size_t k = 0; k < carried.size(); ++k) carried[k] = env.at(body->outputs()[k + 1]);
+  }
+  for (size_t k = 0; k < carried.size(); ++k) env[node->outputs()[k]] = carried[k];
+}
+
+}  // namespace kiln::torchscript

@@ -1,0 +1,614 @@
+// What becomes of the call of an operator: evaluated here, or handed to the capture builder.
+#include <ATen/ATen.h>
+#include <torch/csrc/jit/ir/ir.h>
+
+#include <algorithm>
+#include <sstream>
+
+#include "torch/dtype_conversion.h"
+#include "torch/torch_device.h"
+#include "torch/torchscript/importer.h"
+
+namespace kiln::torchscript {
+namespace {
+
+using c10::TypeKind;
+
+bool has_tensor(const c10::TypePtr& type) {
+  if (type->kind() == TypeKind::TensorType) return true;
+  const auto inner = type->containedTypes();
+  return std::any_of(inner.begin(), inner.end(), has_tensor);
+}
+
+bool any_tensor(const std::vector<c10::Argument>& arguments) {
+  return std::any_of(arguments.begin(), arguments.end(),
+                     [](const c10::Argument& a) { return has_tensor(a.type()); });
+}
+
+bool is_written(const c10::Argument& argument) {
+  return argument.alias_info() != nullptr && argument.alias_info()->isWrite();
+}
+
+bool has_tag(const c10::OperatorHandle& op, at::Tag tag) { return op.hasTag(tag); }
+
+// Statements that compute nothing that a program returns.
+bool is_without_result(const std::string& name) {
+  static const std::set<std::string> kNames = {
+      "aten::set_grad_enabled", "aten::_set_item_no_grad", "prim::Print", "aten::warn",
+      "prim::profile_ivalue",   "aten::_no_update"};
+  return kNames.contains(name);
+}
+
+std::string full_name(const c10::OperatorName& name) {
+  return name.overload_name.empty() ? name.name : name.name + "." + name.overload_name;
+}
+
+char kind_of(c10::ScalarType type) {
+  return type == c10::kBool ? 'b' : c10::isIntegralType(type, false) ? 'i' : 'f';
+}
+
+bool is_mask(const c10::IValue& index) {
+  if (!index.isTensor() || !index.toTensor().defined()) return false;
+  const c10::ScalarType type = index.toTensor().scalar_type();
+  return type == c10::kBool || type == c10::kByte;
+}
+
+}  // namespace
+
+Results Importer::call_operator(torch::jit::Node* node, const c10::FunctionSchema& node_schema,
+                                Stack inputs) {
+  if (is_without_result(node_schema.name())) {
+    if (node_schema.name() == "prim::Print") notes_.insert("print() is not part of the program");
+    return {};
+  }
+  c10::OperatorName name = node_schema.operator_name();
+  const bool rewritten = rewrite(node_schema, inputs, name);
+  const auto op = c10::Dispatcher::singleton().findSchema(name);
+  if (rewritten && !op) throw Stop("torch has no operator " + full_name(name));
+  const c10::FunctionSchema& schema = op ? op->schema() : node_schema;
+  if (node->kind() == c10::aten::requires_grad_) return {inputs[0]};
+  if (auto number = number_operator(schema, inputs)) return {*number};
+  if (auto results = element_query(schema, inputs)) return *results;
+  if (auto results = query(schema, inputs, node)) return *results;
+  const bool takes = any_tensor(schema.arguments()), makes = any_tensor(schema.returns());
+  const bool given = std::any_of(inputs.begin(), inputs.end(), contains_tensor);
+  if (!takes && makes && !op) {  // torch.tensor and its like: the elements are numbers
+    return run_known(node, schema, inputs);
+  }
+  if (!takes && !(makes && op)) {  // numbers, strings and containers, whatever they hold
+    const bool text = schema.name() == "aten::format" || schema.name() == "aten::percentFormat" ||
+                      schema.name() == "aten::str";
+    for (const c10::IValue& input : inputs) {
+      if (text && (contains_tensor(input) || contains_symbolic(input))) {
+        throw Stop("a text is made of what only a call of the program knows");
+      }
+    }
+    run_jit(node, inputs);
+    return inputs;
+  }
+  if (given && makes && !(op && has_tag(*op, at::Tag::nondeterministic_seeded))) {
+    bool known = true;
+    for (const c10::IValue& input : inputs) {
+      for_each_tensor(input, [&](const at::Tensor& t) { known = known && info(t).known(); });
+    }
+    if (known) return run_known(node, schema, inputs);
+  }
+  if (!op) throw Stop("an operator that only TorchScript has: " + full_name(name));
+  return emit(*op, std::move(inputs));
+}
+
+// All elements are known: the operator itself says what it gives.
+Results Importer::run_known(torch::jit::Node* node, const c10::FunctionSchema& schema,
+                            const Stack& inputs) {
+  for (size_t i = 0; i < schema.arguments().size() && i < inputs.size(); ++i) {
+    if (!is_written(schema.arguments()[i])) continue;
+    for_each_tensor(inputs[i], [&](const at::Tensor& t) {
+      if (handed_over_constants_.contains(info(t).values[0].storage().unsafeGetStorageImpl())) {
+        throw Stop("a constant tensor is changed in place after it was used");
+      }
+    });
+  }
+  const bool varies = !std::all_of(inputs.begin(), inputs.end(),
+                                   [&](const c10::IValue& input) { return uniform(input); });
+  std::vector<Stack> at;
+  const auto op = c10::Dispatcher::singleton().findSchema(schema.operator_name());
+  for (size_t point = 0; point < (varies ? kPoints : 1); ++point) {
+    Stack stack;
+    for (const c10::IValue& input : inputs) {
+      stack.push_back(at_point(input, point, true));
+      if (stack.back().isDevice()) stack.back() = c10::Device(c10::kCPU);
+    }
+    try {
+      if (op) {
+        op->callBoxed(&stack);
+      } else {
+        run_jit(node, stack);
+      }
+    } catch (const c10::Error& error) {
+      throw Raised(error.what_without_backtrace());
+    }
+    at.push_back(std::move(stack));
+  }
+  const auto number = arithmetic(schema.name(), inputs);
+  Results results;
+  for (size_t i = 0; i < at[0].size(); ++i) {
+    std::function<c10::IValue(const std::vector<c10::IValue>&)> merge =
+        [&](const std::vector<c10::IValue>& values) -> c10::IValue {
+      if (values[0].isList()) {
+        c10::impl::GenericList list(values[0].toList().elementType());
+        for (size_t k = 0; k < values[0].toListRef().size(); ++k) {
+          std::vector<c10::IValue> items;
+          for (const c10::IValue& value : values) items.push_back(value.toListRef()[k]);
+          list.push_back(merge(items));
+        }
+        return list;
+      }
+      if (!values[0].isTensor()) return values[0];
+      // What an in-place operator returns is the tensor that it wrote.
+      for (const c10::IValue& input : inputs) {
+        at::Tensor same;
+        for_each_tensor(input, [&](const at::Tensor& t) {
+          if (info(t).values[0].is_same(values[0].toTensor())) same = t;
+        });
+        if (same.defined()) return same;
+      }
+      std::vector<at::Tensor> tensors;
+      for (const c10::IValue& value : values) tensors.push_back(value.toTensor());
+      const at::Tensor key = add_known(std::move(tensors));
+      TensorInfo& t = info(key);
+      if (t.values.size() > 1 && number) t.number = *number;
+      return key;
+    };
+    std::vector<c10::IValue> values;
+    for (const Stack& stack : at) values.push_back(stack[i]);
+    results.push_back(merge(values));
+  }
+  return results;
+}
+
+// Operators that TorchScript has beside ATen's, in terms of ATen's.
+bool Importer::rewrite(const c10::FunctionSchema& schema, Stack& in, c10::OperatorName& name) {
+  const std::string full = full_name(name);
+  auto becomes = [&](const char* base, const char* overload, Stack inputs) {
+    name = c10::OperatorName(base, overload);
+    in = std::move(inputs);
+    return true;
+  };
+  auto dtype_of_input = [&]() -> c10::IValue {
+    TensorInfo& t = info(in[0].toTensor());
+    ensure_metas(t, in[0].toTensor());
+    return static_cast<int64_t>(t.metas[0].scalar_type());
+  };
+  const c10::IValue none;
+  if (full == "aten::to.prim_dtype") {
+    return becomes("aten::to", "dtype",
+                   {in[0], in[1].isNone() ? dtype_of_input() : in[1], in[2], in[3], none});
+  }
+  if (full == "aten::to.prim_other") {
+    return becomes("aten::to", "dtype", {in[0], dtype_of_input(), in[1], in[2], none});
+  }
+  if (full == "aten::to.prim_Device") {
+    const c10::IValue dtype = in[2].isNone() ? dtype_of_input() : in[2];
+    if (in[1].isNone()) return becomes("aten::to", "dtype", {in[0], dtype, in[3], in[4], none});
+    return becomes("aten::to", "device", {in[0], in[1], dtype, in[3], in[4], none});
+  }
+  if (full == "aten::cpu" || full == "aten::cuda") {
+    const c10::Device device(full == "aten::cpu" ? c10::kCPU : c10::kCUDA);
+    return becomes("aten::to", "device", {in[0], device, dtype_of_input(), false, false, none});
+  }
+  if (full == "aten::as_tensor") {
+    const c10::IValue dtype = in[1].isNone() ? dtype_of_input() : in[1];
+    if (in[2].isNone()) return becomes("aten::to", "dtype", {in[0], dtype, false, false, none});
+    return becomes("aten::to", "device", {in[0], in[2], dtype, false, false, none});
+  }
+  if (full == "aten::_convolution.deprecated") {  // without the last argument
+    Stack inputs = in;
+    inputs.emplace_back(true);
+    return becomes("aten::_convolution", "", std::move(inputs));
+  }
+  if (full == "aten::narrow.Tensor") {
+    if (const auto start = as_size(in[2])) {
+      return becomes("aten::narrow", "", {in[0], in[1], size_value(start->expr, start->at), in[3]});
+    }
+  }
+  if (full == "prim::data") return becomes("aten::detach", "", {in[0]});
+  if (full == "aten::copy_.Tensor") return becomes("aten::copy_", "", {in[0], in[1], false});
+  if (full == "aten::copy_.int" || full == "aten::copy_.float") {
+    return becomes("aten::fill_", "Scalar", {in[0], in[1]});
+  }
+  if (full == "aten::split" && in.size() == 3 && in[0].isTensor()) {
+    return becomes("aten::split_with_sizes", "", in);
+  }
+  if (name.overload_name == "Tensor_hacked_twin" || name.overload_name == "hacked_twin") {
+    c10::impl::GenericList indices(c10::OptionalType::ofTensor());
+    for (const c10::IValue& index : in[1].toListRef()) indices.push_back(index);
+    Stack inputs = in;
+    inputs[1] = indices;
+    const bool reads = name.overload_name == "Tensor_hacked_twin";
+    return becomes(schema.name().c_str(), reads ? "Tensor" : "", inputs);
+  }
+  return false;
+}
+
+// ---- questions about tensors that are answered here
+
+std::optional<Results> Importer::query(const c10::FunctionSchema& schema, const Stack& inputs,
+                                       torch::jit::Node* node) {
+  if (!any_tensor(schema.arguments()) || any_tensor(schema.returns())) return std::nullopt;
+  const auto& returns = schema.returns();
+  if (returns.empty()) return std::nullopt;
+  const std::string& name = schema.name();
+  if (!inputs.empty() && inputs[0].isTensor() && inputs[0].toTensor().defined()) {
+    TensorInfo& t = info(inputs[0].toTensor());
+    ensure_metas(t, inputs[0].toTensor());
+    const at::Tensor& meta = t.metas[0];
+    const auto rank = static_cast<size_t>(meta.dim());
+    if (name == "prim::device") return Results{t.device};
+    if (name == "prim::is_cuda" || name == "aten::is_cuda") return Results{t.device.is_cuda()};
+    if (name == "prim::is_cpu") return Results{t.device.is_cpu()};
+    if (name == "prim::is_meta") return Results{t.device.is_meta()};
+    if (name == "aten::get_device") return Results{static_cast<int64_t>(t.device.index())};
+    if (name == "prim::requires_grad") return Results{false};
+    if (t.metas.size() > 1 || name == "prim::shape") {
+      auto dim = [&](size_t d) {
+        const SymbolicNumber::Size size = dim_of(t, d);
+        return size_value(size.expr, size.at);
+      };
+      if (name == "prim::shape" || (name == "aten::size" && inputs.size() == 1)) {
+        c10::impl::GenericList sizes(c10::IntType::get());
+        for (size_t d = 0; d < rank; ++d) sizes.push_back(dim(d));
+        return Results{sizes};
+      }
+      if (name == "aten::size" && inputs[1].isInt()) {
+        int64_t d = inputs[1].toInt();
+        if (d < 0) d += static_cast<int64_t>(rank);
+        if (d < 0 || d >= static_cast<int64_t>(rank)) {
+          throw Raised("Dimension out of range (expected to be in range of [" +
+                       std::to_string(-static_cast<int64_t>(rank)) + ", " +
+                       std::to_string(static_cast<int64_t>(rank) - 1) + "], but got " +
+                       std::to_string(inputs[1].toInt()) + ")");
+        }
+        return Results{dim(static_cast<size_t>(d))};
+      }
+      if (name == "aten::len") return Results{dim(0)};
+      if (name == "aten::numel") {
+        const DimExpr expr = num_elements(t.dims);
+        return Results{size_value(expr, at_points(expr))};
+      }
+    }
+  }
+  const auto op = c10::Dispatcher::singleton().findSchema(schema.operator_name());
+  if (op && (has_tag(*op, at::Tag::data_dependent_output) || name == "aten::is_nonzero")) {
+    bool known = true;
+    for (const c10::IValue& input : inputs) {
+      for_each_tensor(input, [&](const at::Tensor& t) { known = known && info(t).known(); });
+    }
+    if (!known) {
+      if (returns.size() != 1) throw Stop("several numbers are computed from a tensor: " + name);
+      return emit(*op, inputs);
+    }
+  }
+  bool known = true;
+  for (const c10::IValue& input : inputs) {
+    for_each_tensor(input, [&](const at::Tensor& t) { known = known && info(t).known(); });
+  }
+  const bool varies = !std::all_of(inputs.begin(), inputs.end(),
+                                   [&](const c10::IValue& input) { return uniform(input); });
+  Results results;
+  for (size_t point = 0; point < (varies ? kPoints : 1); ++point) {
+    Stack stack;
+    for (const c10::IValue& input : inputs) stack.push_back(at_point(input, point, known));
+    try {
+      run_jit(node, stack);
+    } catch (const c10::NotImplementedError&) {
+      throw Stop("the value of a tensor is needed: " + name);
+    }
+    if (point > 0 && !std::equal(stack.begin(), stack.end(), results.begin(), results.end())) {
+      throw Stop("an answer depends on sizes that vary: " + name);
+    }
+    results = std::move(stack);
+  }
+  return results;
+}
+
+// int(tensor), tensor.item() and their like.
+std::optional<Results> Importer::element_query(const c10::FunctionSchema& schema,
+                                               const Stack& inputs) {
+  static const std::map<std::string, char> kKinds = {
+      {"aten::Int.Tensor", 'i'},  {"aten::Float.Tensor", 'f'},  {"aten::Bool.Tensor", 'b'},
+      {"aten::IntImplicit", 'i'}, {"aten::FloatImplicit", 'f'}, {"aten::ScalarImplicit", 0},
+      {"aten::item", 0}};
+  const auto wanted = kKinds.find(full_name(schema.operator_name()));
+  if (wanted == kKinds.end()) return std::nullopt;
+  at::Tensor tensor = inputs[0].toTensor();
+  TensorInfo* t = &info(tensor);
+  ensure_metas(*t, tensor);
+  if (t->metas[0].numel() != 1) {
+    throw Raised("a Tensor with " + std::to_string(t->metas[0].numel()) +
+                 " elements cannot be converted to Scalar");
+  }
+  const c10::ScalarType type = t->metas[0].scalar_type();
+  if (c10::isComplexType(type)) throw Stop("a complex number is computed from a tensor");
+  const char kind = wanted->second != 0 ? wanted->second : kind_of(type);
+  if (t->known()) {
+    if (symbolic_size(t->number) != nullptr && kind == 'i') return Results{t->number};
+    if (t->values.size() > 1) throw Stop("a number is computed from sizes that vary");
+    const at::Tensor& value = t->values[0];
+    if (kind == 'i') return Results{value.item().toLong()};
+    if (kind == 'f') return Results{value.item().toDouble()};
+    return Results{value.item().toBool()};
+  }
+  if (kind != kind_of(type)) {
+    const c10::ScalarType to = kind == 'i' ? c10::kLong : kind == 'f' ? c10::kDouble : c10::kBool;
+    const auto cast = c10::Dispatcher::singleton().findSchemaOrThrow("aten::to", "dtype");
+    tensor =
+        emit(cast, {tensor, static_cast<int64_t>(to), false, false, c10::IValue()})[0].toTensor();
+  }
+  return emit(c10::Dispatcher::singleton().findSchemaOrThrow("aten::item", ""), {tensor});
+}
+
+// ---- calls that the program makes
+
+c10::Device Importer::result_device(const Stack& inputs) {
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (inputs[i].isDevice()) {
+      c10::Device device = inputs[i].toDevice();
+      if (device.type() == options_.home.type() && !device.has_index()) device = options_.home;
+      return device;
+    }
+  }
+  std::optional<c10::Device> found;
+  for (const c10::IValue& input : inputs) {
+    for_each_tensor(input, [&](const at::Tensor& tensor) {
+      TensorInfo& t = info(tensor);
+      ensure_metas(t, tensor);
+      // Numbers in tensors of the CPU take part in computations on all devices.
+      const bool anywhere = t.metas[0].dim() == 0 && t.device.is_cpu();
+      if (!found || (!anywhere && found->is_cpu())) found = t.device;
+    });
+  }
+  return found.value_or(c10::Device(c10::kCPU));
+}
+
+CaptureMeta Importer::describe(const TensorInfo& t) {
+  CaptureMeta meta;
+  if (!t.opaque.empty()) {
+    meta.opaque = t.opaque;
+    return meta;
+  }
+  const at::Tensor& tensor = t.metas[0];
+  const auto dtype = from_scalar_type(tensor.scalar_type());
+  if (t.device != options_.home && !(tensor.dim() == 0 && t.device.is_cpu())) {
+    meta.opaque = "on another device than the program: " + t.device.str();
+  } else if (tensor.layout() != c10::kStrided) {
+    std::ostringstream layout;
+    layout << tensor.layout();
+    meta.opaque = "layout " + layout.str();
+  } else if (!dtype) {
+    meta.opaque = std::string("dtype ") + c10::toString(tensor.scalar_type());
+  } else if (tensor.is_conj() || tensor.is_neg()) {
+    meta.opaque = "lazy conjugation or negation";
+  }
+  if (!meta.opaque.empty()) return meta;
+  meta.dtype = *dtype;
+  const bool fixed = t.dims.empty();
+  for (int64_t d = 0; d < tensor.dim(); ++d) {
+    const auto i = static_cast<size_t>(d);
+    meta.dims.push_back(fixed ? std::to_string(tensor.size(d)) : t.dims[i].to_string());
+  }
+  const bool contiguous = std::all_of(t.metas.begin(), t.metas.end(),
+                                      [](const at::Tensor& m) { return m.is_contiguous(); });
+  if (contiguous) return meta;
+  for (int64_t d = 0; d < tensor.dim(); ++d) {
+    const auto i = static_cast<size_t>(d);
+    meta.strides.push_back(fixed ? std::to_string(tensor.stride(d)) : t.strides[i].to_string());
+  }
+  return meta;
+}
+
+CaptureArg Importer::encode(const c10::IValue& value, const c10::TypePtr& declared) {
+  CaptureArg arg;
+  c10::TypePtr type = declared;
+  if (type->kind() == TypeKind::OptionalType) {
+    type = type->castRaw<c10::OptionalType>()->getElementType();
+  }
+  if (value.isNone() || (value.isTensor() && !value.toTensor().defined())) return arg;
+  if (value.isTensor()) {
+    arg.value = CaptureArg::Value{handle(value.toTensor())};
+  } else if (const SymbolicNumber* number = symbolic(value)) {
+    if (const auto* host = std::get_if<SymbolicNumber::HostResult>(&number->value)) {
+      arg.value = CaptureArg::Value{host->handle};
+    } else if (const auto* size = symbolic_size(value)) {
+      arg.value = CaptureArg::Expr{size->expr.to_string()};
+    } else {
+      throw Stop(const_cast<SymbolicNumber*>(number)->unknown());
+    }
+  } else if (value.isBool()) {
+    arg.value = value.toBool();
+  } else if (value.isInt()) {
+    const int64_t number = value.toInt();
+    if (type->kind() == TypeKind::ScalarTypeType) {
+      const auto dtype = from_scalar_type(static_cast<c10::ScalarType>(number));
+      if (!dtype) {
+        throw Stop(std::string("an argument that cannot be expressed: dtype ") +
+                   c10::toString(static_cast<c10::ScalarType>(number)));
+      }
+      arg.value = *dtype;
+    } else if (type->kind() == TypeKind::MemoryFormatType) {
+      switch (static_cast<c10::MemoryFormat>(number)) {
+        case c10::MemoryFormat::Preserve: arg.value = CaptureArg::MemoryFormat{"preserve"}; break;
+        case c10::MemoryFormat::ChannelsLast:
+          arg.value = CaptureArg::MemoryFormat{"channels_last"};
+          break;
+        case c10::MemoryFormat::ChannelsLast3d:
+          arg.value = CaptureArg::MemoryFormat{"channels_last_3d"};
+          break;
+        default: arg.value = CaptureArg::MemoryFormat{"contiguous"}; break;
+      }
+    } else if (type->kind() == TypeKind::LayoutType) {
+      std::ostringstream layout;
+      layout << static_cast<c10::Layout>(number);
+      std::string text = layout.str();
+      std::transform(text.begin(), text.end(), text.begin(), ::tolower);
+      arg.value = CaptureArg::Layout{text};
+    } else if (type->kind() == TypeKind::FloatType) {
+      arg.value = static_cast<double>(number);
+    } else {
+      arg.value = number;
+    }
+  } else if (value.isDouble()) {
+    arg.value = value.toDouble();
+  } else if (value.isString()) {
+    arg.value = value.toStringRef();
+  } else if (value.isDevice()) {
+    const c10::Device given = value.toDevice();
+    // The program's own device goes by its kind, whichever one of it that is.
+    const bool own =
+        given.type() == options_.home.type() &&
+        (!given.has_index() || given.index() == options_.home.index() || given.is_cpu());
+    const auto device = from_torch(given);
+    if (own) {
+      arg.value = Device{options_.device, 0};
+    } else if (device) {
+      arg.value = *device;
+    } else {
+      throw Stop("an argument that cannot be expressed: device " + given.str());
+    }
+  } else if (value.isList()) {
+    CaptureArg::List list;
+    const c10::TypePtr element = type->kind() == TypeKind::ListType
+                                     ? type->castRaw<c10::ListType>()->getElementType()
+                                     : type;
+    for (const c10::IValue& item : value.toListRef()) list.push_back(encode(item, element));
+    arg.value = std::move(list);
+  } else {
+    throw Stop("an argument that cannot be expressed: " + value.tagKind());
+  }
+  return arg;
+}
+
+Results Importer::emit(const c10::OperatorHandle& op, Stack inputs) {
+  const c10::FunctionSchema& schema = op.schema();
+  const std::string& name = schema.name();
+  if (has_tag(op, at::Tag::dynamic_output_shape)) {
+    const bool by_index = name.starts_with("aten::index") || name.starts_with("aten::_index");
+    bool dynamic = !by_index;
+    if (by_index && inputs.size() > 1 && inputs[1].isList()) {
+      for (const c10::IValue& index : inputs[1].toListRef()) {
+        if (!index.isTensor() || !index.toTensor().defined()) continue;
+        TensorInfo& t = info(index.toTensor());
+        ensure_metas(t, index.toTensor());
+        dynamic = dynamic || is_mask(t.metas[0]);
+      }
+    }
+    if (dynamic) throw Stop("the shape of a result depends on the values of a tensor: " + name);
+  }
+  std::vector<CaptureArg> args;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const c10::Argument& parameter = schema.arguments()[i];
+    if ((parameter.name() == "train" || parameter.name() == "training") && inputs[i].isBool() &&
+        inputs[i].toBool()) {
+      notes_.insert(
+          "the model is in training mode, so dropout and batch norm are captured as training does "
+          "them; call model.eval() first for inference");
+    }
+    args.push_back(encode(inputs[i], parameter.real_type()));
+    if (!is_written(parameter)) continue;
+    for_each_tensor(inputs[i], [&](const at::Tensor& tensor) {
+      TensorInfo& t = info(tensor);
+      if (!t.known()) return;
+      for (const auto& [impl, other] : tensors_) {
+        if (other.known() && &other != &t && other.values[0].is_alias_of(t.values[0])) {
+          throw Stop("a constant tensor is changed in place through one of several views");
+        }
+      }
+      t.values.clear();
+      t.number = c10::IValue();
+    });
+  }
+  const std::string text = toString(schema);
+  if (!any_tensor(schema.returns()) && !schema.returns().empty()) {  // a number
+    CaptureMeta meta;
+    const c10::TypeKind kind = schema.returns()[0].type()->kind();
+    TensorInfo& t = info(inputs[0].toTensor());
+    ensure_metas(t, inputs[0].toTensor());
+    meta.scalar = kind == TypeKind::BoolType    ? 'b'
+                  : kind == TypeKind::IntType   ? 'i'
+                  : kind == TypeKind::FloatType ? 'f'
+                                                : kind_of(t.metas[0].scalar_type());
+    const auto handles =
+        check(capture_.call(name, schema.overload_name(), args, {meta}, origin(), text));
+    return {symbolic_value(SymbolicNumber::HostResult{handles[0], *meta.scalar})};
+  }
+  const std::vector<Stack> at = evaluate_at_points(op, inputs);
+  const c10::Device device = result_device(inputs);
+
+  // One entry per tensor among the results, in order; what was given comes back as what it is.
+  struct Entry {
+    at::Tensor given;
+    TensorInfo made;
+  };
+  std::vector<Entry> entries;
+  auto add_entry = [&](size_t result, std::optional<size_t> item) {
+    Entry entry;
+    for (const Stack& stack : at) {
+      const c10::IValue value = item ? stack[result].toListRef()[*item] : stack[result];
+      if (value.isTensor() && value.toTensor().defined()) {
+        entry.made.metas.push_back(value.toTensor());
+      }
+    }
+    if (entry.made.metas.empty()) {
+      entry.made.opaque = "no tensor";
+    } else {
+      for (const c10::IValue& input : inputs) {
+        for_each_tensor(input, [&](const at::Tensor& tensor) {
+          TensorInfo& t = info(tensor);
+          if (!t.metas.empty() && t.metas[0].is_same(entry.made.metas[0]) && t.device == device) {
+            entry.given = tensor;
+          }
+        });
+      }
+      entry.made.device = device;
+      fit_shape(entry.made, inputs);
+    }
+    entries.push_back(std::move(entry));
+  };
+  for (size_t i = 0; i < at[0].size(); ++i) {
+    if (at[0][i].isList()) {
+      for (size_t k = 0; k < at[0][i].toListRef().size(); ++k) add_entry(i, k);
+    } else {
+      add_entry(i, std::nullopt);
+    }
+  }
+  std::vector<CaptureMeta> metas;
+  for (const Entry& entry : entries) metas.push_back(describe(entry.made));
+  const auto handles =
+      check(capture_.call(name, schema.overload_name(), args, metas, origin(), text));
+  size_t next = 0;
+  auto take = [&]() -> c10::IValue {
+    Entry& entry = entries[next];
+    const int32_t result = handles[next++];
+    if (entry.made.opaque == "no tensor") return at::Tensor();
+    if (entry.given.defined()) return entry.given;
+    at::Tensor key = entry.made.metas[0];
+    if (tensors_.contains(key.unsafeGetTensorImpl())) key = key.alias();
+    entry.made.keep = key;
+    entry.made.handle = result;
+    adopt_inferred_shape(entry.made, inputs);
+    tensors_[key.unsafeGetTensorImpl()] = std::move(entry.made);
+    return key;
+  };
+  Results results;
+  for (const c10::IValue& value : at[0]) {
+    if (!value.isList()) {
+      results.push_back(value.isNone() ? (++next, c10::IValue()) : take());
+      continue;
+    }
+    c10::impl::GenericList list(value.toList().elementType());
+    for (size_t k = value.toListRef().size(); k-- > 0;) list.push_back(take());
+    results.push_back(list);
+  }
+  return results;
+}
+
+}  // namespace kiln::torchscript

@@ -1,0 +1,166 @@
+// Sizes of results where those of the inputs vary: expressions that agree with what PyTorch
+// computes at the sample points.
+#include <algorithm>
+#include <set>
+
+#include "torch/torchscript/importer.h"
+
+namespace kiln::torchscript {
+
+// An expression over the candidates that has these values; the simplest comes first.
+std::optional<DimExpr> Importer::fit(const Points& at,
+                                     const std::vector<SymbolicNumber::Size>& candidates) {
+  if (std::all_of(at.begin(), at.end(), [&](int64_t v) { return v == at[0]; })) return at[0];
+  for (const SymbolicNumber::Size& c : candidates) {
+    if (c.at == at) return c.expr;
+  }
+  // a * c + b: two points say which, the third whether.
+  for (const SymbolicNumber::Size& c : candidates) {
+    const int64_t run = c.at[1] - c.at[0], rise = at[1] - at[0];
+    if (run == 0 || rise % run != 0) continue;
+    const int64_t a = rise / run, b = at[0] - a * c.at[0];
+    if (a * c.at[2] + b == at[2]) return DimExpr(a) * c.expr + DimExpr(b);
+  }
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    for (size_t k = i; k < candidates.size(); ++k) {
+      const SymbolicNumber::Size &x = candidates[i], &y = candidates[k];
+      bool sum = true, product = true;
+      int64_t factor = x.at[0] * y.at[0];
+      factor = factor == 0 || at[0] % factor != 0 ? 0 : at[0] / factor;
+      for (size_t point = 0; point < kPoints; ++point) {
+        sum = sum && x.at[point] + y.at[point] == at[point];
+        product = product && factor * x.at[point] * y.at[point] == at[point];
+      }
+      if (sum) return x.expr + y.expr;
+      if (product && factor != 0) return DimExpr(factor) * x.expr * y.expr;
+    }
+  }
+  return std::nullopt;
+}
+
+// Fills in the symbolic dims and strides of a result, whose metas are given. A size that no
+// expression is found for gets a name of its own, for the builder to replace by what it infers.
+void Importer::fit_shape(TensorInfo& result, const Stack& inputs) {
+  const at::Tensor& first = result.metas[0];
+  const bool same =
+      std::all_of(result.metas.begin(), result.metas.end(), [&](const at::Tensor& meta) {
+        return meta.sizes() == first.sizes() && meta.strides() == first.strides();
+      });
+  if (same) {
+    result.metas.resize(1);
+    return;
+  }
+  for (const at::Tensor& meta : result.metas) {
+    if (meta.dim() != first.dim()) throw Stop("the rank of a result depends on sizes that vary");
+  }
+  std::vector<SymbolicNumber::Size> candidates;
+  auto add = [&](const SymbolicNumber::Size& size) {
+    const bool known = std::any_of(candidates.begin(), candidates.end(),
+                                   [&](const auto& c) { return c.expr == size.expr; });
+    if (!known && !size.expr.is_constant()) candidates.push_back(size);
+  };
+  std::vector<int64_t> divisors = {2};
+  std::function<void(const c10::IValue&)> add_numbers = [&](const c10::IValue& value) {
+    if (const auto* size = symbolic_size(value)) add(*size);
+    if (value.isInt() && value.toInt() > 2 && value.toInt() < 4096) {
+      divisors.push_back(value.toInt());
+    }
+    if (value.isList()) {
+      for (const c10::IValue& item : value.toListRef()) add_numbers(item);
+    }
+  };
+  for (const c10::IValue& input : inputs) {
+    add_numbers(input);
+    for_each_tensor(input, [&](const at::Tensor& tensor) {
+      const TensorInfo& t = info(tensor);
+      for (size_t d = 0; d < t.dims.size(); ++d) add(dim_of(t, d));
+    });
+  }
+  for (const auto& [name, at] : samples_) add({DimExpr::symbol(name), at});
+  auto values = [&](auto&& of) {
+    Points at{};
+    for (size_t point = 0; point < kPoints; ++point) at[point] = of(result.metas[point]);
+    return at;
+  };
+  for (int64_t d = 0; d < first.dim(); ++d) {
+    const Points at = values([&](const at::Tensor& m) { return m.size(d); });
+    auto expr = fit(at, candidates);
+    for (size_t i = 0; !expr && i < candidates.size() * divisors.size(); ++i) {
+      const DimExpr& whole = candidates[i / divisors.size()].expr;
+      const int64_t n = divisors[i % divisors.size()];
+      for (const DimExpr& sum : {whole, whole + DimExpr(n - 1)}) {
+        const DimExpr part = DimExpr::floordiv(sum, n);
+        if (!expr && at_points(part) == at) expr = part;
+      }
+    }
+    if (!expr) {
+      const std::string name = "unknown_" + std::to_string(next_unknown_++);
+      samples_[name] = at;
+      unknown_.insert(name);
+      expr = DimExpr::symbol(name);
+    }
+    result.dims.push_back(*expr);
+  }
+  fit_strides(result, inputs);
+}
+
+// Of a dense tensor strides are products of sizes, in the order in which it lies in memory.
+void Importer::fit_strides(TensorInfo& result, const Stack& inputs) {
+  const at::Tensor& first = result.metas[0];
+  const auto rank = static_cast<size_t>(first.dim());
+  std::vector<size_t> order(rank);
+  for (size_t d = 0; d < rank; ++d) order[d] = d;
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return first.stride(static_cast<int64_t>(a)) > first.stride(static_cast<int64_t>(b));
+  });
+  std::vector<SymbolicNumber::Size> candidates;
+  DimExpr product = 1;
+  for (size_t i = rank; i-- > 0;) {
+    candidates.push_back({product, at_points(product)});
+    product *= result.dims[order[i]];
+  }
+  for (const c10::IValue& input : inputs) {
+    for_each_tensor(input, [&](const at::Tensor& tensor) {
+      const TensorInfo& t = info(tensor);
+      for (const DimExpr& stride : t.strides) candidates.push_back({stride, at_points(stride)});
+    });
+  }
+  result.strides.clear();
+  for (size_t d = 0; d < rank; ++d) {
+    Points at{};
+    for (size_t point = 0; point < kPoints; ++point) {
+      at[point] = result.metas[point].stride(static_cast<int64_t>(d));
+    }
+    const auto expr = fit(at, candidates);
+    if (!expr) throw Stop("the strides of a result depend on sizes that vary");
+    result.strides.push_back(*expr);
+  }
+}
+
+// The sizes that the builder infers take the place of those that were fitted.
+void Importer::adopt_inferred_shape(TensorInfo& result, const Stack& inputs) {
+  if (result.dims.empty() || !describe(result).opaque.empty()) return;
+  const CaptureMeta inferred = check(capture_.describe(result.handle));
+  if (inferred.dims.size() == result.dims.size()) {
+    for (size_t d = 0; d < result.dims.size(); ++d) {
+      result.dims[d] = check(DimExpr::parse(inferred.dims[d]));
+    }
+  }
+  for (size_t d = 0; d < result.dims.size(); ++d) {
+    std::set<std::string> names;
+    result.dims[d].collect_symbols(names);
+    for (const std::string& name : names) {
+      if (!unknown_.contains(name)) continue;
+      throw Stop("a size follows from sizes that vary in a way that is not known");
+    }
+    const Points at = at_points(result.dims[d]);
+    for (size_t point = 0; point < kPoints; ++point) {
+      if (at[point] != result.metas[point].size(static_cast<int64_t>(d))) {
+        throw Stop("a size differs from PyTorch's where sizes vary: " + result.dims[d].to_string());
+      }
+    }
+  }
+  fit_strides(result, inputs);
+}
+
+}  // namespace kiln::torchscript

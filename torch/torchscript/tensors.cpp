@@ -1,0 +1,307 @@
+// The table of tensors: what they are to the capture builder, and what their shapes are.
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+
+#include "torch/borrowed_weight.h"
+#include "torch/torchscript/importer.h"
+
+namespace kiln::torchscript {
+namespace {
+
+constexpr int64_t kMaxTrialElements = int64_t{1} << 26;
+
+at::Tensor without_data(const at::Tensor& tensor) {
+  return at::empty_strided(tensor.sizes(), tensor.strides(),
+                           tensor.options().device(c10::kMeta).requires_grad(false));
+}
+
+bool same_shape(const at::Tensor& a, const at::Tensor& b) {
+  return a.sizes() == b.sizes() && a.strides() == b.strides() && a.scalar_type() == b.scalar_type();
+}
+
+bool is_device(const c10::TypePtr& type) {
+  if (type->kind() == c10::TypeKind::OptionalType) {
+    return is_device(type->castRaw<c10::OptionalType>()->getElementType());
+  }
+  return type->kind() == c10::TypeKind::DeviceObjType;
+}
+
+// Replaces tensors deep inside a list or alone.
+c10::IValue map_tensors(const c10::IValue& value,
+                        const std::function<at::Tensor(const at::Tensor&)>& f) {
+  if (value.isTensor()) return value.toTensor().defined() ? f(value.toTensor()) : value;
+  if (!value.isList()) return value;
+  c10::impl::GenericList list(value.toList().elementType());
+  for (const c10::IValue& item : value.toListRef()) list.push_back(map_tensors(item, f));
+  return list;
+}
+
+}  // namespace
+
+TensorInfo& Importer::info(const at::Tensor& tensor) {
+  const auto [found, added] = tensors_.try_emplace(tensor.unsafeGetTensorImpl());
+  TensorInfo& result = found->second;
+  if (!added) return result;
+  // A tensor of the module, or a constant of its code.
+  result.keep = tensor;
+  result.device = tensor.device();
+  result.weight = true;
+  if (tensor.dim() == 0 && tensor.is_cpu() && tensor.layout() == c10::kStrided &&
+      !state_names_.contains(tensor.unsafeGetTensorImpl())) {
+    result.values = {tensor.detach().clone()};  // the program may write it
+    result.weight = false;
+  }
+  return result;
+}
+
+void Importer::ensure_metas(TensorInfo& tensor_info, const at::Tensor& tensor) {
+  if (!tensor_info.metas.empty()) return;
+  if (tensor.layout() != c10::kStrided || tensor.is_quantized()) {
+    throw Stop("a weight of a type that is not supported: " + tensor.toString());
+  }
+  if (!tensor_info.known()) {
+    tensor_info.metas = {without_data(tensor)};
+    return;
+  }
+  for (const at::Tensor& value : tensor_info.values) {
+    tensor_info.metas.push_back(without_data(value));
+  }
+  if (std::all_of(tensor_info.metas.begin(), tensor_info.metas.end(),
+                  [&](const at::Tensor& meta) { return same_shape(meta, tensor_info.metas[0]); })) {
+    tensor_info.metas.resize(1);
+  }
+}
+
+int32_t Importer::handle(const at::Tensor& tensor) {
+  TensorInfo& t = info(tensor);
+  if (t.handle >= 0) return t.handle;
+  ensure_metas(t, tensor);
+  if (t.known()) {
+    const at::Tensor& value = t.values[0];
+    handed_over_constants_.insert(value.storage().unsafeGetStorageImpl());
+    const bool varies = t.values.size() > 1 || t.metas.size() > 1;
+    if (value.dim() == 0) {
+      CaptureArg fill, dtype;
+      if (symbolic_size(t.number) != nullptr) {
+        fill.value = CaptureArg::Expr{symbolic_size(t.number)->expr.to_string()};
+      } else if (varies) {
+        throw Stop("a tensor is computed from sizes that vary");
+      } else if (value.scalar_type() == c10::kBool) {
+        fill.value = value.item<bool>();
+      } else if (c10::isIntegralType(value.scalar_type(), false)) {
+        fill.value = value.item<int64_t>();
+      } else {
+        fill.value = value.item<double>();
+      }
+      const auto type = from_scalar_type(value.scalar_type());
+      if (!type) throw Stop("a constant of a type that is not supported: " + value.toString());
+      dtype.value = *type;
+      t.handle =
+          check(capture_.call("aten::full", "", {CaptureArg{CaptureArg::List{}}, fill, dtype},
+                              {describe(t)}, origin(), ""))[0];
+      return t.handle;
+    }
+    if (varies) throw Stop("a tensor is computed from sizes that vary");
+    const std::string name = "constant_" + std::to_string(next_constant_++);
+    const CaptureWeight weight = check(borrow_weight(value.clone(), name));
+    const int32_t stored = check(capture_.weight(name, weight, "constant"));
+    // The program may write what it makes of it, but not the constant.
+    t.handle = check(capture_.call("aten::clone", "", {CaptureArg{CaptureArg::Value{stored}}},
+                                   {describe(t)}, origin(), ""))[0];
+    return t.handle;
+  }
+  const auto named = state_names_.find(tensor.unsafeGetTensorImpl());
+  const std::string kind = named == state_names_.end() ? "constant" : named->second.kind;
+  const std::string name = named == state_names_.end()
+                               ? "constant_" + std::to_string(next_constant_++)
+                               : named->second.name;
+  // The same bytes seen again share one handle.
+  for (const auto& [other_name, other] : weights_) {
+    const at::Tensor& known = other.first;
+    if (tensor.numel() > 0 && known.data_ptr() == tensor.data_ptr() && same_shape(known, tensor)) {
+      return t.handle = other.second;
+    }
+  }
+  if (tensor.device() != options_.home && !(tensor.dim() == 0 && tensor.is_cpu())) {
+    throw Failed(Status::error(
+        "K1104", "a weight lies on another device than the program: " + name + ", " +
+                     tensor.device().str() + ", the program is on " + options_.home.str()));
+  }
+  const CaptureWeight weight = check(borrow_weight(tensor.detach(), name));
+  t.handle = check(capture_.weight(name, weight, kind));
+  weights_[name] = {tensor, t.handle};
+  return t.handle;
+}
+
+at::Tensor Importer::add_tensor(std::vector<at::Tensor> metas, int32_t handle, c10::Device device) {
+  const at::Tensor key = metas[0];
+  TensorInfo& t = tensors_[key.unsafeGetTensorImpl()];
+  t = TensorInfo();
+  t.keep = key;
+  t.handle = handle;
+  t.device = device;
+  if (std::all_of(metas.begin(), metas.end(),
+                  [&](const at::Tensor& meta) { return same_shape(meta, key); })) {
+    metas.resize(1);
+  }
+  t.metas = std::move(metas);
+  return key;
+}
+
+at::Tensor Importer::add_known(std::vector<at::Tensor> values) {
+  const at::Tensor key = values[0];
+  TensorInfo& t = tensors_[key.unsafeGetTensorImpl()];
+  t = TensorInfo();
+  t.keep = key;
+  t.device = key.device();
+  const bool same = std::all_of(values.begin(), values.end(), [&](const at::Tensor& value) {
+    return same_shape(value, key) && at::equal(value, key);
+  });
+  if (same) values.resize(1);
+  t.values = std::move(values);
+  return key;
+}
+
+// ---- sample points
+
+bool Importer::uniform(const c10::IValue& value) {
+  if (symbolic_size(value) != nullptr) return false;
+  if (value.isTensor()) return !value.toTensor().defined() || info(value.toTensor()).uniform();
+  if (value.isList()) {
+    const auto items = value.toListRef();
+    return std::all_of(items.begin(), items.end(),
+                       [&](const c10::IValue& item) { return uniform(item); });
+  }
+  if (value.isTuple()) {
+    const auto& items = value.toTupleRef().elements();
+    return std::all_of(items.begin(), items.end(),
+                       [&](const c10::IValue& item) { return uniform(item); });
+  }
+  return true;
+}
+
+// The value at one sample point: sizes are integers, tensors have no data, or with `elements` only
+// their known elements.
+c10::IValue Importer::at_point(const c10::IValue& value, size_t point, bool elements) {
+  if (const SymbolicNumber* number = symbolic(value)) {
+    if (const auto* size = symbolic_size(value)) return size->at[point];
+    throw Stop(const_cast<SymbolicNumber*>(number)->unknown());
+  }
+  if (value.isTensor() && value.toTensor().defined()) {
+    TensorInfo& t = info(value.toTensor());
+    if (!elements) ensure_metas(t, value.toTensor());
+    const std::vector<at::Tensor>& tensors = elements ? t.values : t.metas;
+    TORCH_INTERNAL_ASSERT(!tensors.empty());
+    return tensors[tensors.size() == 1 ? 0 : point];
+  }
+  if (value.isList()) {
+    c10::impl::GenericList list(value.toList().elementType());
+    for (const c10::IValue& item : value.toListRef()) {
+      list.push_back(at_point(item, point, elements));
+    }
+    return list;
+  }
+  if (value.isTuple()) {
+    std::vector<c10::IValue> items;
+    for (const c10::IValue& item : value.toTupleRef().elements()) {
+      items.push_back(at_point(item, point, elements));
+    }
+    return c10::ivalue::Tuple::create(std::move(items));
+  }
+  return value;
+}
+
+namespace {
+
+// For operators that have no kernel for tensors without data: their results on zeros.
+Stack run_on_zeros(const c10::OperatorHandle& op, const Stack& inputs) {
+  std::vector<std::pair<at::Tensor, at::Tensor>> pairs;
+  Stack stack;
+  for (const c10::IValue& input : inputs) {
+    stack.push_back(map_tensors(input, [&](const at::Tensor& meta) {
+      if (!meta.is_meta()) return meta;
+      for (const auto& [known, real] : pairs) {
+        if (known.is_same(meta)) return real;
+      }
+      if (meta.numel() > kMaxTrialElements) throw Stop("the shape of its result is not known");
+      at::Tensor real =
+          at::empty_strided(meta.sizes(), meta.strides(), meta.options().device(c10::kCPU)).zero_();
+      pairs.emplace_back(meta, real);
+      return real;
+    }));
+  }
+  for (size_t i = 0; i < stack.size(); ++i) {
+    if (stack[i].isDevice() && stack[i].toDevice().is_meta()) stack[i] = c10::Device(c10::kCPU);
+  }
+  op.callBoxed(&stack);
+  for (c10::IValue& result : stack) {
+    result = map_tensors(result, [&](const at::Tensor& real) {
+      for (const auto& [meta, known] : pairs) {
+        if (known.is_same(real)) return meta;
+      }
+      return without_data(real);
+    });
+  }
+  return stack;
+}
+
+}  // namespace
+
+std::vector<Stack> Importer::evaluate_at_points(const c10::OperatorHandle& op,
+                                                const Stack& inputs) {
+  const auto& parameters = op.schema().arguments();
+  const bool varies = !std::all_of(inputs.begin(), inputs.end(),
+                                   [&](const c10::IValue& input) { return uniform(input); });
+  const bool factory = std::none_of(inputs.begin(), inputs.end(), contains_tensor);
+  std::vector<Stack> results;
+  for (size_t point = 0; point < (varies ? kPoints : 1); ++point) {
+    Stack stack;
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      stack.push_back(at_point(inputs[i], point, false));
+      if (is_device(parameters[i].type()) && (factory || !stack[i].isNone())) {
+        stack[i] = c10::Device(c10::kMeta);
+      }
+    }
+    const Stack before = stack;
+    try {
+      op.callBoxed(&stack);
+    } catch (const c10::NotImplementedError& error) {
+      if (std::string(error.what()).find("no data") != std::string::npos) {
+        throw Stop("the result of " + op.schema().name() + " depends on the values of a tensor");
+      }
+      stack = run_on_zeros(op, before);
+    } catch (const std::exception&) {
+      // What eager says of it; kernels for tensors without data have texts of their own.
+      try {
+        stack = run_on_zeros(op, before);
+      } catch (const c10::Error& error) {
+        throw Raised(error.what_without_backtrace());
+      }
+    }
+    results.push_back(std::move(stack));
+  }
+  return results;
+}
+
+Points Importer::at_points(const DimExpr& expr) const {
+  Points result{};
+  for (size_t point = 0; point < kPoints; ++point) {
+    SymbolValues values;
+    for (const auto& [name, at] : samples_) values[name] = at[point];
+    result[point] = check(expr.evaluate(values));
+  }
+  return result;
+}
+
+SymbolicNumber::Size Importer::dim_of(const TensorInfo& t, size_t dim) const {
+  SymbolicNumber::Size size;
+  for (size_t point = 0; point < kPoints; ++point) {
+    size.at[point] = t.metas[t.metas.size() == 1 ? 0 : point].size(static_cast<int64_t>(dim));
+  }
+  size.expr = t.dims.empty() ? DimExpr(size.at[0]) : t.dims[dim];
+  return size;
+}
+
+}  // namespace kiln::torchscript
