@@ -39,10 +39,13 @@ endfunction()
 # time and never from torch/include, which holds another version. Nothing links libdnnl.
 set(onednn_roots "")
 if(EXISTS "${KILN_PYTHON}")
+  # The package's own list of files, since pip builds wheels in an environment laid over another.
   execute_process(
-    COMMAND "${KILN_PYTHON}" -c "import sys; print(sys.prefix)"
-    OUTPUT_VARIABLE python_prefix OUTPUT_STRIP_TRAILING_WHITESPACE)
-  list(APPEND onednn_roots "${python_prefix}/include")
+    COMMAND "${KILN_PYTHON}" -c "\
+import importlib.metadata as m
+for f in m.files('onednn-devel-cpu-gomp'):
+  if f.name == 'dnnl.h' and f.parent.name == 'dnnl': print(f.locate().resolve().parents[2])"
+    OUTPUT_VARIABLE onednn_roots OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
 endif()
 find_path(ONEDNN_INCLUDE_DIR oneapi/dnnl/dnnl.h HINTS ${onednn_roots})
 add_library(kiln_onednn_headers INTERFACE)
@@ -53,19 +56,14 @@ else()
 endif()
 
 if(KILN_BUILD_TORCH)
-  # Not find_package(Torch): it drags in CUDA, and wants flags that are not ours.
   kiln_python_package(torch torch_dir)
   if(NOT torch_dir)
     message(FATAL_ERROR "torch is not installed for KILN_PYTHON=${KILN_PYTHON}; "
                         "run ./dev build or configure with -DKILN_BUILD_TORCH=OFF")
   endif()
+  include(KilnTorchLibraries)
   add_library(kiln_torch_headers INTERFACE)
-  target_include_directories(kiln_torch_headers SYSTEM INTERFACE
-    "${torch_dir}/include" "${torch_dir}/include/torch/csrc/api/include")
-  target_link_libraries(kiln_torch_headers INTERFACE
-    "${torch_dir}/lib/libtorch.so" "${torch_dir}/lib/libtorch_cpu.so" "${torch_dir}/lib/libc10.so")
-  # libtorch_cpu.so needs libraries that only its own folder's loader path finds.
-  target_link_options(kiln_torch_headers INTERFACE -Wl,--allow-shlib-undefined)
+  kiln_torch_libraries(kiln_torch_headers "${torch_dir}")
 
   add_library(kiln_torch_python INTERFACE)
   target_link_libraries(kiln_torch_python INTERFACE

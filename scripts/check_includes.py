@@ -40,7 +40,7 @@ MAY_INCLUDE = {
     "backends/cuda/compile": ["backends", "backends/cuda/runtime"],
     "builder": ["fusion", "tuning", "backends"],
     "capi/run": ["runtime"],
-    "capi/build": ["builder", "capi/run"],
+    "capi/build": ["builder", "frontend/pt2", "capi/run"],
 }
 
 # Public header -> the folder that implements it; who may include that folder may include it.

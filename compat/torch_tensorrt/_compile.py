@@ -9,6 +9,7 @@ from typing import Any, Iterable
 
 import kiln
 import torch
+from kiln.capture import script
 from kiln.doors import choose
 from kiln.frontends.errors import FrontendError
 from kiln.frontends.export_driver import capture_module
@@ -109,16 +110,12 @@ def _compile_dynamo(door: str, module: Any, inputs: Any, kwarg_inputs: Any,
 
 
 def _compile_torchscript(door: str, module: Any, inputs: Any, kwarg_inputs: Any,
-                         settings: dict[str, Any]) -> torch.nn.Module:
-  return compile_torchscript("compile", module, inputs, kwarg_inputs, settings)
+                         settings: dict[str, Any]) -> torch.jit.ScriptModule:
+  from .ts import compile as ts_compile  # which is made of what stands here
 
-
-def compile_torchscript(name: str, module: Any, inputs: Any, kwarg_inputs: Any,
-                        settings: dict[str, Any]) -> torch.nn.Module:
-  """A scripted or traced module; another module is scripted."""
-  choose(module, "torchscript")
-  return _compile_module(name, module, inputs, kwarg_inputs, translate(settings, COMPILE),
-                         "torchscript")
+  if kwarg_inputs is not None:
+    refuse_kind("compile(kwarg_inputs)", 'nothing where ir="torchscript": give inputs', kwarg_inputs)
+  return ts_compile(script(module), inputs, **settings)
 
 
 def _compile_fx(door: str, module: Any, inputs: Any, kwarg_inputs: Any,

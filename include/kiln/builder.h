@@ -52,6 +52,10 @@ enum class WeightPolicy : uint8_t {
 
 struct SaveOptions {
   WeightPolicy weights = WeightPolicy::kEmbed;
+  // Compiles the kernels of a program for a GPU and puts their machine code into the file, for that
+  // GPU and later ones of its major compute capability. Whoever loads it with LoadOptions::trust
+  // needs neither libkiln nor NVRTC. K2011 for a program that has no such code, K5305, K5306.
+  bool native = false;
 };
 
 // A built program: can run here and be saved.
@@ -65,7 +69,7 @@ class CompiledProgram {
   // Values for save(), serialize() and instantiate() in place of the captured ones of these names;
   // borrowed. K3113..K3116, and then nothing has changed.
   Status update_weights(const std::vector<WeightView>& weights);
-  // Writes a .kiln file; on failure an existing file stays as it was. K30xx.
+  // Writes a .kiln file; on failure an existing file stays as it was. K30xx; SaveOptions.
   Status save(const std::string& path, const SaveOptions& options = {});
   // "cpu:avx512", "cuda:sm_90": what it was compiled for.
   const std::string& target() const;

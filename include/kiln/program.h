@@ -38,7 +38,9 @@ struct WeightView {
 
 struct LoadOptions {
   int threads = 0;               // 0: the caller's setting (OMP_NUM_THREADS, torch's) at each run
-  bool trust = false;            // allow calls outside the built-in list of harmless operators
+  // Allow calls outside the built-in list of harmless operators, and use the machine code that the
+  // file brings for its kernels (SaveOptions::native).
+  bool trust = false;
   std::vector<std::string> allow_ops;  // further operators to allow ("mylib::op")
   Host* host = nullptr;          // executes fallback calls; null: programs without them only
   int device_index = 0;          // which GPU a program for one runs on

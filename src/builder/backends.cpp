@@ -5,6 +5,7 @@
 #include "backends/backend.h"
 #include "backends/cpu/compile/cpu_backend.h"
 #include "backends/cuda/compile/cuda_backend.h"
+#include "backends/cuda/compile/kernel_cache.h"
 #include "backends/cuda/runtime/cuda_device.h"
 #include "backends/provider_list.h"
 #include "base/file.h"
@@ -51,6 +52,13 @@ Result<DeviceSpec> gpu_of_file(const std::string& path) {
 }
 
 }  // namespace
+
+Result<NativeCode> compile_kernels(const EnginePlan& plan) {
+  const int sm = sm_of(plan.target);
+  if (sm != 0) return cuda::compile_native(plan, sm);
+  return Status::error("K2011", "programs for " + plan.target + " hold no machine code",
+                       "native=True is for programs that were compiled for a GPU");
+}
 
 Result<std::unique_ptr<Backend>> make_backend(const BuildOptions& options) {
   const ProviderList cpu = cpu_providers(), gpu = cuda::cuda_providers();

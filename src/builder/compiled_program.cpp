@@ -17,7 +17,7 @@ namespace kiln {
 class CompiledProgram::Impl {
  public:
   // What a file of the program holds; points into the parts.
-  EngineFile file(const SaveOptions& save_options) const;
+  Result<EngineFile> file(const SaveOptions& save_options) const;
   std::vector<WeightBytes> weights() const;
 
   BuildOptions options;
@@ -78,7 +78,7 @@ std::vector<WeightBytes> CompiledProgram::Impl::weights() const {
   return weights;
 }
 
-EngineFile CompiledProgram::Impl::file(const SaveOptions& save_options) const {
+Result<EngineFile> CompiledProgram::Impl::file(const SaveOptions& save_options) const {
   EngineFile file;
   file.metadata = options.metadata;
   file.report = parts.report;
@@ -86,15 +86,25 @@ EngineFile CompiledProgram::Impl::file(const SaveOptions& save_options) const {
   file.plans = {&parts.plan};
   for (const Weight& weight : parts.weights) file.weights.push_back(&weight);
   file.weight_policy = save_options.weights;
+  if (save_options.native) {
+    KILN_ASSIGN_OR_RETURN(NativeCode code, compile_kernels(parts.plan));
+    file.code.push_back(std::move(code));
+  }
   return file;
 }
 
 Status CompiledProgram::save(const std::string& path, const SaveOptions& options) {
-  return guarded([&] { return write_engine_file(path, impl_->file(options)); });
+  return guarded([&]() -> Status {
+    KILN_ASSIGN_OR_RETURN(const EngineFile file, impl_->file(options));
+    return write_engine_file(path, file);
+  });
 }
 
 Result<std::string> CompiledProgram::serialize(const SaveOptions& options) {
-  return guarded([&] { return serialize_engine_file(impl_->file(options)); });
+  return guarded([&]() -> Result<std::string> {
+    KILN_ASSIGN_OR_RETURN(const EngineFile file, impl_->file(options));
+    return serialize_engine_file(file);
+  });
 }
 
 namespace {

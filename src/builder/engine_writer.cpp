@@ -1,5 +1,8 @@
 #include "builder/engine_writer.h"
 
+#include <algorithm>
+#include <map>
+
 #include "base/crc32.h"
 #include "base/file.h"
 #include "base/hash.h"
@@ -14,8 +17,9 @@ uint64_t aligned(uint64_t offset) {
   return (offset + kArchiveAlignment - 1) / kArchiveAlignment * kArchiveAlignment;
 }
 
-std::string plan_entry_name(const std::string& target) {
-  std::string name = "plans/" + target + ".json";
+// "plans/cuda_sm_90.json".
+std::string entry_name(const char* folder, const std::string& target) {
+  std::string name = std::string(folder) + "/" + target + ".json";
   for (char& c : name) {
     if (c == ':') c = '_';
   }
@@ -68,6 +72,37 @@ Json::Array list_weights(const EngineFile& file) {
   return weights;
 }
 
+// Readers pass over members that they do not know. Version 1 knows no conditions: it would run
+// such a program with sizes that it is not right for.
+int format_version_of(const std::vector<const EnginePlan*>& plans) {
+  const bool conditions = std::any_of(plans.begin(), plans.end(), [](const EnginePlan* plan) {
+    return !plan->conditions.empty();
+  });
+  return conditions ? 2 : 1;
+}
+
+// Lists of code and the code itself, each once. Returns which plan's list is where.
+Result<Json> add_code(const EngineFile& file, Parts& parts) {
+  Json lists = Json::object();
+  std::map<Hash128, std::string_view> images;
+  for (size_t i = 0; i < file.code.size(); ++i) {
+    const std::string name = entry_name("kernels", file.plans[i]->target);
+    lists.set(file.plans[i]->target, name);
+    parts.small.emplace_back(name, to_json(file.code[i]).dump());
+    for (const NativeKernel& kernel : file.code[i].kernels) {
+      images.emplace(kernel.code, kernel.image);
+    }
+  }
+  if (images.size() + parts.small.size() + 2 > kMaxArchiveEntries) {
+    return Status::error(
+        "K2011", "program has more kernels than a file holds: " + std::to_string(images.size()));
+  }
+  for (const auto& [code, image] : images) {
+    parts.small.emplace_back(native_entry_name(code), std::string(image));
+  }
+  return lists;
+}
+
 Result<Parts> make_parts(const EngineFile& file) {
   Parts parts;
   parts.embeds = file.weight_policy == WeightPolicy::kEmbed;
@@ -85,17 +120,18 @@ Result<Parts> make_parts(const EngineFile& file) {
   parts.small = {{"graph.kir", file.graph}, {"report.json", report}};
   Json plans = Json::object();
   for (const EnginePlan* plan : file.plans) {
-    const std::string name = plan_entry_name(plan->target);
+    const std::string name = entry_name("plans", plan->target);
     plans.set(plan->target, name);
     parts.small.emplace_back(name, to_json(*plan).dump());
   }
+  KILN_ASSIGN_OR_RETURN(const Json kernels, add_code(file, parts));
 
   Json header = Json::object();
-  header.set("format", kFormatVersion);
-  KILN_ASSIGN_OR_RETURN(Json metadata,
-                        parse_json(file.metadata.empty() ? "{}" : file.metadata));
+  header.set("format", format_version_of(file.plans));
+  KILN_ASSIGN_OR_RETURN(Json metadata, parse_json(file.metadata.empty() ? "{}" : file.metadata));
   header.set("metadata", std::move(metadata));
   header.set("plans", std::move(plans));
+  if (!file.code.empty()) header.set("kernels", kernels);
   header.set("weights", list_weights(file));
   Json entries = Json::object();
   auto list = [&entries](const std::string& name, uint64_t bytes, const Hash128& hash) {

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/status.h"
 #include "ir/module.h"
+#include "runtime/native_code.h"
 #include "runtime/plan.h"
 
 namespace kiln {
@@ -18,6 +19,8 @@ struct EngineFile {
   std::string report;    // JSON; times, hosts and paths are left out when it is written
   std::string graph;     // IR text after simplify
   std::vector<const EnginePlan*> plans;  // one per target
+  // Machine code of the plans' kernels, parallel to them; empty: the file holds none.
+  std::vector<NativeCode> code;
   std::vector<const Weight*> weights;    // in the order of EnginePlan::weights
   WeightPolicy weight_policy = WeightPolicy::kEmbed;
 };

@@ -11,7 +11,7 @@
 namespace kiln {
 
 size_t dtype_bytes(DType dtype);
-std::string_view dtype_name(DType dtype);  // "f32", "i64", "bool", ...
+std::string_view dtype_name(DType dtype);  // "f32", "i64", "bool", ...; a literal
 std::optional<DType> dtype_from_name(std::string_view name);
 
 inline bool is_float(DType dtype) { return dtype <= DType::kBF16; }

@@ -70,6 +70,57 @@ bool reshape_for_permute(Rewriter& r) {
   return r.allowed() && r.replace(r.reshape(node.operand(0), node.result()->shape()));
 }
 
+// A reshape that only splits axes, behind a permute of another reshape's result: that one can split
+// them itself. What it joined before, [s, b, h*d] -> [s, b*h, d], is then never joined, which
+// strides may be unable to express: attention of torch.nn.MultiheadAttention.
+bool split_before_permute(Rewriter& r) {
+  Node& node = r.node();
+  if (!node.is("reshape") || !node.operand(0)->has_one_use()) return false;
+  Node* permute = producer_of(node.operand(0), "permute");
+  if (permute == nullptr || !permute->operand(0)->has_one_use()) return false;
+  Node* first = producer_of(permute->operand(0), "reshape");
+  if (first == nullptr) return false;
+  // What each axis of the permute's result becomes.
+  const Shape& to = node.result()->shape();
+  std::vector<Shape> parts;
+  size_t at = 0;
+  for (const DimExpr& size : node.operand(0)->shape()) {
+    Shape part;
+    DimExpr product(1);
+    do {
+      if (at == to.size()) return false;
+      product = product * to[at];
+      part.push_back(to[at++]);
+    } while (!(product == size));
+    parts.push_back(std::move(part));
+  }
+  for (; at < to.size(); ++at) {
+    if (parts.empty() || !to[at].is_value(1)) return false;
+    parts.back().push_back(to[at]);
+  }
+  if (!r.allowed()) return false;
+  const Ints& order = permute->get_ints("order");
+  Ints place(order.size());  // of each axis of the permute's operand in its result
+  for (size_t i = 0; i < order.size(); ++i) {
+    place[static_cast<size_t>(order[i])] = static_cast<int64_t>(i);
+  }
+  Shape split;
+  Ints begin;  // by axis of the permute's operand, in `split`
+  for (const int64_t i : place) {
+    begin.push_back(static_cast<int64_t>(split.size()));
+    const Shape& part = parts[static_cast<size_t>(i)];
+    split.insert(split.end(), part.begin(), part.end());
+  }
+  Ints moved;
+  for (size_t i = 0; i < order.size(); ++i) {
+    for (size_t k = 0; k < parts[i].size(); ++k) {
+      moved.push_back(begin[static_cast<size_t>(order[i])] + static_cast<int64_t>(k));
+    }
+  }
+  Value* source = r.reshape(first->operand(0), split);
+  return r.replace(r.create("permute", {source}, {{"order", moved}}));
+}
+
 bool merge_expands(Rewriter& r) {
   Node& node = r.node();
   if (!node.is("expand")) return false;
@@ -145,9 +196,10 @@ bool flatten_concat(Rewriter& r) {
 }  // namespace
 
 KILN_PASS(simplify_views, "chains of views become one view, views without effect go") {
-  return rewrite_all(module, context,
-                     {drop_identity, merge_reshapes, merge_permutes, reshape_for_permute,
-                      merge_expands, merge_slices, pick_operand, flatten_concat});
+  return rewrite_all(
+      module, context,
+      {drop_identity, merge_reshapes, merge_permutes, reshape_for_permute, split_before_permute,
+       merge_expands, merge_slices, pick_operand, flatten_concat});
 }
 
 }  // namespace kiln

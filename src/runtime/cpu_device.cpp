@@ -50,7 +50,7 @@ class CpuDevice : public DeviceRuntime {
     return {};
   }
   Result<std::shared_ptr<DeviceCode>> load_code(const std::vector<KernelDesc>& kernels,
-                                                const std::vector<std::string_view>&) override {
+                                                const NativeCode*) override {
     if (kernels.empty()) return std::make_shared<DeviceCode>();
     return Status::error("K5002", "plan for the cpu has device code");
   }

@@ -16,6 +16,7 @@
 #include <kiln/status.h>
 #include <kiln/tensor.h>
 
+#include "runtime/native_code.h"
 #include "runtime/plan.h"
 
 namespace kiln {
@@ -71,18 +72,17 @@ class DeviceRuntime {
                               size_t element_bytes, StreamHandle stream) = 0;
   virtual Status fill(void* to, unsigned char byte, size_t bytes, StreamHandle stream) = 0;
 
-  // Compiles or finds the kernels' code and loads it. `native`, parallel to the kernels or empty,
-  // has code from a trusted file: the entry's name, a line feed and the image. K53xx.
-  virtual Result<std::shared_ptr<DeviceCode>> load_code(
-      const std::vector<KernelDesc>& kernels, const std::vector<std::string_view>& native) = 0;
+  // Finds the kernels' code, or compiles it, and loads it. `native` is code from a trusted file, or
+  // null: what of it fits this device is taken first. K53xx.
+  virtual Result<std::shared_ptr<DeviceCode>> load_code(const std::vector<KernelDesc>& kernels,
+                                                        const NativeCode* native) = 0;
   // What kernels of `code` found wrong with the data since the last call (an index out of range, a
   // division by zero), as far as they have run by now: K4410, K4411. Does not wait.
   virtual Status take_fault(DeviceCode& code) = 0;
 
   // Something that runs the steps of one bound plan with less work for the host than starting each
   // of them (CUDA graphs); null where there is no such thing. Both arguments outlive it.
-  virtual std::unique_ptr<PlanReplay> make_replay(const Plan& /*plan*/,
-                                                  const ShapePlan& /*shape*/);
+  virtual std::unique_ptr<PlanReplay> make_replay(const Plan& /*plan*/, const ShapePlan& /*shape*/);
 };
 
 // What a host that owns memory and streams of GPUs (PyTorch) puts in the place of Kiln's.

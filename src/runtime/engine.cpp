@@ -42,7 +42,7 @@ Engine::Engine() = default;
 Engine::~Engine() = default;
 
 Result<std::shared_ptr<Engine>> Engine::create(EnginePlan plan, std::vector<WeightBytes> weights,
-                                               EngineOptions options) {
+                                               EngineOptions options, const NativeCode* native) {
   KILN_RETURN_IF_ERROR(verify(plan));
   KILN_RETURN_IF_ERROR(check_solvable(plan.inputs, plan.symbols, plan.conditions));
   std::shared_ptr<Engine> engine(new Engine());
@@ -50,7 +50,7 @@ Result<std::shared_ptr<Engine>> Engine::create(EnginePlan plan, std::vector<Weig
   engine->options_ = options;
   KILN_ASSIGN_OR_RETURN(engine->device_,
                         device_runtime_for(engine->plan_.target, options.device_index));
-  KILN_ASSIGN_OR_RETURN(engine->code_, engine->device_->load_code(engine->plan_.kernels, {}));
+  KILN_ASSIGN_OR_RETURN(engine->code_, engine->device_->load_code(engine->plan_.kernels, native));
   const StepEnvironment environment = engine->environment();
   for (const StepDesc& desc : engine->plan_.main.steps) {
     KILN_ASSIGN_OR_RETURN(auto step, StepRegistry::global().create(desc, environment));

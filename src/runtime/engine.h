@@ -59,8 +59,10 @@ class Engine {
   ~Engine();
   // Verifies the plan, creates the steps and runs the init plan. Weights may be null-length only
   // when the plan does not read them.
+  // `native`: code for its kernels from a file that is trusted, or null.
   static Result<std::shared_ptr<Engine>> create(EnginePlan plan, std::vector<WeightBytes> weights,
-                                                EngineOptions options);
+                                                EngineOptions options,
+                                                const NativeCode* native = nullptr);
 
   const EnginePlan& plan() const { return plan_; }
   const EngineOptions& options() const { return options_; }

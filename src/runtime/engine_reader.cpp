@@ -81,6 +81,29 @@ Status read_weights(const Json& header, const ArchiveEntry* blob, const EnginePl
   return {};
 }
 
+// What the file has of machine code for the plan of `target`.
+Result<NativeCode> read_code(const Json& header, const std::vector<ArchiveEntry>& entries,
+                             const std::string& target, const std::shared_ptr<const void>& owner) {
+  const Json* lists = header.find("kernels");
+  if (lists == nullptr) return NativeCode();
+  if (!lists->is_object()) return damaged("lists of kernels");
+  const Json* name = lists->find(target);
+  if (name == nullptr) return NativeCode();
+  const ArchiveEntry* list = name->is_string() ? find(entries, name->as_string()) : nullptr;
+  if (list == nullptr) return damaged("a list of kernels is missing: " + target);
+  KILN_ASSIGN_OR_RETURN(const Json json, parse_json(list->content));
+  KILN_ASSIGN_OR_RETURN(NativeCode code, native_code_from_json(json));
+  for (NativeKernel& kernel : code.kernels) {
+    const std::string entry_name = native_entry_name(kernel.code);
+    const ArchiveEntry* entry = find(entries, entry_name);
+    if (entry == nullptr) return damaged("code of a kernel is missing: " + entry_name);
+    if (hash128(entry->content) != kernel.code) return damaged("hash of " + entry_name);
+    kernel.image = entry->content;
+    kernel.owner = owner;
+  }
+  return code;
+}
+
 std::string joined(const std::vector<std::string>& words) {
   std::string text;
   for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
@@ -100,10 +123,10 @@ Result<EngineContents> read_engine_file(std::string_view bytes, std::shared_ptr<
   limits.max_bytes = size_t{16} << 20;
   KILN_ASSIGN_OR_RETURN(const Json header, parse_json(entries[0].content, limits));
   KILN_ASSIGN_OR_RETURN(const int64_t version, header.int_at("format"));
-  if (version != kFormatVersion) {
+  if (version < 1 || version > kFormatVersion) {
     return Status::error("K3108",
                          "file has format version " + std::to_string(version) +
-                             ", this kiln reads version " + std::to_string(kFormatVersion),
+                             ", this kiln reads versions 1 to " + std::to_string(kFormatVersion),
                          version > kFormatVersion ? "update kiln" : "save the program again");
   }
   // The large entry is covered by its hash alone; the others by the archive's checksum too.
@@ -124,6 +147,7 @@ Result<EngineContents> read_engine_file(std::string_view bytes, std::shared_ptr<
   KILN_ASSIGN_OR_RETURN(const Json::Object* plans, header.object_at("plans"));
   int best = -1;
   const ArchiveEntry* chosen = nullptr;
+  std::string target;
   Status why;  // of the first target that nothing here runs
   for (const JsonMember& member : *plans) {
     contents.targets.push_back(member.key);
@@ -140,8 +164,10 @@ Result<EngineContents> read_engine_file(std::string_view bytes, std::shared_ptr<
     if (fitness <= best) continue;
     best = fitness;
     chosen = entry;
+    target = member.key;
   }
   if (chosen == nullptr && !to_run && plans->size() != 0) {
+    target = plans->begin()->key;
     chosen = find(entries, plans->begin()->value.as_string());
   }
   if (chosen == nullptr && !why.ok()) return why;
@@ -155,6 +181,7 @@ Result<EngineContents> read_engine_file(std::string_view bytes, std::shared_ptr<
   KILN_ASSIGN_OR_RETURN(const Json plan, parse_json(chosen->content));
   KILN_ASSIGN_OR_RETURN(contents.plan, engine_plan_from_json(plan));
   KILN_RETURN_IF_ERROR(read_weights(header, blob, contents.plan, owner, contents.weights));
+  KILN_ASSIGN_OR_RETURN(contents.code, read_code(header, entries, target, owner));
   return contents;
 }
 

@@ -10,17 +10,21 @@
 
 #include "base/json.h"
 #include "runtime/engine.h"
+#include "runtime/native_code.h"
 #include "runtime/plan.h"
 
 namespace kiln {
 
-inline constexpr int kFormatVersion = 1;
+// The highest number this reader knows; it reads all from 1 on. A writer gives a file the lowest
+// number whose readers take it for what it is (format_version_of in the writer).
+inline constexpr int kFormatVersion = 2;
 
 struct EngineContents {
   EnginePlan plan;                    // the best one that fits this machine
   std::vector<WeightBytes> weights;   // views into the file; no memory when it has no weights
   std::string metadata, report, graph;
   std::vector<std::string> targets;   // all that the file has plans for
+  NativeCode code;                   // of the plan's kernels; nothing in most files
 };
 
 // `owner` keeps `bytes` alive. K3103, K3104 damaged; K3108 other format version; K3109 no plan for

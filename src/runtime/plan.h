@@ -102,7 +102,7 @@ struct WeightSignature {
 };
 
 // Device code that steps launch. A plan holds no code: who runs it makes the code from the
-// parameters (DeviceRuntime::load_code), so that a file from a stranger brings none along.
+// parameters (DeviceRuntime::load_code), or takes a trusted file's (runtime/native_code.h).
 struct KernelDesc {
   std::string family;  // who prints it: "tile", "transpose", ...
   Json params;         // meaning per family; checked when it is printed and when a step uses it

@@ -32,9 +32,18 @@ Result<std::shared_ptr<Program>> load_bytes(std::string_view bytes,
   engine_options.host = options.host;
   engine_options.device_index = options.device_index;
   engine_options.replay = options.cuda_graphs;
-  KILN_ASSIGN_OR_RETURN(auto engine, Engine::create(std::move(contents.plan),
-                                                    std::move(contents.weights), engine_options));
-  return Program::from_engine(std::move(engine), std::move(contents.metadata),
+  const bool has_code = !contents.code.kernels.empty();
+  auto engine =
+      Engine::create(std::move(contents.plan), std::move(contents.weights), engine_options,
+                     options.trust && has_code ? &contents.code : nullptr);
+  if (!engine.ok() && engine.status().code() == "K5309" && has_code && !options.trust) {
+    return Status::error("K3303",
+                         "file brings machine code, which is used only with trust, and nothing "
+                         "here compiles its kernels",
+                         "load with trust=True if you trust it, or load libkiln too");
+  }
+  if (!engine.ok()) return std::move(engine).status();
+  return Program::from_engine(std::move(engine).value(), std::move(contents.metadata),
                               std::move(contents.report));
 }
 

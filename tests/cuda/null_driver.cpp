@@ -1,5 +1,8 @@
 #include "cuda/null_driver.h"
 
+#include <elf.h>
+
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -11,7 +14,8 @@ namespace {
 
 using namespace kiln::cuda;
 
-constexpr CUresult kInvalidValue = 1, kNotFound = 500, kCaptureUnsupported = 900;
+constexpr CUresult kInvalidValue = 1, kInvalidImage = 200, kNoBinaryForGpu = 209, kNotFound = 500,
+                   kCaptureUnsupported = 900;
 
 }  // namespace
 
@@ -24,6 +28,7 @@ class NullDriver::Impl {
   };
   struct Module {
     Kernel kernel;
+    std::string cubin;  // "" when the image is a text
   };
   struct Node {
     enum class Kind { kLaunch, kCopy, kFill } kind = Kind::kLaunch;
@@ -48,6 +53,7 @@ class NullDriver::Impl {
   std::mutex mutex;
   std::vector<std::string> log;
   std::vector<NullLaunch> launches;
+  std::vector<std::string> cubins;
   std::map<uintptr_t, size_t> blocks;
   std::set<Stream*> streams;
   std::map<std::string, int> failures;
@@ -143,6 +149,34 @@ std::vector<uint64_t> read_params(const Impl::Kernel& kernel, void** params) {
     values.push_back(value);
   }
   return values;
+}
+
+bool is_elf(const void* image) {
+  return std::memcmp(image,
+                     "\x7f"
+                     "ELF",
+                     4) == 0;
+}
+
+// A whole ELF file for CUDA (ABI version 8: bits 8 to 15 of its flags are the architecture) that
+// fits the device. Its size is not given; the table of sections stands last.
+CUresult read_cubin(const char* image, std::string& cubin) {
+  Elf64_Ehdr header;
+  std::memcpy(&header, image, sizeof header);
+  constexpr unsigned kMachineCuda = 190;
+  if (header.e_machine != kMachineCuda || header.e_shentsize != sizeof(Elf64_Shdr)) {
+    return kInvalidImage;
+  }
+  const unsigned sm = header.e_flags >> 8 & 0xff;
+  const NullDriver& driver = NullDriver::get();
+  if (sm / 10 != static_cast<unsigned>(driver.major) ||
+      sm % 10 > static_cast<unsigned>(driver.minor)) {
+    return kNoBinaryForGpu;
+  }
+  const size_t sections = header.e_shoff + size_t{header.e_shnum} * sizeof(Elf64_Shdr);
+  const size_t segments = header.e_phoff + size_t{header.e_phnum} * sizeof(Elf64_Phdr);
+  cubin.assign(image, std::max(sections, segments));
+  return 0;
 }
 
 Driver make_table() {
@@ -301,6 +335,14 @@ Driver make_table() {
   t.ModuleLoadData = [](CUmodule* module, const void* image) -> CUresult {
     if (const int result = failure("cuModuleLoadData")) return result;
     auto made = std::make_unique<Impl::Module>();
+    if (is_elf(image)) {
+      if (const CUresult result = read_cubin(static_cast<const char*>(image), made->cubin)) {
+        return result;
+      }
+      std::lock_guard lock(state().mutex);
+      state().cubins.push_back(made->cubin);
+      return *module = reinterpret_cast<CUmodule>(made.release()), 0;
+    }
     std::istringstream words(static_cast<const char*>(image));
     size_t count = 0;
     if (!(words >> made->kernel.entry >> count)) return kInvalidValue;
@@ -316,6 +358,12 @@ Driver make_table() {
   };
   t.ModuleGetFunction = [](CUfunction* function, CUmodule module, const char* name) -> CUresult {
     auto* mine = reinterpret_cast<Impl::Module*>(module);
+    if (!mine->cubin.empty()) {
+      // In the table of names.
+      const std::string entry = std::string("\0", 1) + name + std::string("\0", 1);
+      if (mine->cubin.find(entry) == std::string::npos) return kNotFound;
+      mine->kernel.entry = name;
+    }
     if (mine->kernel.entry != name) return kNotFound;
     return *function = reinterpret_cast<CUfunction>(&mine->kernel), 0;
   };
@@ -437,6 +485,7 @@ void NullDriver::reset() {
   std::lock_guard lock(impl_->mutex);
   impl_->log.clear();
   impl_->launches.clear();
+  impl_->cubins.clear();
   impl_->failures.clear();
 }
 
@@ -461,6 +510,11 @@ size_t NullDriver::count(const std::string& entry) {
   size_t count = 0;
   for (const std::string& line : impl_->log) count += line == entry ? 1 : 0;
   return count;
+}
+
+std::vector<std::string> NullDriver::cubins() {
+  std::lock_guard lock(impl_->mutex);
+  return impl_->cubins;
 }
 
 size_t NullDriver::live_bytes() {

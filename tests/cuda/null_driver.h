@@ -1,6 +1,9 @@
 // A CUDA driver without a GPU: "device" memory is host memory, work is done at once, and what was
 // asked for is written down. Kernels are names; those with a body run it, on the host.
 //
+// Images are texts that NullCompiler makes, or cubins: of these it checks what a driver checks
+// first (format, architecture, names of functions), and does not read launches' parameters.
+//
 // NullDriver::get() is one per process; reset() at the beginning of each test. NullCompiler makes
 // "code" for it.
 #pragma once
@@ -47,6 +50,8 @@ class NullDriver {
   std::vector<NullLaunch> launches();
   void clear_log();
   size_t count(const std::string& entry);
+  // Cubins that were loaded, whole, in order.
+  std::vector<std::string> cubins();
   // Bytes of device memory that is allocated, and blocks.
   size_t live_bytes();
   size_t live_blocks();
@@ -72,7 +77,7 @@ class NullDriver {
 };
 
 // Makes an image that NullDriver loads: the sizes of the parameters, then the entry, which is the
-// family. Families that are not in `parameters` have as many 8-byte ones as a launch may have.
+// family. Other families than those in `parameters` and strided_copy are refused (K2610).
 class NullCompiler : public cuda::KernelCompiler {
  public:
   Result<std::vector<cuda::CompiledKernel>> compile(const std::vector<KernelDesc>& kernels,

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import subprocess
+import zipfile
 
 import kiln
 import pytest
@@ -97,6 +98,100 @@ def test_a_file_for_a_gpu_is_built_anywhere(tmp_path, target):
                              timeout=60)
   assert inspected.returncode == 0, inspected.stderr
   assert full in inspected.stdout
+
+
+def inspected(path):
+  done = subprocess.run([BIN / "kiln", "inspect", path, "--json"], capture_output=True, text=True,
+                        timeout=60)
+  assert done.returncode == 0, done.stderr
+  return json.loads(done.stdout)
+
+
+def test_a_file_with_machine_code(tmp_path):
+  rows = torch.export.Dim("rows", max=64)
+  program = kiln.compile(Model(), [torch.ones(3, 8)], dynamic_shapes={"x": {0: rows}},
+                         target="sm_90", cache=False)
+  path = tmp_path / "model.kiln"
+  program.save(path, native=True)
+  code = inspected(path)["code"]
+  assert code["isa"] == "sm_90" and code["compiler"].startswith("NVRTC")
+  assert {kernel["family"] for kernel in code["kernels"]} >= {"tile", "strided_copy"}
+  with zipfile.ZipFile(path) as archive:
+    names = [name for name in archive.namelist() if name.startswith("kernels/")]
+    assert names == ["kernels/cuda_sm_90.json",
+                     *sorted({kernel["code"] for kernel in code["kernels"]})]
+    assert all(archive.read(name)[:4] == b"\x7fELF" for name in names[1:])
+    offset = archive.getinfo(names[1]).header_offset
+  # the same file again, from another program
+  again = kiln.compile(Model(), [torch.ones(3, 8)], dynamic_shapes={"x": {0: rows}},
+                       target="sm_90", cache=False)
+  again.save(tmp_path / "again.kiln", native=True)
+  assert (tmp_path / "again.kiln").read_bytes() == path.read_bytes()
+  program.save(tmp_path / "plain.kiln")
+  assert "code" not in inspected(tmp_path / "plain.kiln")
+  # trust or none, code that is not what it was is found before anything is done with it
+  damaged = bytearray(path.read_bytes())
+  damaged[offset + 1000] ^= 1
+  path.write_bytes(damaged)
+  for trust in (False, True):
+    with pytest.raises(kiln.Error, match="K3104"):
+      kiln.load(path, trust=trust)
+
+
+class Tiles(nn.Module):
+  """Nothing that a library of NVIDIA's computes."""
+
+  def forward(self, x):
+    return torch.softmax(torch.relu(x + 1), 1), x.sum(0)
+
+
+@pytest.mark.skipif(not (BIN / "kiln_load_native").exists(), reason="the C++ tests are not built")
+def test_machine_code_runs_on_the_runtime_library_alone(tmp_path):
+  rows = torch.export.Dim("rows", min=2, max=64)
+  program = kiln.compile(Tiles(), [torch.ones(3, 24)], dynamic_shapes={"x": {0: rows}},
+                         target="sm_90", cache=False)
+  path = tmp_path / "model.kiln"
+
+  def loaded(*options):
+    return subprocess.run([BIN / "kiln_load_native", path, *options], capture_output=True,
+                          text=True, timeout=60)
+
+  program.save(path)
+  assert "K5309" in loaded("--trust").stderr
+  program.save(path, native=True)
+  kernels = [k["code"] for k in inspected(path)["code"]["kernels"] if k["family"] == "tile"]
+  done = loaded("--trust")
+  assert done.returncode == 0, done.stderr
+  assert sorted(done.stdout.split()) == sorted(set(kernels))
+  refused = loaded()
+  assert "K3303" in refused.stderr and not refused.stdout
+
+
+def test_what_holds_no_machine_code(tmp_path):
+  program = kiln.compile(Model(), [torch.ones(3, 8)], cache=False)
+  with pytest.raises(kiln.Error, match="K2011"):
+    program.save(tmp_path / "model.kiln", native=True)
+  assert not (tmp_path / "model.kiln").exists()
+  with pytest.raises(FrontendError, match="K1010"):
+    program.save(tmp_path / "model.pt2", native=True)
+  program.save(tmp_path / "model.kiln")
+  with pytest.raises(FrontendError, match="K1010"):
+    kiln.load(tmp_path / "model.kiln").save(tmp_path / "other.kiln", native=True)
+
+
+def test_the_tool_compiles_machine_code(tmp_path):
+  archive, path = tmp_path / "model.pt2", tmp_path / "model.kiln"
+  torch.export.save(torch.export.export(Model().eval(), (torch.ones(3, 8),)), archive)
+  done = subprocess.run([BIN / "kiln", "compile", archive, "--target", "cuda:sm_80", "--native"],
+                        capture_output=True, text=True, timeout=120)
+  assert done.returncode == 0, done.stderr
+  assert inspected(path)["code"]["isa"] == "sm_80"
+  shown = subprocess.run([BIN / "kiln", "inspect", path], capture_output=True, text=True,
+                         timeout=60)
+  assert "machine code for sm_80 by NVRTC" in shown.stdout
+  refused = subprocess.run([BIN / "kiln", "compile", archive, "--native"], capture_output=True,
+                           text=True, timeout=60)
+  assert refused.returncode != 0 and "K2011" in refused.stderr
 
 
 def test_doctor_tells_of_the_gpu_and_of_what_its_programs_need():

@@ -7,6 +7,7 @@ import dataclasses
 import pathlib
 import subprocess
 import sys
+import warnings
 
 import pytest
 import torch
@@ -57,7 +58,10 @@ def traced_door(model, x, **options):
 
 
 def torchscript_door(model, x, **options):
-  program = kiln.compile(torch.jit.script(model), inputs=[x], **options)
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # torch calls TorchScript deprecated
+    script = torch.jit.script(model)
+  program = kiln.compile(script, inputs=[x], **options)
   return program.report, program
 
 

@@ -204,6 +204,33 @@ Json steps_json(const EnginePlan& plan) {
   return Json(std::move(steps));
 }
 
+// Machine code that the file brings.
+Json code_json(const NativeCode& code) {
+  Json json = to_json(code);
+  Json::Array kernels;
+  for (const NativeKernel& kernel : code.kernels) {
+    Json entry = Json::object();
+    entry.set("entry", kernel.entry);
+    entry.set("family", kernel.family);
+    entry.set("code", native_entry_name(kernel.code));
+    entry.set("bytes", static_cast<long>(kernel.image.size()));
+    kernels.push_back(std::move(entry));
+  }
+  json.set("kernels", Json(std::move(kernels)));
+  return json;
+}
+
+void print_code(const NativeCode& code) {
+  if (code.kernels.empty()) return;
+  std::printf("\nmachine code for %s by %s, used only with trust:\n", code.isa.c_str(),
+              code.compiler.c_str());
+  Table table({"kernel", "family", ">size", "code"});
+  for (const NativeKernel& kernel : code.kernels) {
+    table.add({kernel.entry, kernel.family, show_bytes(kernel.image.size()), kernel.code.hex()});
+  }
+  std::fputs(table.text().c_str(), stdout);
+}
+
 Result<Json> describe(const File& file, const Arguments& arguments) {
   const EnginePlan& plan = file.contents.plan;
   Json json = Json::object();
@@ -266,6 +293,7 @@ Result<Json> describe(const File& file, const Arguments& arguments) {
     host.push_back(std::move(entry));
   }
   json.set("host_calls", Json(std::move(host)));
+  if (!file.contents.code.kernels.empty()) json.set("code", code_json(file.contents.code));
   json.set("report", file.report);
   if (arguments.has("verify")) json.set("verified", true);
   if (arguments.has("steps")) json.set("steps", steps_json(plan));
@@ -310,6 +338,7 @@ Status print_description(const File& file, const Arguments& arguments) {
 
   Table entries({"entry", ">size"});
   for (const ArchiveEntry& entry : file.entries) {
+    if (entry.name.ends_with(".cubin")) continue;  // below
     entries.add({entry.name, show_bytes(entry.content.size())});
   }
   std::printf("\n%s", entries.text().c_str());
@@ -321,13 +350,12 @@ Status print_description(const File& file, const Arguments& arguments) {
     weight_bytes += weight.bytes;
     external = external || (weight.data == nullptr && weight.bytes != 0);
   }
-  std::printf("\nweights: %zu of %s%s; constants: %d as they are, %d computed at load (%s), "
-              "%d packed at load\n",
-              plan.weights.size(), show_bytes(weight_bytes).c_str(),
-              external ? ", not in the file" : "", constants.borrowed,
-              constants.computed,
-              show_bytes(constants.computed_bytes).c_str(),
-              constants.packed);
+  std::printf(
+      "\nweights: %zu of %s%s; constants: %d as they are, %d computed at load (%s), "
+      "%d packed at load\n",
+      plan.weights.size(), show_bytes(weight_bytes).c_str(), external ? ", not in the file" : "",
+      constants.borrowed, constants.computed, show_bytes(constants.computed_bytes).c_str(),
+      constants.packed);
 
   std::printf("\n%zu steps:\n", plan.main.steps.size());
   Table kinds({">count", "kind"});
@@ -343,6 +371,7 @@ Status print_description(const File& file, const Arguments& arguments) {
     }
     std::fputs(table.text().c_str(), stdout);
   }
+  print_code(file.contents.code);
   if (arguments.has("steps")) {
     std::puts("");
     Table steps({">step", "kind", "computes", "inputs", "outputs", "origin"});

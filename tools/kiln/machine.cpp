@@ -12,15 +12,13 @@
 #include <optional>
 #include <sstream>
 
+#include <kiln/version.h>
+
 #include "backends/cpu/runtime/dnnl_api.h"
 #include "base/parallel_for.h"
 #include "core/cpu_features.h"
 #include "runtime/engine_reader.h"
 #include "tools/kiln/output.h"
-
-#ifndef KILN_VERSION
-#error "the build defines KILN_VERSION"
-#endif
 
 namespace kiln::tool {
 namespace {

@@ -74,7 +74,7 @@ Finding probe_cuda() {
     finding.advice = "programs run on the CPU, and programs for GPUs can be built, not run; " +
                      driver.status().hint();
   }
-  const Result<cuda::NvrtcInfo> nvrtc = cuda::nvrtc_info();
+  const Result<cuda::LibraryInfo> nvrtc = cuda::nvrtc_info();
   parts.push_back(describe("NVRTC", "nvrtc", nvrtc, finding.details));
   parts.push_back(describe("cuBLASLt", "cublaslt", cuda::cublaslt_info(), finding.details));
   parts.push_back(describe("cuDNN", "cudnn", cuda::cudnn_info(), finding.details));

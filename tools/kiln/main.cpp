@@ -4,15 +4,13 @@
 #include <cstdio>
 #include <new>
 
+#include <kiln/version.h>
+
 #include "base/check.h"
 #include "base/names.h"
 #include "base/options.h"
 #include "tools/kiln/command.h"
 #include "tools/kiln/output.h"
-
-#ifndef KILN_VERSION
-#error "the build defines KILN_VERSION"
-#endif
 
 namespace kiln::tool {
 namespace {

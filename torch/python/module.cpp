@@ -178,8 +178,8 @@ struct LoadScope {
   std::unique_ptr<ScopedLoadOptions> active;
 };
 
-SaveOptions save_options(bool external_weights) {
-  return {external_weights ? WeightPolicy::kExternal : WeightPolicy::kEmbed};
+SaveOptions save_options(bool external_weights, bool native) {
+  return {external_weights ? WeightPolicy::kExternal : WeightPolicy::kEmbed, native};
 }
 
 void bind_program(nb::module_& m) {
@@ -286,18 +286,20 @@ void bind_program(nb::module_& m) {
           nb::arg("weights"), "Values for save() and serialize(), borrowed.")
       .def(
           "save",
-          [](CompiledProgram& p, const std::string& path, bool external_weights) {
-            check(compute([&] { return p.save(path, save_options(external_weights)); }));
+          [](CompiledProgram& p, const std::string& path, bool external_weights, bool native) {
+            const SaveOptions options = save_options(external_weights, native);
+            check(compute([&] { return p.save(path, options); }));
           },
-          nb::arg("path"), nb::arg("external_weights") = false)
+          nb::arg("path"), nb::arg("external_weights") = false, nb::arg("native") = false)
       .def(
           "serialize",
-          [](CompiledProgram& p, bool external_weights) {
-            const std::string bytes =
-                check(compute([&] { return p.serialize(save_options(external_weights)); }));
+          [](CompiledProgram& p, bool external_weights, bool native) {
+            const SaveOptions options = save_options(external_weights, native);
+            const std::string bytes = check(compute([&] { return p.serialize(options); }));
             return nb::bytes(bytes.data(), bytes.size());
           },
-          nb::arg("external_weights") = false, "What save() would write.")
+          nb::arg("external_weights") = false, nb::arg("native") = false,
+          "What save() would write.")
       .def("target", [](CompiledProgram& p) { return p.target(); })
       .def("inputs", [](CompiledProgram& p) { return infos(describe(p.plan()).inputs); })
       .def("outputs", [](CompiledProgram& p) { return infos(describe(p.plan()).outputs); })
@@ -346,6 +348,20 @@ void bind_script_objects(nb::module_& m) {
         return std::make_unique<NativeProgram>(check(unwrap_script_object(object.ptr())));
       },
       nb::arg("object"), "The program in a torch.ScriptObject of class kiln.Program.");
+  m.def(
+      "script_module",
+      [](nb::handle object, nb::list state) {
+        return nb::steal(check(script_module_of(object.ptr(), state.ptr())));
+      },
+      nb::arg("object"), nb::arg("state"),
+      "The program in a torch.ScriptObject as a torch._C.ScriptModule with these buffers.");
+  m.def(
+      "script_program",
+      [](nb::handle module) {
+        const auto found = check(program_of_script_module(module.ptr()));
+        return nb::make_tuple(nb::steal(found.first), nb::steal(found.second));
+      },
+      nb::arg("module"), "(torch.ScriptObject, buffers) of a torch._C.ScriptModule.");
   nb::class_<LoadScope>(m, "LoadScope", "A context manager: how this thread loads programs.")
       .def(
           "__init__",

@@ -25,10 +25,11 @@ SECTIONS = (
     Row("compile", WORKS, "kiln.compile, or torch.compile for `ir=\"torch_compile\"`"),
     Row("compile(module)", WORKS, "an nn.Module, fx.GraphModule or ExportedProgram",
         "nn.Module, GraphModule, ExportedProgram"),
-    Row("compile(module)", WORKS, "a scripted or traced module or function", "ScriptModule"),
+    Row("compile(module)", WORKS, "a scripted or traced module, through ts.compile", "ScriptModule"),
     Row("compile(ir)", WORKS, "ahead of time", "default, dynamo"),
     Row("compile(ir)", WORKS, "a torch.compile'd module, built at its first call", "torch_compile"),
-    Row("compile(ir)", WORKS, "ahead of time, from TorchScript: ts.compile", "ts, torchscript"),
+    Row("compile(ir)", WORKS, "ts.compile, whose ScriptModule comes back; another module is "
+        "scripted", "ts, torchscript"),
     Row("compile(ir)", WORKS, "ahead of time, by way of an FX graph: fx.compile", "fx"),
     Row("compile(inputs)", WORKS, "tensors, Input, plain values, nested in lists, tuples, dicts"),
     Row("compile(inputs)", ACCEPTED, "shapes are those of the first call; a range is an error",
@@ -158,21 +159,5 @@ SECTIONS = (
         "kwarg_inputs; an error (K1042) where they differ"),
     Row("dynamo.refit_module_weights(in_place)", WORKS, "True: the program itself; False: a copy "
         "that shares the plan"),
-  )),
-  Section("TorchScript", "", (
-    Row("ts.compile", WORKS, "kiln.compile of a scripted or traced module or function, or of another "
-        "module that torch.jit.script can compile; a `kiln.Program`"),
-    Row("ts.compile(inputs)", WORKS, "as compile's"),
-    Row("ts.compile(input_signature)", WORKS, "the same: inputs may be nested"),
-    Row("ts.compile(settings)", WORKS, "the settings below and Kiln's own options"),
-    Row("ts.convert_method_to_trt_engine", WORKS, "the bytes of a `.kiln` file, as "
-        "convert_method_to_trt_engine"),
-    Row("ts.convert_method_to_trt_engine(method_name)", WORKS, "as the module is called", "forward"),
-    Row("ts.embed_engine_in_new_module", RAISES, "programs inside TorchScript come with a later "
-        "version; kiln.load gives a torch.nn.Module"),
-    Row("ts.check_method_op_support", RAISES, 'kiln.explain(module, inputs=[...]) says what is '
-        "supported"),
-    Row("ts.TensorRTCompileSpec", RAISES, "ts.compile takes the same words as settings"),
-    Row("ts.logging", WORKS, "the same as torch_tensorrt.logging"),
   )),
 )

@@ -123,6 +123,17 @@ TEST_F(Nvrtc, CompilesOneKernelPerOpAndDtypeForSm100) {
   expect_compiles(sample_sources(100, true), 100);
 }
 
+// Files with machine code are equal when their programs are.
+TEST_F(Nvrtc, EqualSourcesGiveEqualCode) {
+  const std::string source =
+      "#include \"device/tile.h\"\nKILN_KERNEL(32) void k(In<f16> x, Out<f16> y) {\n"
+      "  y[thread_x()] = x[thread_x()];\n}\n";
+  const auto first = cuda::nvrtc_compile(source, "k", 90);
+  const auto second = cuda::nvrtc_compile(source, "k", 90);
+  ASSERT_TRUE(first.ok() && second.ok());
+  EXPECT_EQ(*first, *second);
+}
+
 TEST_F(Nvrtc, SaysWhatIsWrongWithASource) {
   const auto image =
       cuda::nvrtc_compile("#include \"device/tile.h\"\nKILN_KERNEL(32) void k() { x; }", "k", 90);

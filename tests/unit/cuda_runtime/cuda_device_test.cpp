@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <numeric>
@@ -151,11 +152,11 @@ TEST_F(CudaDeviceTest, StreamsAreOrderedByEvents) {
 TEST_F(CudaDeviceTest, LoadsEqualKernelsOnce) {
   Json other = Json::object();
   other.set("n", int64_t{2});
-  auto first = device().load_code({{"one", Json::object()}, {"two", Json::object()}}, {});
+  auto first = device().load_code({{"one", Json::object()}, {"two", Json::object()}}, nullptr);
   ASSERT_TRUE(first.ok()) << first.status().to_string();
   EXPECT_EQ(compiler_.compiled, 2);
   EXPECT_EQ(compiler_.last_sm, 90);
-  auto second = device().load_code({{"two", Json::object()}, {"two", other}}, {});
+  auto second = device().load_code({{"two", Json::object()}, {"two", other}}, nullptr);
   ASSERT_TRUE(second.ok());
   EXPECT_EQ(compiler_.compiled, 3);
   const auto& a = static_cast<KernelCode&>(**first);
@@ -168,21 +169,125 @@ TEST_F(CudaDeviceTest, LoadsEqualKernelsOnce) {
   EXPECT_THAT(driver().log(), ElementsAre("unload one"));
 }
 
+TensorSignature signature(const std::string& name, DType dtype, Shape dims) {
+  TensorSignature made;
+  made.name = name;
+  made.dtype = dtype;
+  made.dims = std::move(dims);
+  return made;
+}
+
+// Code of a file, as the null driver loads it.
+NativeCode code_of_file(const std::vector<KernelDesc>& kernels, const std::string& entry,
+                        const std::string& text) {
+  NativeCode code{"sm_90", std::string(kernel_convention()), "a test", {}};
+  for (const KernelDesc& kernel : kernels) {
+    const auto image = std::make_shared<const std::string>(text);
+    code.kernels.push_back({hash_of(kernel), kernel.family, entry, hash128(*image), *image, image});
+  }
+  return code;
+}
+
 TEST_F(CudaDeviceTest, LoadsCodeOfFilesWithoutACompiler) {
   set_kernel_compiler(nullptr);
   const std::vector<KernelDesc> kernels = {{"one", Json::object()}};
-  EXPECT_EQ(device().load_code(kernels, {}).status().code(), "K5309");
-  auto code = device().load_code(kernels, {"entry_of_it\nentry_of_it 1 8"});
+  EXPECT_EQ(device().load_code(kernels, nullptr).status().code(), "K5309");
+  NativeCode native = code_of_file(kernels, "entry_of_it", "entry_of_it 1 8");
+  auto code = device().load_code(kernels, &native);
   ASSERT_TRUE(code.ok()) << code.status().to_string();
   EXPECT_EQ(static_cast<KernelCode&>(**code).kernels[0].name, "entry_of_it");
-  EXPECT_EQ(device().load_code(kernels, {"no line feed"}).status().code(), "K3212");
-  EXPECT_EQ(device().load_code(kernels, {"a\nb", "c\nd"}).status().code(), "K3212");
-  EXPECT_EQ(device().load_code(kernels, {"wrong_entry\nentry 1 8"}).status().code(), "K5304");
+  native.kernels[0].entry = "another_entry";
+  EXPECT_EQ(device().load_code(kernels, &native).status().code(), "K5304");
+  // Code of another description is none.
+  native = code_of_file({{"two", Json::object()}}, "two", "two 2 8 8");
+  EXPECT_EQ(device().load_code(kernels, &native).status().code(), "K5309");
+}
+
+TEST_F(CudaDeviceTest, CodeOfAFileIsUsedWhereItFits) {
+  const std::vector<KernelDesc> kernels = {{"one", Json::object()}};
+  const NativeCode fitting = code_of_file(kernels, "of_the_file", "of_the_file 1 8");
+  const auto taken = [&](const NativeCode& native) {
+    auto code = device().load_code(kernels, &native);
+    EXPECT_TRUE(code.ok()) << code.status().to_string();
+    return code.ok() ? static_cast<KernelCode&>(**code).kernels[0].name : "";
+  };
+  EXPECT_EQ(taken(fitting), "of_the_file");
+  EXPECT_EQ(compiler_.compiled, 0);
+  for (const char* isa : {"sm_80", "sm_91", "sm_100", "sm_", "cpu"}) {
+    NativeCode other = fitting;
+    other.isa = isa;
+    EXPECT_EQ(taken(other), "one") << isa;
+  }
+  NativeCode old = fitting;
+  old.convention = "another";
+  EXPECT_EQ(taken(old), "one");
+  EXPECT_EQ(compiler_.compiled, 6);
+  set_kernel_compiler(nullptr);
+  const Status refused = device().load_code(kernels, &old).status();
+  EXPECT_EQ(refused.code(), "K5309");
+  EXPECT_NE(refused.message().find("another version of Kiln"), std::string::npos);
+}
+
+TEST_F(CudaDeviceTest, ProgramsWithAndWithoutTrustShareNoCode) {
+  const std::vector<KernelDesc> kernels = {{"one", Json::object()}};
+  const NativeCode native = code_of_file(kernels, "of_the_file", "of_the_file 1 8");
+  auto trusted = device().load_code(kernels, &native);
+  auto other = device().load_code(kernels, nullptr);
+  ASSERT_TRUE(trusted.ok() && other.ok());
+  EXPECT_EQ(static_cast<KernelCode&>(**other).kernels[0].name, "one");
+}
+
+TEST_F(CudaDeviceTest, FilesBringTheKernelsOfCopies) {
+  set_kernel_compiler(nullptr);
+  auto from = device(1).allocate(4 * 12, nullptr);
+  auto to = device(1).allocate(4 * 12, nullptr);
+  const int64_t dims[] = {3, 4}, rows[] = {4, 1}, columns[] = {1, 3};
+  const auto copy = [&] {
+    return device(1).strided_copy(from.get(), rows, to.get(), columns, dims, 2, 4, nullptr);
+  };
+  EXPECT_EQ(copy().code(), "K5309");
+  EnginePlan plan;
+  plan.inputs.push_back(signature("x", DType::kF32, {DimExpr(3), DimExpr(4)}));
+  const std::vector<KernelDesc> kernels = copy_kernels(plan);
+  const NativeCode native = code_of_file(kernels, "copy", "copy 9 8 8 4 4 4 4 4 4 4");
+  auto code = device(1).load_code({}, &native);
+  ASSERT_TRUE(code.ok()) << code.status().to_string();
+  driver().clear_log();
+  const Status copied = copy();
+  EXPECT_TRUE(copied.ok()) << copied.to_string();
+  EXPECT_EQ(driver().count("launch copy"), 1u);
+}
+
+TEST(CopyKernels, AreAllThatCopiesOfTheSignatureMayNeed) {
+  EnginePlan plan;
+  plan.inputs.push_back(signature("x", DType::kF16, {DimExpr(3), DimExpr(4), DimExpr(5)}));
+  plan.outputs.emplace_back().signature = signature("y", DType::kI64, {DimExpr(7)});
+  const std::vector<KernelDesc> kernels = copy_kernels(plan);
+  std::mt19937 random(3);
+  alignas(16) static char memory[16];
+  for (int round = 0; round < 500; ++round) {
+    const bool input = random() % 2 == 0;
+    const int rank = input ? 3 : 1;
+    int64_t dims[3], from[3], to[3];
+    for (int d = 0; d < rank; ++d) {
+      dims[d] = 1 + static_cast<int64_t>(random() % 4);
+      from[d] = static_cast<int64_t>(random() % 5);
+      to[d] = 1 + static_cast<int64_t>(random() % 20);
+      if (random() % 8 == 0) from[d] = int64_t{1} << 40;
+    }
+    const size_t shift = input ? random() % 8 * 2 : random() % 2 * 8;
+    const CopyShape shape =
+        CopyShape::make(memory + shift, from, memory, to, dims, rank, input ? 2 : 8);
+    const Hash128 hash = hash_of(shape.kernel());
+    EXPECT_TRUE(std::any_of(kernels.begin(), kernels.end(), [&](const KernelDesc& kernel) {
+      return hash_of(kernel) == hash;
+    })) << shape.kernel().params.dump();
+  }
 }
 
 TEST_F(CudaDeviceTest, FaultsBelongToTheCodeThatFoundThem) {
-  auto first = device().load_code({{"one", Json::object()}}, {});
-  auto second = device().load_code({{"one", Json::object()}}, {});
+  auto first = device().load_code({{"one", Json::object()}}, nullptr);
+  auto second = device().load_code({{"one", Json::object()}}, nullptr);
   ASSERT_TRUE(first.ok() && second.ok());
   EXPECT_TRUE(device().take_fault(**first).ok());
   *static_cast<KernelCode&>(**first).fault = 1;

@@ -22,7 +22,7 @@ class LaunchTest : public ::testing::Test {
     auto device = cuda_device(0);
     ASSERT_TRUE(device.ok()) << device.status().to_string();
     device_ = *device;
-    auto code = device_->load_code({{"pair", Json::object()}}, {});
+    auto code = device_->load_code({{"pair", Json::object()}}, nullptr);
     ASSERT_TRUE(code.ok()) << code.status().to_string();
     code_ = std::dynamic_pointer_cast<KernelCode>(*code);
     context_.inputs.resize(2);

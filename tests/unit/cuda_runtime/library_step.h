@@ -42,9 +42,8 @@ class HostMemoryDevice : public DeviceRuntime {
   Status fill(void* to, unsigned char byte, size_t bytes, StreamHandle stream) override {
     return host().fill(to, byte, bytes, stream);
   }
-  Result<std::shared_ptr<DeviceCode>> load_code(
-      const std::vector<KernelDesc>& kernels,
-      const std::vector<std::string_view>& native) override {
+  Result<std::shared_ptr<DeviceCode>> load_code(const std::vector<KernelDesc>& kernels,
+                                                const NativeCode* native) override {
     return host().load_code(kernels, native);
   }
   Status take_fault(DeviceCode&) override { return {}; }

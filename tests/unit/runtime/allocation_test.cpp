@@ -9,6 +9,8 @@
 #include <fstream>
 #include <new>
 
+#include "capi/arguments.h"
+#include "capi/handles.h"
 #include "runtime/execution.h"
 #include "unit/runtime/plan_builder.h"
 
@@ -121,6 +123,22 @@ TEST(Allocation, NoneAfterAnUpdateOfWeights) {
   const bool ok = context->run(c.inputs, c.outputs).ok();
   EXPECT_EQ(allocations - before, 0);
   EXPECT_TRUE(ok);
+}
+
+TEST(Allocation, NoneThroughTheCApi) {
+  kiln_program program(Program::from_engine(make_engine(1), "{}", "{}"));
+  kiln_context* context = nullptr;
+  ASSERT_EQ(kiln_context_create(&program, nullptr, &context), nullptr);
+  Case c(5, false);
+  std::vector<kiln_tensor> inputs, outputs;
+  for (const TensorView& view : c.inputs) inputs.push_back(capi::to_c(view));
+  for (const TensorView& view : c.outputs) outputs.push_back(capi::to_c(view));
+  ASSERT_EQ(kiln_context_run(context, inputs.data(), 2, outputs.data(), 2), nullptr);
+  const int64_t before = allocations;
+  kiln_error* error = kiln_context_run(context, inputs.data(), 2, outputs.data(), 2);
+  EXPECT_EQ(allocations - before, 0);
+  EXPECT_EQ(error, nullptr);
+  kiln_context_free(context);
 }
 
 int64_t resident_bytes() {

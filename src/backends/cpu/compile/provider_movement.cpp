@@ -2,13 +2,10 @@
 #include <algorithm>
 
 #include "backends/cpu/compile/cpu_backend.h"
-#include "backends/step_tactic.h"
+#include "backends/movement_provider.h"
 
 namespace kiln {
 namespace {
-
-// Literals travel in the plan as text; larger ones should have become weights.
-constexpr int64_t kMaxLiteralBytes = 1 << 20;
 
 Status lower_copy(const PlanView& source, Node& node, EngineLowering& lowering) {
   StepDesc step = step_for(node, "copy");
@@ -23,12 +20,7 @@ Status lower_reorder(Node& node, EngineLowering& lowering) {
 }
 
 Status lower_flip(Node& node, EngineLowering& lowering) {
-  PlanView source = lowering.view(node.operand(0));
-  for (int64_t axis : node.get_ints("axes")) {
-    const auto i = static_cast<size_t>(axis);
-    source.offset += (source.dims[i] - 1) * source.strides[i];
-    source.strides[i] = -source.strides[i];
-  }
+  const PlanView source = flipped(lowering.view(node.operand(0)), node.get_ints("axes"));
   return lower_copy(source, node, lowering);
 }
 
@@ -97,56 +89,17 @@ Status lower_constant(Node& node, EngineLowering& lowering) {
   const auto& value = std::get<HostTensor>(node.attr("value"));
   StepDesc step = step_for(node, "literal");
   step.outputs.push_back(lowering.allocate(node.result()));
-  std::string hex;
-  constexpr char kDigits[] = "0123456789abcdef";
-  for (size_t i = 0; i < value.num_bytes(); ++i) {
-    const auto byte = static_cast<unsigned>(value.bytes()[i]);
-    hex += kDigits[byte >> 4];
-    hex += kDigits[byte & 15];
-  }
-  step.params.set("bytes", std::move(hex));
+  step.params.set("bytes", hex_of(value));
   lowering.emit(std::move(step));
   return {};
 }
 
-struct Entry {
-  std::string_view op;
-  LowerFunction lower;
-};
-constexpr Entry kEntries[] = {
-    {"reorder", lower_reorder}, {"flip", lower_flip},       {"roll", lower_roll},
-    {"pad", lower_pad},         {"cumsum", lower_scan},     {"cumprod", lower_scan},
-    {"sort", lower_sort},       {"topk", lower_sort},       {"iota", lower_iota},
-    {"constant", lower_constant},
-};
-
-class MovementProvider : public KernelProvider {
- public:
-  std::string_view name() const override { return "movement"; }
-
-  void candidates(Node& node, const DeviceSpec&, Candidates& out) override {
-    for (const Entry& entry : kEntries) {
-      if (entry.op != node.op_name()) continue;
-      if (!node.result()->tensor().layout.is_strided()) {
-        out.refusals.push_back({"movement", "result has a blocked or packed layout"});
-        return;
-      }
-      if (node.is("constant")) {
-        const auto bytes = std::get<HostTensor>(node.attr("value")).num_bytes();
-        if (bytes > static_cast<size_t>(kMaxLiteralBytes)) {
-          out.refusals.push_back({"movement", "literal is too large for a plan"});
-          return;
-        }
-      }
-      out.tactics.push_back(std::make_unique<StepTactic>(std::string(entry.op), entry.lower));
-    }
-  }
-};
-
 }  // namespace
 
 std::unique_ptr<KernelProvider> make_movement_provider() {
-  return std::make_unique<MovementProvider>();
+  return kiln::make_movement_provider(
+      "movement", {lower_reorder, lower_flip, lower_roll, lower_pad, lower_scan, lower_sort,
+                   lower_iota, lower_constant});
 }
 
 }  // namespace kiln

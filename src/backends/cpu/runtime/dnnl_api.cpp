@@ -89,6 +89,8 @@ Result<void*> open_library() {
   } else {
     if (const std::string folder = folder_of_this_library(); !folder.empty()) {
       candidates.push_back(folder + "/" + kSoname);
+      // lib/pythonX.Y/site-packages/kiln/lib -> lib, where pip puts it.
+      candidates.push_back(folder + "/../../../../" + kSoname);
     }
     candidates.push_back(kSoname);
     if (*KILN_DNNL_HINT != '\0') candidates.push_back(std::string(KILN_DNNL_HINT) + "/" + kSoname);

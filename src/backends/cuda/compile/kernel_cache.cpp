@@ -1,10 +1,12 @@
 #include "backends/cuda/compile/kernel_cache.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <optional>
 
 #include "backends/cuda/compile/kernel_family.h"
 #include "backends/cuda/compile/nvrtc.h"
+#include "backends/cuda/runtime/cuda_device.h"
 #include "base/cache_folder.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -52,7 +54,7 @@ class NvrtcKernelCompiler : public KernelCompiler {
     }
     std::vector<CompiledKernel> compiled(kernels.size());
     if (kernels.empty()) return compiled;
-    KILN_ASSIGN_OR_RETURN(const NvrtcInfo nvrtc, nvrtc_info());
+    KILN_ASSIGN_OR_RETURN(const LibraryInfo nvrtc, nvrtc_info());
     const std::optional<CacheFolder> cache = open_cache();
     std::vector<Hash128> keys;
     std::vector<size_t> missing;
@@ -115,6 +117,30 @@ class NvrtcKernelCompiler : public KernelCompiler {
 KernelCompiler& nvrtc_kernel_compiler() {
   static auto* compiler = new NvrtcKernelCompiler;  // as long as the process
   return *compiler;
+}
+
+Result<NativeCode> compile_native(const EnginePlan& plan, int sm) {
+  std::vector<KernelDesc> kernels = plan.kernels;
+  for (KernelDesc& copy : copy_kernels(plan)) {
+    const Hash128 hash = hash_of(copy);
+    const bool there =
+        std::any_of(plan.kernels.begin(), plan.kernels.end(),
+                    [&](const KernelDesc& kernel) { return hash_of(kernel) == hash; });
+    if (!there) kernels.push_back(std::move(copy));
+  }
+  NativeCode code;
+  code.isa = "sm_" + std::to_string(sm);
+  code.convention = kernel_convention();
+  KILN_ASSIGN_OR_RETURN(std::vector<CompiledKernel> compiled,
+                        nvrtc_kernel_compiler().compile(kernels, sm));
+  KILN_ASSIGN_OR_RETURN(const LibraryInfo nvrtc, nvrtc_info());
+  code.compiler = "NVRTC " + nvrtc.version;
+  for (size_t i = 0; i < kernels.size(); ++i) {
+    const auto image = std::make_shared<const std::string>(std::move(compiled[i].image));
+    code.kernels.push_back({hash_of(kernels[i]), kernels[i].family, compiled[i].entry,
+                            hash128(*image), *image, image});
+  }
+  return code;
 }
 
 }  // namespace kiln::cuda

@@ -1,10 +1,9 @@
 #include "backends/cuda/compile/nvrtc.h"
 
-#include <dlfcn.h>
-
 #include "backends/cuda/compile/kernel_family.h"
 #include "backends/cuda/runtime/library_search.h"
 #include "base/options.h"
+#include "base/status.h"
 
 namespace kiln::cuda {
 namespace {
@@ -27,61 +26,34 @@ struct Nvrtc {
   ResultCode (*cubin)(Program program, char* bytes) = nullptr;
 };
 
-struct Loaded {
-  Status status;
-  Nvrtc api;
-  NvrtcInfo info;
-};
-
-Result<void*> open_nvrtc() {
-  Result<void*> handle = open_library({"NVRTC",
-                                       "KILN_NVRTC_LIBRARY",
-                                       debug_options().nvrtc_library,
-                                       {{"libnvrtc.so.13", "nvidia/cu13/lib"},
-                                        {"libnvrtc.so.12", "nvidia/cuda_nvrtc/lib"}},
-                                       kHint});
-  if (handle.ok()) return handle;
-  return Status::error("K5305", std::string(handle.status().message()), kHint);
-}
-
-template <typename Function>
-Status find(void* handle, const char* name, Function*& function) {
-  function = reinterpret_cast<Function*>(dlsym(handle, name));
-  if (function != nullptr) return {};
-  return Status::error("K5305", "function missing in NVRTC: " + std::string(name), kHint);
-}
-
-Status load(Loaded& loaded) {
-  KILN_ASSIGN_OR_RETURN(void* handle, open_nvrtc());
-  // Stays open for the life of the process.
-  Nvrtc& api = loaded.api;
-  KILN_RETURN_IF_ERROR(find(handle, "nvrtcVersion", api.version));
-  KILN_RETURN_IF_ERROR(find(handle, "nvrtcGetErrorString", api.error_text));
-  KILN_RETURN_IF_ERROR(find(handle, "nvrtcCreateProgram", api.create));
-  KILN_RETURN_IF_ERROR(find(handle, "nvrtcDestroyProgram", api.destroy));
-  KILN_RETURN_IF_ERROR(find(handle, "nvrtcCompileProgram", api.compile));
-  KILN_RETURN_IF_ERROR(find(handle, "nvrtcGetProgramLogSize", api.log_size));
-  KILN_RETURN_IF_ERROR(find(handle, "nvrtcGetProgramLog", api.log));
-  KILN_RETURN_IF_ERROR(find(handle, "nvrtcGetCUBINSize", api.cubin_size));
-  KILN_RETURN_IF_ERROR(find(handle, "nvrtcGetCUBIN", api.cubin));
+Status load(Nvrtc& api, LibraryInfo& info) {
+  KILN_ASSIGN_OR_RETURN(const OpenLibrary opened,
+                        open_library({"NVRTC",
+                                      "KILN_NVRTC_LIBRARY",
+                                      debug_options().nvrtc_library,
+                                      {{"libnvrtc.so.13", "nvidia/cu13/lib"},
+                                       {"libnvrtc.so.12", "nvidia/cuda_nvrtc/lib"}},
+                                      kHint,
+                                      "K5305"}));
+  KILN_RETURN_IF_ERROR(opened.find("nvrtcVersion", api.version));
+  KILN_RETURN_IF_ERROR(opened.find("nvrtcGetErrorString", api.error_text));
+  KILN_RETURN_IF_ERROR(opened.find("nvrtcCreateProgram", api.create));
+  KILN_RETURN_IF_ERROR(opened.find("nvrtcDestroyProgram", api.destroy));
+  KILN_RETURN_IF_ERROR(opened.find("nvrtcCompileProgram", api.compile));
+  KILN_RETURN_IF_ERROR(opened.find("nvrtcGetProgramLogSize", api.log_size));
+  KILN_RETURN_IF_ERROR(opened.find("nvrtcGetProgramLog", api.log));
+  KILN_RETURN_IF_ERROR(opened.find("nvrtcGetCUBINSize", api.cubin_size));
+  KILN_RETURN_IF_ERROR(opened.find("nvrtcGetCUBIN", api.cubin));
   int major = 0, minor = 0;
   if (api.version(&major, &minor) != 0) {
     return Status::error("K5305", "NVRTC does not say its version", kHint);
   }
-  loaded.info.version = std::to_string(major) + "." + std::to_string(minor);
-  loaded.info.path = file_of(reinterpret_cast<const void*>(api.version));
+  info = {file_of(reinterpret_cast<const void*>(api.version)),
+          std::to_string(major) + "." + std::to_string(minor)};
   return {};
 }
 
-const Loaded& loaded() {
-  // Never destroyed: other threads may compile while static objects go.
-  static const Loaded* result = [] {
-    auto* fresh = new Loaded;
-    fresh->status = load(*fresh);
-    return fresh;
-  }();
-  return *result;
-}
+LibraryTable<Nvrtc> library{load};
 
 std::string log_of(const Nvrtc& api, Program program) {
   size_t size = 0;
@@ -106,11 +78,7 @@ Result<std::string> cubin_of(const Nvrtc& api, Program program) {
 
 }  // namespace
 
-Result<NvrtcInfo> nvrtc_info() {
-  const Loaded& result = loaded();
-  if (!result.status.ok()) return result.status;
-  return result.info;
-}
+Result<LibraryInfo> nvrtc_info() { return library.info(); }
 
 std::vector<std::string> nvrtc_options(int sm) {
   return {"--gpu-architecture=sm_" + std::to_string(sm), "--std=c++17",
@@ -120,33 +88,31 @@ std::vector<std::string> nvrtc_options(int sm) {
 }
 
 Result<std::string> nvrtc_compile(const std::string& source, const std::string& name, int sm) {
-  const Loaded& library = loaded();
-  if (!library.status.ok()) return library.status;
-  const Nvrtc& api = library.api;
+  KILN_ASSIGN_OR_RETURN(const Nvrtc* const loaded, library.get());
+  const Nvrtc& api = *loaded;
   std::vector<const char*> headers, names;
   for (const DeviceHeader& header : device_headers()) {
     headers.push_back(header.text.data());
     names.push_back(header.name.data());
   }
   Program program = nullptr;
-  if (const ResultCode code = api.create(&program, source.c_str(), (name + ".cu").c_str(),
-                                         static_cast<int>(headers.size()), headers.data(),
-                                         names.data());
+  if (const ResultCode code =
+          api.create(&program, source.c_str(), (name + ".cu").c_str(),
+                     static_cast<int>(headers.size()), headers.data(), names.data());
       code != 0) {
-    return Status::error("K5306", "a kernel does not compile: " + name + ": " +
-                                      api.error_text(code));
+    return Status::error("K5306",
+                         "a kernel does not compile: " + name + ": " + api.error_text(code));
   }
   const std::vector<std::string> texts = nvrtc_options(sm);
   std::vector<const char*> options;
   for (const std::string& text : texts) options.push_back(text.c_str());
-  const ResultCode code =
-      api.compile(program, static_cast<int>(options.size()), options.data());
+  const ResultCode code = api.compile(program, static_cast<int>(options.size()), options.data());
   Result<std::string> image =
       code == 0 ? cubin_of(api, program)
                 : Result<std::string>(Status::error(
-                      "K5306", "a kernel does not compile for sm_" + std::to_string(sm) + ": " +
-                                   name + ": " + api.error_text(code) + "\n" +
-                                   log_of(api, program),
+                      "K5306",
+                      "a kernel does not compile for sm_" + std::to_string(sm) + ": " + name +
+                          ": " + api.error_text(code) + "\n" + log_of(api, program),
                       "KILN_OPTIONS=dump_kernels=FOLDER keeps the sources"));
   api.destroy(&program);
   return image;

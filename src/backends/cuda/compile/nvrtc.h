@@ -9,15 +9,12 @@
 
 #include <kiln/status.h>
 
+#include "backends/cuda/runtime/library_table.h"
+
 namespace kiln::cuda {
 
-struct NvrtcInfo {
-  std::string path;     // of the library
-  std::string version;  // "13.0"
-};
-
-// K5305 with the reasons and what to do.
-Result<NvrtcInfo> nvrtc_info();
+// Its version is "13.0". K5305 with the reasons and what to do.
+Result<LibraryInfo> nvrtc_info();
 
 // Options that every kernel is compiled with, `sm` being 90 and so on.
 std::vector<std::string> nvrtc_options(int sm);

@@ -9,7 +9,7 @@
 #include "backends/cuda/runtime/scan_kernel.h"
 #include "backends/cuda/runtime/sort_kernel.h"
 #include "backends/cuda/runtime/source_kernel.h"
-#include "backends/step_tactic.h"
+#include "backends/movement_provider.h"
 #include "core/host_tensor.h"
 
 namespace kiln::cuda {
@@ -25,9 +25,6 @@ void emit_copy(const PlanView& from, const PlanView& to, DType dtype, const Orig
 
 namespace {
 
-// Literals travel in the plan as text; larger ones should have become weights.
-constexpr int64_t kMaxLiteralBytes = 1 << 20;
-
 Status lower_reorder(Node& node, EngineLowering& lowering) {
   const PlanView source = lowering.view(node.operand(0));
   const PlanView result = lowering.allocate(node.result());
@@ -36,12 +33,7 @@ Status lower_reorder(Node& node, EngineLowering& lowering) {
 }
 
 Status lower_flip(Node& node, EngineLowering& lowering) {
-  PlanView source = lowering.view(node.operand(0));
-  for (const int64_t axis : node.get_ints("axes")) {
-    const auto i = static_cast<size_t>(axis);
-    source.offset += (source.dims[i] - 1) * source.strides[i];
-    source.strides[i] = -source.strides[i];
-  }
+  const PlanView source = flipped(lowering.view(node.operand(0)), node.get_ints("axes"));
   const PlanView result = lowering.allocate(node.result());
   emit_copy(source, result, node.result()->dtype(), node.origin, "flip", lowering);
   return {};
@@ -178,13 +170,7 @@ Status lower_iota(Node& node, EngineLowering& lowering) {
 
 Status lower_constant(Node& node, EngineLowering& lowering) {
   const auto& value = std::get<HostTensor>(node.attr("value"));
-  std::string hex;
-  constexpr char kDigits[] = "0123456789abcdef";
-  for (size_t i = 0; i < value.num_bytes(); ++i) {
-    const auto byte = static_cast<unsigned>(value.bytes()[i]);
-    hex += kDigits[byte >> 4];
-    hex += kDigits[byte & 15];
-  }
+  std::string hex = hex_of(value);
   const PlanView result = lowering.allocate(node.result());
   if (value.num_bytes() <= LiteralKernel::kMaxBytes) {
     StepDesc step = step_for(node, "cuda.literal");
@@ -209,44 +195,12 @@ Status lower_constant(Node& node, EngineLowering& lowering) {
   return {};
 }
 
-struct Entry {
-  std::string_view op;
-  LowerFunction lower;
-};
-constexpr Entry kEntries[] = {
-    {"reorder", lower_reorder},   {"flip", lower_flip},   {"roll", lower_roll},
-    {"pad", lower_pad},           {"cumsum", lower_scan}, {"cumprod", lower_scan},
-    {"sort", lower_sort},         {"topk", lower_sort},   {"iota", lower_iota},
-    {"constant", lower_constant},
-};
-
-class MovementProvider : public KernelProvider {
- public:
-  std::string_view name() const override { return "cuda.movement"; }
-
-  void candidates(Node& node, const DeviceSpec&, Candidates& out) override {
-    for (const Entry& entry : kEntries) {
-      if (entry.op != node.op_name()) continue;
-      if (!node.result()->tensor().layout.is_strided()) {
-        out.refusals.push_back({"cuda.movement", "result has a blocked or packed layout"});
-        return;
-      }
-      if (node.is("constant")) {
-        const auto bytes = std::get<HostTensor>(node.attr("value")).num_bytes();
-        if (bytes > static_cast<size_t>(kMaxLiteralBytes)) {
-          out.refusals.push_back({"cuda.movement", "literal is too large for a plan"});
-          return;
-        }
-      }
-      out.tactics.push_back(std::make_unique<StepTactic>(std::string(entry.op), entry.lower));
-    }
-  }
-};
-
 }  // namespace
 
 std::unique_ptr<KernelProvider> make_movement_provider() {
-  return std::make_unique<MovementProvider>();
+  return kiln::make_movement_provider(
+      "cuda.movement", {lower_reorder, lower_flip, lower_roll, lower_pad, lower_scan, lower_sort,
+                        lower_iota, lower_constant});
 }
 
 }  // namespace kiln::cuda

@@ -16,7 +16,8 @@ Result<KernelSource> print_strided_copy(const Json& json) {
   }
   const std::string type(moved_type(bytes));
   const std::string entry =
-      "strided_copy_" + std::to_string(bytes * 8) + "_" + std::to_string(rank) + "d";
+      "strided_copy_" + std::to_string(bytes * 8) + "_" + std::to_string(rank) + "d" +
+      (wide ? "_wide" : "");
   std::string text = "#include \"device/platform.h\"\n\nusing Index = ";
   text += wide ? "int64" : "int32";
   text +=

@@ -1,10 +1,12 @@
 // Loading kernels' code.
 #include <algorithm>
+#include <cstdlib>
 #include <deque>
 #include <string>
 
 #include "backends/cuda/runtime/cuda_device.h"
 #include "backends/cuda/runtime/kernel_compiler.h"
+#include "base/log.h"
 #include "base/status.h"
 
 namespace kiln::cuda {
@@ -13,11 +15,9 @@ namespace {
 constexpr unsigned kSharedWithoutOptIn = 48 << 10;
 constexpr size_t kWordsPerPage = 1024;
 
-Hash128 key_of(const KernelDesc& kernel) {
-  return Hasher128().add_text(kernel.family).add_text(kernel.params.dump()).finish();
+Hash128 key_of(const NativeKernel& kernel) {
+  return Hasher128().add_hash(kernel.code).add_text(kernel.entry).finish();
 }
-
-Hash128 key_of(std::string_view native) { return Hasher128().add_text(native).finish(); }
 
 }  // namespace
 
@@ -79,11 +79,11 @@ class CodeStore::FaultWords {
   std::deque<Word> free_;
 };
 
-Result<std::shared_ptr<CodeStore::Module>> CodeStore::load_image(const std::string& image,
+Result<std::shared_ptr<CodeStore::Module>> CodeStore::load_image(const void* image,
                                                                  const std::string& entry) {
   auto loaded = std::make_shared<Module>(driver_);
   KILN_CUDA_RETURN_IF_ERROR(driver_, CtxGetCurrent, &loaded->context);
-  KILN_CUDA_RETURN_IF_ERROR(driver_, ModuleLoadData, &loaded->module, image.data());
+  KILN_CUDA_RETURN_IF_ERROR(driver_, ModuleLoadData, &loaded->module, image);
   KernelCode::Kernel& kernel = loaded->kernel;
   kernel.name = entry;
   KILN_CUDA_RETURN_IF_ERROR(driver_, ModuleGetFunction, &kernel.function, loaded->module,
@@ -111,52 +111,70 @@ Status CodeStore::give_fault_word(KernelCode& code) {
   return {};
 }
 
-Result<std::shared_ptr<KernelCode>> CodeStore::load(const std::vector<KernelDesc>& kernels,
-                                                    const std::vector<std::string_view>& native) {
-  if (!native.empty() && native.size() != kernels.size()) {
-    return Status::error("K3212", "file has code for another number of kernels than the plan");
+std::string CodeStore::misfit(const NativeCode& native) const {
+  if (native.convention != kernel_convention()) return "was compiled by another version of Kiln";
+  constexpr std::string_view kPrefix = "sm_";
+  int sm = 0;
+  if (native.isa.starts_with(kPrefix)) sm = std::atoi(native.isa.c_str() + kPrefix.size());
+  // Machine code runs on later devices of the same major number too.
+  if (sm / 10 == sm_ / 10 && sm <= sm_) return "";
+  return "is for " + native.isa;
+}
+
+Result<std::vector<CompiledKernel>> CodeStore::compile(const std::vector<KernelDesc>& kernels,
+                                                       const std::string& misfit) {
+  KernelCompiler* compiler = kernel_compiler();
+  if (compiler == nullptr) {
+    const std::string why =
+        misfit.empty() ? "program has no code for this GPU" : "code in the file " + misfit;
+    return Status::error("K5309",
+                         why + ", and nothing here compiles it: kernel of family '" +
+                             kernels[0].family + "' for sm_" + std::to_string(sm_),
+                         "load libkiln too, or save the program with native=True for such a GPU");
   }
+  if (!misfit.empty()) {
+    KILN_LOG(kRuntime, kWarning) << "kernels are compiled again: code in the file " << misfit;
+  }
+  KILN_ASSIGN_OR_RETURN(std::vector<CompiledKernel> compiled, compiler->compile(kernels, sm_));
+  if (compiled.size() != kernels.size()) {
+    return Status::error("K5309", "compiler gave code for another number of kernels");
+  }
+  return compiled;
+}
+
+Result<std::shared_ptr<KernelCode>> CodeStore::load(const std::vector<KernelDesc>& kernels,
+                                                    const NativeCode* native) {
+  const std::string misfit =
+      native == nullptr || native->kernels.empty() ? "" : this->misfit(*native);
   std::lock_guard lock(mutex_);
   std::vector<std::shared_ptr<Module>> loaded(kernels.size());
   std::vector<Hash128> keys;
   std::vector<KernelDesc> wanted;
   std::vector<size_t> positions;
   for (size_t i = 0; i < kernels.size(); ++i) {
-    const bool has_code = !native.empty() && !native[i].empty();
-    keys.push_back(has_code ? key_of(native[i]) : key_of(kernels[i]));
+    const NativeKernel* given =
+        native != nullptr && misfit.empty() ? native->find(kernels[i]) : nullptr;
+    keys.push_back(given != nullptr ? key_of(*given) : hash_of(kernels[i]));
     if (const auto found = modules_.find(keys[i]); found != modules_.end()) {
       loaded[i] = found->second.lock();
     }
     if (loaded[i] != nullptr) continue;
-    if (!has_code) {
+    if (given == nullptr) {
       wanted.push_back(kernels[i]);
       positions.push_back(i);
       continue;
     }
-    const size_t line = native[i].find('\n');
-    if (line == std::string_view::npos) {
-      return Status::error("K3212", "code of a kernel is malformed: " + kernels[i].family);
+    auto module = load_image(given->image.data(), given->entry);
+    if (!module.ok()) {
+      return std::move(module).status().at("code of kernel '" + given->entry + "' in the file");
     }
-    KILN_ASSIGN_OR_RETURN(loaded[i], load_image(std::string(native[i].substr(line + 1)),
-                                                std::string(native[i].substr(0, line))));
+    loaded[i] = std::move(module).value();
   }
   if (!wanted.empty()) {
-    KernelCompiler* compiler = kernel_compiler();
-    if (compiler == nullptr) {
-      return Status::error("K5309",
-                           "program has no code for this GPU, and nothing here compiles it: kernel "
-                           "of family '" +
-                               wanted[0].family + "' for sm_" + std::to_string(sm_),
-                           "load libkiln too, or save the program with native=True on a machine "
-                           "with such a GPU");
-    }
-    KILN_ASSIGN_OR_RETURN(const std::vector<CompiledKernel> compiled,
-                          compiler->compile(wanted, sm_));
-    if (compiled.size() != wanted.size()) {
-      return Status::error("K5309", "compiler gave code for another number of kernels");
-    }
+    KILN_ASSIGN_OR_RETURN(const std::vector<CompiledKernel> compiled, compile(wanted, misfit));
     for (size_t k = 0; k < compiled.size(); ++k) {
-      KILN_ASSIGN_OR_RETURN(loaded[positions[k]], load_image(compiled[k].image, compiled[k].entry));
+      KILN_ASSIGN_OR_RETURN(loaded[positions[k]],
+                            load_image(compiled[k].image.data(), compiled[k].entry));
     }
   }
   std::erase_if(modules_, [](const auto& entry) { return entry.second.expired(); });

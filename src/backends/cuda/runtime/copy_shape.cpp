@@ -1,18 +1,39 @@
 // Copies between strided tensors on a device: their shapes and the kernel for them.
 //
-// Family "strided_copy": params {element_bytes, rank, wide}. Arguments: from, to, elements, then
-// for each dim from the innermost: its extent, the source's stride, the target's stride (in
-// elements; int64 when `wide`, else int32). Thread i copies element i of the target's order.
+// Family "strided_copy": params {element_bytes, rank, wide}, the rank being 2, 4, 8 or 16.
+// Arguments: from, to, elements, then for each dim from the innermost: its extent, the source's
+// stride, the target's stride (in elements; int64 when `wide`, else int32). Thread i copies element
+// i of the target's order.
 #include <algorithm>
 #include <cstdlib>
+#include <set>
+#include <tuple>
 
 #include "backends/cuda/runtime/cuda_device.h"
 #include "base/check.h"
+#include "core/dtype.h"
 
 namespace kiln::cuda {
 namespace {
 
 constexpr int64_t kMaxBlocks = int64_t{1} << 20;  // threads go on in steps of the grid
+
+constexpr int kLeastRank = 2;
+
+// 2, 4, 8 or 16.
+int padded_rank(int rank) {
+  int padded = kLeastRank;
+  while (padded < rank) padded *= 2;
+  return padded;
+}
+
+KernelDesc copy_kernel(int64_t element_bytes, int rank, bool wide) {
+  Json params = Json::object();
+  params.set("element_bytes", element_bytes);
+  params.set("rank", static_cast<int64_t>(rank));
+  params.set("wide", wide);
+  return {std::string(kStridedCopyFamily), std::move(params)};
+}
 
 }  // namespace
 
@@ -95,12 +116,28 @@ CopyShape CopyShape::make(const void* from_address, const int64_t* from_strides,
   return shape;
 }
 
+int CopyShape::kernel_rank() const { return padded_rank(rank); }
+
 KernelDesc CopyShape::kernel() const {
-  Json params = Json::object();
-  params.set("element_bytes", element_bytes);
-  params.set("rank", static_cast<int64_t>(rank));
-  params.set("wide", !fits_32_bits());
-  return {"strided_copy", std::move(params)};
+  return copy_kernel(element_bytes, kernel_rank(), !fits_32_bits());
+}
+
+std::vector<KernelDesc> copy_kernels(const EnginePlan& plan) {
+  std::set<std::tuple<int64_t, int, bool>> wanted;
+  const auto add = [&](const TensorSignature& signature) {
+    if (signature.is_object) return;
+    const int last = padded_rank(static_cast<int>(signature.dims.size()));
+    for (auto bytes = static_cast<int64_t>(dtype_bytes(signature.dtype)); bytes <= 16; bytes *= 2) {
+      for (int rank = kLeastRank; rank <= last; rank *= 2) {
+        for (const bool wide : {false, true}) wanted.emplace(bytes, rank, wide);
+      }
+    }
+  };
+  for (const TensorSignature& input : plan.inputs) add(input);
+  for (const PlanOutput& output : plan.outputs) add(output.signature);
+  std::vector<KernelDesc> kernels;
+  for (const auto& [bytes, rank, wide] : wanted) kernels.push_back(copy_kernel(bytes, rank, wide));
+  return kernels;
 }
 
 unsigned CopyShape::blocks() const {
@@ -122,6 +159,11 @@ void CopyShape::fill(const void* from_address, const void* to_address, Arguments
     add(static_cast<uint64_t>(dims[d]));
     add(static_cast<uint64_t>(from[d]));
     add(static_cast<uint64_t>(to[d]));
+  }
+  for (int d = rank; d < kernel_rank(); ++d) {
+    add(1);
+    add(0);
+    add(0);
   }
 }
 

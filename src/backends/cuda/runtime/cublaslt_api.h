@@ -12,6 +12,7 @@
 #include <kiln/status.h>
 
 #include "backends/cuda/runtime/driver.h"
+#include "backends/cuda/runtime/library_table.h"
 
 namespace kiln::cuda {
 
@@ -122,11 +123,7 @@ Result<const CublasLt*> cublaslt();
 // For tests; null: back to the real one.
 void set_cublaslt_for_test(const CublasLt* table);
 
-struct CublasLtInfo {
-  std::string path;     // of the file; for people
-  std::string version;  // "13.1.0": part of cache keys
-};
-Result<CublasLtInfo> cublaslt_info();
+Result<LibraryInfo> cublaslt_info();
 
 // The handle for device `index`, whose context must be current when it is made; made once, shared
 // by all threads. K5308.

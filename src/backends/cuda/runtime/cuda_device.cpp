@@ -92,8 +92,8 @@ class CudaDevice : public DeviceRuntime {
                       const int64_t* to_strides, const int64_t* dims, int rank,
                       size_t element_bytes, StreamHandle stream) override;
   Status fill(void* to, unsigned char byte, size_t bytes, StreamHandle stream) override;
-  Result<std::shared_ptr<DeviceCode>> load_code(
-      const std::vector<KernelDesc>& kernels, const std::vector<std::string_view>& native) override;
+  Result<std::shared_ptr<DeviceCode>> load_code(const std::vector<KernelDesc>& kernels,
+                                                const NativeCode* native) override;
   Status take_fault(DeviceCode& code) override;
   std::unique_ptr<PlanReplay> make_replay(const Plan& plan, const ShapePlan& shape) override {
     return std::make_unique<GraphReplay>(driver_, *this, plan, shape);
@@ -107,6 +107,7 @@ class CudaDevice : public DeviceRuntime {
         code_(driver, properties.sm, static_cast<unsigned>(properties.shared_bytes_per_block)) {}
   Result<CUevent> take_event();
   Result<const KernelCode*> copy_code(const CopyShape& shape);
+  void keep_copies(const NativeCode& native);
   bool is_host_memory(const void* pointer) const;
 
   const Driver& driver_;
@@ -119,6 +120,7 @@ class CudaDevice : public DeviceRuntime {
   std::vector<CUevent> events_;  // idle
   std::mutex copies_mutex_;
   std::shared_ptr<KernelCode> copies_[2][5][17];  // by width of numbers, of elements, rank
+  NativeCode native_copies_;                      // kernels for copies from files
 };
 
 Result<std::unique_ptr<CudaDevice>> CudaDevice::open(const Driver& driver, int index) {
@@ -264,16 +266,35 @@ Status CudaDevice::strided_copy(const void* from, const int64_t* from_strides, v
       "cuLaunchKernel");
 }
 
-// The kernel of a copy, compiled when it is needed first.
+// Copies between strides are the device's, and any program may be the first to need one: the code
+// of the kernels for them outlives the file that brought it.
+void CudaDevice::keep_copies(const NativeCode& native) {
+  if (!code_.misfit(native).empty()) return;
+  std::lock_guard lock(copies_mutex_);
+  native_copies_.isa = native.isa;
+  native_copies_.convention = native.convention;
+  for (const NativeKernel& kernel : native.kernels) {
+    const auto same = [&](const NativeKernel& kept) { return kept.kernel == kernel.kernel; };
+    auto& kept = native_copies_.kernels;
+    if (kernel.family != kStridedCopyFamily || std::any_of(kept.begin(), kept.end(), same))
+      continue;
+    const auto image = std::make_shared<const std::string>(kernel.image);
+    kept.push_back(kernel);
+    kept.back().image = *image;
+    kept.back().owner = image;
+  }
+}
+
+// The kernel of a copy, found or compiled when it is needed first.
 Result<const KernelCode*> CudaDevice::copy_code(const CopyShape& shape) {
   const auto width =
       static_cast<size_t>(__builtin_ctzll(static_cast<unsigned long long>(shape.element_bytes)));
   std::lock_guard lock(copies_mutex_);
   std::shared_ptr<KernelCode>& code =
-      copies_[shape.fits_32_bits() ? 0 : 1][width][static_cast<size_t>(shape.rank)];
+      copies_[shape.fits_32_bits() ? 0 : 1][width][static_cast<size_t>(shape.kernel_rank())];
   if (code == nullptr) {
     ScopedRelaxedCapture relaxed(driver_);
-    auto loaded = code_.load({shape.kernel()}, {});
+    auto loaded = code_.load({shape.kernel()}, &native_copies_);
     if (!loaded.ok()) return std::move(loaded).status().at("copy between other strides");
     code = std::move(loaded).value();
   }
@@ -287,11 +308,12 @@ Status CudaDevice::fill(void* to, unsigned char byte, size_t bytes, StreamHandle
                "cuMemsetD8Async");
 }
 
-Result<std::shared_ptr<DeviceCode>> CudaDevice::load_code(
-    const std::vector<KernelDesc>& kernels, const std::vector<std::string_view>& native) {
+Result<std::shared_ptr<DeviceCode>> CudaDevice::load_code(const std::vector<KernelDesc>& kernels,
+                                                          const NativeCode* native) {
   ScopedContext scope(driver_, context_);
   ScopedRelaxedCapture relaxed(driver_);
   KILN_ASSIGN_OR_RETURN(std::shared_ptr<KernelCode> code, code_.load(kernels, native));
+  if (native != nullptr) keep_copies(*native);
   return std::shared_ptr<DeviceCode>(std::move(code));
 }
 

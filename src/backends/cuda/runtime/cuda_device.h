@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "backends/cuda/runtime/driver.h"
+#include "backends/cuda/runtime/kernel_compiler.h"
 #include "backends/cuda/runtime/launch.h"
 #include "base/hash.h"
 #include "runtime/device_runtime.h"
@@ -38,21 +39,26 @@ class CodeStore {
  public:
   CodeStore(const Driver& driver, int sm, unsigned max_shared)
       : driver_(driver), sm_(sm), max_shared_(max_shared) {}
-  // The context must be current.
+  // Takes the code from `native`, which may be null, as far as it fits, and the rest from the
+  // compiler. The context must be current. K5309 with the reason when there is neither.
   Result<std::shared_ptr<KernelCode>> load(const std::vector<KernelDesc>& kernels,
-                                           const std::vector<std::string_view>& native);
+                                           const NativeCode* native);
+  // Why code of a file does not fit this device or this build; "" when it does.
+  std::string misfit(const NativeCode& native) const;
 
  private:
   struct Module;
   class FaultWords;
-  Result<std::shared_ptr<Module>> load_image(const std::string& image, const std::string& entry);
+  Result<std::shared_ptr<Module>> load_image(const void* image, const std::string& entry);
+  Result<std::vector<CompiledKernel>> compile(const std::vector<KernelDesc>& kernels,
+                                              const std::string& misfit);
   Status give_fault_word(KernelCode& code);
 
   const Driver& driver_;
   int sm_;
   unsigned max_shared_;
   std::mutex mutex_;
-  std::map<Hash128, std::weak_ptr<Module>> modules_;  // by kernel description, or by image
+  std::map<Hash128, std::weak_ptr<Module>> modules_;  // by kernel description, or by code and entry
   std::shared_ptr<FaultWords> fault_words_;
 };
 
@@ -70,7 +76,9 @@ struct CopyShape {
   bool is_contiguous() const { return rank == 0 || (rank == 1 && from[0] == 1 && to[0] == 1); }
   // Do the kernel's numbers fit 32 bits?
   bool fits_32_bits() const;
-  // The kernel for it; family "strided_copy".
+  // The kernel for it; family "strided_copy". It takes kernel_rank() dims, the outermost of one
+  // element where the copy has fewer, so that few kernels do for all copies.
+  int kernel_rank() const;
   KernelDesc kernel() const;
   // Its launch, without allocating.
   struct Arguments {
@@ -81,5 +89,10 @@ struct CopyShape {
   unsigned blocks() const;
   void fill(const void* from_address, const void* to_address, Arguments& arguments) const;
 };
+
+inline constexpr std::string_view kStridedCopyFamily = "strided_copy";
+// The kernels that copies of the plan's inputs, outputs and states to and from other strides may
+// need: which of them depends on addresses and strides that only a run brings.
+std::vector<KernelDesc> copy_kernels(const EnginePlan& plan);
 
 }  // namespace kiln::cuda

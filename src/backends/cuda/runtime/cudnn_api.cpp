@@ -1,9 +1,6 @@
 #include "backends/cuda/runtime/cudnn_api.h"
 
-#include <dlfcn.h>
-
 #include <array>
-#include <atomic>
 #include <map>
 #include <mutex>
 #include <utility>
@@ -16,46 +13,22 @@
 namespace kiln::cuda {
 namespace {
 
-std::atomic<const Cudnn*> test_table{nullptr};
-
-struct Loaded {
-  Status status;
-  Cudnn table;
-  CudnnInfo info;
-};
-
-Status load(Loaded& loaded) {
-  KILN_ASSIGN_OR_RETURN(void* handle,
+Status load(Cudnn& table, LibraryInfo& info) {
+  KILN_ASSIGN_OR_RETURN(const OpenLibrary opened,
                         open_library({"cuDNN",
                                       "KILN_CUDNN_LIBRARY",
                                       debug_options().cudnn_library,
                                       {{"libcudnn.so.9", "nvidia/cudnn/lib"}},
-                                      "install nvidia-cudnn-cu13 (it comes with a CUDA build of "
+                                      "install nvidia-cudnn-cu13 9 (it comes with a CUDA build of "
                                       "torch)"}));
-  // The library stays open for the life of the process.
-#define KILN_CUDNN_LOAD(result, name, params)                                                 \
-  loaded.table.name = reinterpret_cast<result(*) params>(dlsym(handle, #name));               \
-  if (loaded.table.name == nullptr) {                                                         \
-    return Status::error("K5307", "function missing in the cuDNN library: " #name,            \
-                         "cuDNN 9 is needed");                                                \
-  }
-  KILN_CUDNN_FUNCTIONS(KILN_CUDNN_LOAD)
-#undef KILN_CUDNN_LOAD
-  loaded.info.path = file_of(reinterpret_cast<const void*>(loaded.table.cudnnGetVersion));
-  const size_t version = loaded.table.cudnnGetVersion();  // 91900
-  loaded.info.version = std::to_string(version / 10000) + "." +
-                        std::to_string(version / 100 % 100) + "." + std::to_string(version % 100);
+#define KILN_CUDNN_FIND(result, name, params) KILN_RETURN_IF_ERROR(opened.find(#name, table.name));
+  KILN_CUDNN_FUNCTIONS(KILN_CUDNN_FIND)
+#undef KILN_CUDNN_FIND
+  info = library_info(table.cudnnGetVersion);
   return {};
 }
 
-const Loaded& loaded() {
-  static const Loaded* result = [] {
-    auto* fresh = new Loaded;
-    fresh->status = load(*fresh);
-    return fresh;
-  }();
-  return *result;
-}
+LibraryTable<Cudnn> library{load};
 
 // Handles that nobody uses now. They live as long as the process.
 struct Pool {
@@ -70,21 +43,9 @@ Pool& pool() {
 
 }  // namespace
 
-Result<const Cudnn*> cudnn() {
-  if (const Cudnn* table = test_table.load()) return table;
-  const Loaded& result = loaded();
-  if (!result.status.ok()) return result.status;
-  return &result.table;
-}
-
-void set_cudnn_for_test(const Cudnn* table) { test_table.store(table); }
-
-Result<CudnnInfo> cudnn_info() {
-  if (test_table.load() != nullptr) return CudnnInfo{"", "test"};
-  const Loaded& result = loaded();
-  if (!result.status.ok()) return result.status;
-  return result.info;
-}
+Result<const Cudnn*> cudnn() { return library.get(); }
+void set_cudnn_for_test(const Cudnn* table) { library.set_for_test(table); }
+Result<LibraryInfo> cudnn_info() { return library.info(); }
 
 Status check(const Cudnn& library, CudnnStatus status, const char* call) {
   if (status == 0) return {};

@@ -13,6 +13,7 @@
 #include <kiln/status.h>
 
 #include "backends/cuda/runtime/driver.h"
+#include "backends/cuda/runtime/library_table.h"
 
 namespace kiln::cuda {
 
@@ -172,11 +173,7 @@ Result<const Cudnn*> cudnn();
 // For tests; null: back to the real one.
 void set_cudnn_for_test(const Cudnn* table);
 
-struct CudnnInfo {
-  std::string path;     // of the file; for people
-  std::string version;  // "9.19.0": part of cache keys
-};
-Result<CudnnInfo> cudnn_info();
+Result<LibraryInfo> cudnn_info();
 
 // K5308 with the call and what the library says about it.
 Status check(const Cudnn& library, CudnnStatus status, const char* call);

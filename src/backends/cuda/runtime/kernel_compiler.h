@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <kiln/status.h>
@@ -25,6 +26,10 @@ class KernelCompiler {
   virtual Result<std::vector<CompiledKernel>> compile(const std::vector<KernelDesc>& kernels,
                                                       int sm) = 0;
 };
+
+// Stands for the sources of kernels and of their launches in this build: machine code that was made
+// by other ones may take other arguments.
+std::string_view kernel_convention();
 
 void set_kernel_compiler(KernelCompiler* compiler);  // lives as long as the process
 KernelCompiler* kernel_compiler();                   // null: none is there

@@ -1,5 +1,7 @@
 #include "backends/cuda/runtime/library_search.h"
 
+#include "backends/cuda/runtime/library_table.h"
+
 #include <dlfcn.h>
 #include <link.h>
 #include <unistd.h>
@@ -64,11 +66,25 @@ std::string file_of(const void* function) {
   return info.dli_fname;
 }
 
-Result<void*> open_library(const LibrarySearch& search) {
-  std::string reasons;
+Result<void*> OpenLibrary::symbol(const char* name) const {
+  if (void* found = dlsym(handle_, name)) return found;
+  return Status::error(
+      search_.code, "function missing in " + search_.name + ": " + std::string(name), search_.hint);
+}
+
+LibraryInfo library_info(size_t (*version)()) {
+  const size_t number = version();
+  return {file_of(reinterpret_cast<const void*>(version)), std::to_string(number / 10000) + "." +
+                                                               std::to_string(number / 100 % 100) +
+                                                               "." + std::to_string(number % 100)};
+}
+
+namespace {
+
+// The handle of dlopen, or null with the reasons.
+void* find_library(const LibrarySearch& search, std::string& reasons) {
   const char* variable = std::getenv(search.variable);
-  const std::string chosen =
-      variable != nullptr && *variable != '\0' ? variable : search.chosen;
+  const std::string chosen = variable != nullptr && *variable != '\0' ? variable : search.chosen;
   if (!chosen.empty()) {
     if (void* handle = attempt(chosen, reasons)) return handle;
   } else {
@@ -86,7 +102,16 @@ Result<void*> open_library(const LibrarySearch& search) {
       if (void* handle = attempt(path, reasons)) return handle;
     }
   }
-  return Status::error("K5307", search.name + " was not found: " + reasons,
+  return nullptr;
+}
+
+}  // namespace
+
+Result<OpenLibrary> open_library(const LibrarySearch& search) {
+  std::string reasons;
+  void* const handle = find_library(search, reasons);
+  if (handle != nullptr) return OpenLibrary(handle, search);
+  return Status::error(search.code, search.name + " was not found: " + reasons,
                        search.hint + ", or set " + search.variable + " to its path");
 }
 
