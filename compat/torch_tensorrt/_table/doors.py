@@ -163,15 +163,7 @@ SECTIONS = (
     Row("dynamo.refit_module_weights(in_place)", WORKS, "True: the program itself; False: a copy "
         "that shares the plan"),
   )),
-  Section("TorchScript and FX", "", (
-    Row("ts.compile", RAISES, _TORCHSCRIPT),
-    Row("ts.convert_method_to_trt_engine", RAISES, _TORCHSCRIPT),
-    Row("ts.embed_engine_in_new_module", RAISES, "programs inside TorchScript come with a later "
-        "version; kiln.load gives a torch.nn.Module"),
-    Row("ts.check_method_op_support", RAISES, _TORCHSCRIPT + "; kiln.explain(model, inputs=[...]) "
-        "says what is supported"),
-    Row("ts.TensorRTCompileSpec", RAISES, _TORCHSCRIPT),
-    Row("ts.logging", WORKS, "the same as torch_tensorrt.logging"),
+  Section("FX", "", (
     Row("fx.compile", RAISES, _FX),
     Row("fx.LowerSetting", RAISES, _FX),
     Row("fx.Lowerer", RAISES, _FX),
