@@ -23,6 +23,7 @@ through every door:
 |---|---|
 | module | `kiln.compile(module, inputs=..., OPTION=VALUE)` |
 | exported | `kiln.compile(exported_program, OPTION=VALUE)` |
+| torchscript | `kiln.compile(scripted_or_traced, inputs=..., OPTION=VALUE)` |
 | torch.compile | `torch.compile(module, backend="kiln", options={"OPTION": VALUE})` |
 | explain | `kiln.explain(...)`, as `kiln.compile` |
 

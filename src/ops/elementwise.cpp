@@ -148,7 +148,7 @@ std::vector<OpSample> elementwise_samples(const ElementwiseRow& row) {
   const std::vector<DType> dtypes = dtypes_of(row.accepts);
   const DType first = dtypes.front();
   for (DType dtype : dtypes)
-    add("odd sizes, " + std::string(dtype_name(dtype)), dtype, {3, 5, 7}, {3, 5, 7});
+    add("odd sizes, " + std::string(dtype_name(dtype)), dtype, {9, 15, 17}, {9, 15, 17});
   add("more than one tile", first, {2, 1031}, {2, 1031});
   add("rank 0", first, {}, {});
   add("no elements", first, {0, 3}, {0, 3});

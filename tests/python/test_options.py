@@ -7,6 +7,7 @@ import dataclasses
 import pathlib
 import subprocess
 import sys
+import warnings
 
 import pytest
 import torch
@@ -46,6 +47,14 @@ def exported_door(model, x, **options):
   return program.report, program
 
 
+def torchscript_door(model, x, **options):
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # torch calls TorchScript deprecated
+    script = torch.jit.script(model)
+  program = kiln.compile(script, inputs=[x], **options)
+  return program.report, program
+
+
 def jit_door(model, x, **options):
   torch._dynamo.reset()
   function = torch.compile(model, backend="kiln", options=options)
@@ -57,8 +66,8 @@ def explain_door(model, x, **options):
   return kiln.explain(model, inputs=[x], **options), None
 
 
-DOORS = {"module": module_door, "exported": exported_door, "torch.compile": jit_door,
-         "explain": explain_door}
+DOORS = {"module": module_door, "exported": exported_door, "torchscript": torchscript_door,
+         "torch.compile": jit_door, "explain": explain_door}
 
 
 def in_torch(report):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import pathlib
 import re
-import sys
 import warnings
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -16,9 +14,7 @@ from torch import Tensor, nn
 
 import kiln
 import torchscript_functions
-
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "models"))
-import zoo  # noqa: E402
+from tests.models import zoo
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 

@@ -150,6 +150,8 @@ class SampleProgram {
     return {};
   }
   const EnginePlan& plan() const { return build_.plan; }
+  // Another plan for the same inputs and outputs, for the next load().
+  void set_plan(EnginePlan plan) { build_.plan = std::move(plan); }
 
   Result<std::vector<HostTensor>> run(const SampleData& data) {
     DeviceRuntime& device = engine_->device();

@@ -105,7 +105,23 @@ Result<ImportedProgram> import_callee(const Callee& callee, const Arguments& arg
                                       const ImportOptions& options, CaptureBuilder& capture,
                                       ImportFailure* failure) {
   const at::NoGradGuard no_grad;
-  Importer importer(options, capture);
+  // Where sizes vary, what the program demands of them is found out first: sample points that do
+  // not meet it would end in its exceptions.
+  std::vector<SizeCondition> required;
+  constexpr size_t kMaxConditions = 64;
+  for (bool settled = arguments.symbols.empty(); !settled && required.size() < kMaxConditions;) {
+    CaptureBuilder scratch;
+    Importer trial(options, scratch, required);
+    settled = true;
+    try {
+      static_cast<void>(trial.import(callee, arguments));
+    } catch (const Resample& resample) {
+      required.push_back(resample.condition);
+      settled = false;
+    } catch (const std::exception&) {  // comes again
+    }
+  }
+  Importer importer(options, capture, required);
   auto result =
       guarded<ImportedProgram>(importer, [&] { return importer.import(callee, arguments); });
   if (!result.ok() && failure != nullptr) {
