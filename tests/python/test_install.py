@@ -13,6 +13,7 @@ import subprocess
 import numpy as np
 import pytest
 import torch
+import torch.utils.cpp_extension
 
 import kiln
 
@@ -299,13 +300,17 @@ def test_samples_compile(page, prefix, tmp_path):
   """The samples in C++ and C, each as the body of a function."""
   blocks = re.findall(r"```(cpp|c)\n(.*?)```", (ROOT / page).read_text(), re.S)
   assert blocks
+  torch_headers = [word for folder in torch.utils.cpp_extension.include_paths()
+                   for word in ("-isystem", folder)]
   for i, (language, block) in enumerate(blocks):
     lines = block.splitlines()
     includes = [line for line in lines if line.startswith("#include")]
     body = [line for line in lines if not line.startswith("#include")]
     if language == "cpp":
       views = "const std::vector<kiln::TensorView>&"
-      compiler, head = ["c++", "-std=c++20"], f"void sample({views} inputs, {views} outputs)"
+      with_torch = any("<torch/" in line for line in includes)
+      given = "const torch::Tensor& x" if with_torch else f"{views} inputs, {views} outputs"
+      compiler, head = ["c++", "-std=c++20"], f"void sample({given})"
     else:
       compiler, head = ["cc", "-std=c99", "-pedantic"], "void sample(void)"
       # A sample that goes on from what another one declared.
@@ -316,4 +321,5 @@ def test_samples_compile(page, prefix, tmp_path):
     # All warnings but those on what a sample leaves out on purpose: uses of its results, and fields
     # of options that keep their defaults.
     run(*compiler, "-Wall", "-Wextra", "-Werror", "-Wno-unused-variable", "-Wno-unused-parameter",
-        "-Wno-missing-field-initializers", "-fsyntax-only", f"-I{prefix}/include", source)
+        "-Wno-missing-field-initializers", "-fsyntax-only", f"-I{prefix}/include", *torch_headers,
+        source)
