@@ -13,6 +13,7 @@ import subprocess
 import numpy as np
 import pytest
 import torch
+import torch.utils.cpp_extension
 
 import kiln
 
@@ -279,3 +280,46 @@ target_link_libraries(hybrid PRIVATE Kiln::torch)
   done = subprocess.run([built, tmp_path / "hybrid.kiln", "torch"], capture_output=True, timeout=300)
   assert done.returncode == 0, done.stderr
   assert done.stdout == expected.tobytes()
+
+
+def test_only_names_of_kiln_are_exported(prefix):
+  names = set()
+  for library in ("kiln_runtime", "kiln"):
+    text = run("nm", "-DC", "--defined-only", prefix / f"lib/lib{library}.so").stdout
+    own = [line.split(" ", 2)[2] for line in text.splitlines()]
+    strange = [name for name in own if "kiln::" not in name and not name.startswith("kiln_")]
+    assert own and not strange, strange[:20]
+    names.update(own)
+  header = re.sub(r"/\*.*?\*/", "", (prefix / "include/kiln/c_api.h").read_text(), flags=re.S)
+  declared = set(re.findall(r"\b(kiln_\w+)\((?!\*)", header))
+  assert len(declared) > 30 and declared - names == {"kiln_torch_host"}  # in libkiln_torch
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/cpp.md"])
+def test_samples_compile(page, prefix, tmp_path):
+  """The samples in C++ and C, each as the body of a function."""
+  blocks = re.findall(r"```(cpp|c)\n(.*?)```", (ROOT / page).read_text(), re.S)
+  assert blocks
+  torch_headers = [word for folder in torch.utils.cpp_extension.include_paths()
+                   for word in ("-isystem", folder)]
+  for i, (language, block) in enumerate(blocks):
+    lines = block.splitlines()
+    includes = [line for line in lines if line.startswith("#include")]
+    body = [line for line in lines if not line.startswith("#include")]
+    if language == "cpp":
+      views = "const std::vector<kiln::TensorView>&"
+      with_torch = any("<torch/" in line for line in includes)
+      given = "const torch::Tensor& x" if with_torch else f"{views} inputs, {views} outputs"
+      compiler, head = ["c++", "-std=c++20"], f"void sample({given})"
+    else:
+      compiler, head = ["cc", "-std=c99", "-pedantic"], "void sample(void)"
+      # A sample that goes on from what another one declared.
+      if not includes:
+        includes = ["#include <kiln/c_api.h>", "static kiln_program* program;"]
+    source = tmp_path / f"sample{i}.{language}"
+    source.write_text("\n".join([*includes, f"{head};", f"{head} {{", *body, "}", ""]))
+    # All warnings but those on what a sample leaves out on purpose: uses of its results, and fields
+    # of options that keep their defaults.
+    run(*compiler, "-Wall", "-Wextra", "-Werror", "-Wno-unused-variable", "-Wno-unused-parameter",
+        "-Wno-missing-field-initializers", "-fsyntax-only", f"-I{prefix}/include", *torch_headers,
+        source)
