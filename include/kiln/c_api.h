@@ -218,7 +218,8 @@ kiln_error* kiln_context_run(kiln_context* context, const kiln_tensor* inputs, s
                              const kiln_tensor* outputs, size_t output_count);
 
 /* Memory for an output, `bytes` of it, aligned to 64 bytes, on the program's device; it must live
- * until the caller is done with the output. NULL refuses, and the run fails with K4110. */
+ * until the caller is done with the output. NULL refuses, and the run fails with K4110. Called in
+ * the thread that runs. */
 typedef void* (*kiln_allocate)(void* user, size_t output, const kiln_tensor* spec, size_t bytes);
 
 /* Runs into memory that `allocate` gives when the shape of an output is known. `*outputs` are views

@@ -223,6 +223,20 @@ endif()
     assert complaint in done.stderr and "wrong targets" not in done.stderr
 
 
+def test_torch_that_was_found_before(prefix, tmp_path):
+  """A project with find_package(Torch) of its own links its targets, not a second torch."""
+  (tmp_path / "CMakeLists.txt").write_text("""
+cmake_minimum_required(VERSION 3.23)
+project(finds LANGUAGES NONE)
+add_library(torch INTERFACE IMPORTED)
+find_package(Kiln REQUIRED COMPONENTS torch)
+get_target_property(links Kiln::torch INTERFACE_LINK_LIBRARIES)
+message(STATUS "links: ${links}")
+""")
+  done = run("cmake", "-S", tmp_path, "-B", tmp_path / "build", f"-DCMAKE_PREFIX_PATH={prefix}")
+  assert "links: Kiln::runtime;torch\n" in done.stdout
+
+
 HYBRID = """
 #include <kiln/c_api.h>
 #include <stdio.h>

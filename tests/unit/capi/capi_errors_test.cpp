@@ -187,13 +187,13 @@ TEST_F(CApiErrors, LoadOptions) {
   EXPECT_EQ(load_code(&options), "");
   options.allow_op_count = 2;
   EXPECT_EQ(load_code(&options), "K1050");
-  Values values({4, 8}, 0, 1);
-  kiln_weight weight = {"first.weight", values.tensor()};
+  Values values({4}, 0, 1);
+  kiln_weight weight = {"first.bias", values.tensor()};
   options = KILN_LOAD_OPTIONS_INIT;
   options.weights = &weight;
   options.weight_count = 1;
   EXPECT_EQ(load_code(&options), "");
-  const int64_t strides[] = {1, 4};
+  const int64_t strides[] = {2};
   weight.value.strides = strides;
   EXPECT_EQ(load_code(&options), "K1050");
 }
@@ -210,7 +210,7 @@ TEST_F(CApiErrors, CompileOptions) {
   const kiln_compile_options defaults = KILN_COMPILE_OPTIONS_INIT;
   kiln_compile_options options = defaults;
   options.target = "tpu";
-  EXPECT_EQ(code(options), "K1002");
+  EXPECT_EQ(code(options), "K2010");
   options = defaults;
   options.min_block_size = -1;
   EXPECT_EQ(code(options), "K1050");

@@ -92,10 +92,10 @@ TEST(CApi, WhatIsSaidOfAProgram) {
 
   const kiln_weight_info* weights = kiln_program_weights(program.get(), &count);
   EXPECT_EQ(count, 11u);
-  EXPECT_STREQ(weights[0].name, "first.weight");
-  ASSERT_EQ(weights[0].rank, 2);
+  EXPECT_STREQ(weights[0].name, "first.bias");
+  EXPECT_EQ(weights[0].dtype, KILN_F32);
+  ASSERT_EQ(weights[0].rank, 1);
   EXPECT_EQ(weights[0].shape[0], 4);
-  EXPECT_EQ(weights[0].shape[1], 8);
 
   int32_t index = -1;
   EXPECT_EQ(kiln_program_device(program.get(), &index), KILN_CPU);
@@ -309,8 +309,8 @@ TEST(CApi, WeightsFromTheCaller) {
   EXPECT_EQ(program, nullptr);
 
   // New values for one weight, at loading and afterwards.
-  Values weight({4, 8}, 0.1f, 0.01f), wrong({8, 4}, 0, 1);
-  kiln_weight given = {"first.weight", weight.tensor()};
+  Values weight({4}, 0.1f, 0.01f), wrong({5}, 0, 1);
+  kiln_weight given = {"first.bias", weight.tensor()};
   kiln_load_options options = KILN_LOAD_OPTIONS_INIT;
   options.weights = &given;
   options.weight_count = 1;
