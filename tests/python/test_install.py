@@ -105,7 +105,8 @@ def test_what_is_installed(prefix):
   assert {path.name for path in (prefix / "include" / "kiln").iterdir()} == headers
   assert {path.name for path in (prefix / "bin").iterdir()} == {"kiln"}
   libraries = {path.name for path in (prefix / "lib").glob("*.so")}
-  assert libraries == {"libkiln_runtime.so", "libkiln.so", "libkiln_torch.so"}
+  assert libraries == {"libkiln_runtime.so", "libkiln.so", "libkiln_torch.so",
+                       "libkiln_torch_compile.so"}
   assert {path.name for path in prefix.iterdir()} == {"include", "bin", "lib"}
 
 

@@ -128,8 +128,8 @@ TEST_F(CApiErrors, NullPointers) {
       code_of(kiln_context_run_allocating(own, &input, 1, never, nullptr, &outputs, nullptr)),
       code_of(kiln_compile_pt2(nullptr, nullptr, &compiled)),
       code_of(kiln_compile_pt2("x", nullptr, nullptr)),
-      code_of(kiln_compiled_save(nullptr, "x", 0)),
-      code_of(kiln_compiled_serialize(nullptr, 0, &bytes, &count)),
+      code_of(kiln_compiled_save(nullptr, "x", nullptr)),
+      code_of(kiln_compiled_serialize(nullptr, nullptr, &bytes, &count)),
       code_of(kiln_compiled_instantiate(nullptr, nullptr, &program))};
   for (size_t i = 0; i < std::size(refusals); ++i) EXPECT_EQ(refusals[i], "K1050") << i;
   kiln_error_free(nullptr);
@@ -240,7 +240,11 @@ TEST_F(CApiErrors, CompileOptions) {
   const auto compiled = compile("stateful.pt2", &options);
   kiln_program* program = nullptr;
   EXPECT_EQ(code_of(kiln_compiled_instantiate(compiled.get(), nullptr, &program)), "K3302");
-  EXPECT_EQ(code_of(kiln_compiled_save(compiled.get(), "x", 2)), "K1050");
+  kiln_save_options save = KILN_SAVE_OPTIONS_INIT;
+  save.native = 1;  // there is none for a CPU
+  EXPECT_EQ(code_of(kiln_compiled_save(compiled.get(), "x", &save)), "K2011");
+  save.struct_size = 0;
+  EXPECT_EQ(code_of(kiln_compiled_save(compiled.get(), "x", &save)), "K1050");
 }
 
 TEST_F(CApiErrors, ShapesThatAreFixed) {
