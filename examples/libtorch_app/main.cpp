@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include <torch/csrc/jit/serialization/pickle.h>
 #include <torch/script.h>
 
 #include <kiln/torch.h>
@@ -23,11 +24,11 @@ std::vector<c10::IValue> read_arguments(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   TORCH_CHECK(file, "cannot open: ", path);
   const std::vector<char> bytes(std::istreambuf_iterator<char>(file), {});
-  return torch::pickle_load(bytes).toListRef().vec();
+  return torch::jit::pickle_load(bytes).toListRef().vec();
 }
 
 void write_tensors(const std::string& path, const std::vector<at::Tensor>& tensors) {
-  const std::vector<char> bytes = torch::pickle_save(c10::IValue(tensors));
+  const std::vector<char> bytes = torch::jit::pickle_save(c10::IValue(tensors));
   std::ofstream file(path, std::ios::binary);
   file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   TORCH_CHECK(file.good(), "cannot write: ", path);
