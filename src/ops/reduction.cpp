@@ -59,10 +59,11 @@ std::vector<OpSample> reduction_samples(DTypeClass accepts, OpSample::Fill fill,
   const DimExpr s0 = DimExpr::symbol("s0"), s1 = DimExpr::symbol("s1");
   for (DType dtype : dtypes)
     add("inner axis, " + std::string(dtype_name(dtype)), dtype, {3, 17}, {1}, false);
-  // Rows of two, so that some of a truth value's results are true and some are not.
+  // Two elements, so that some of a truth value's results are true and some are not.
   for (DType dtype : dtypes) {
-    if (accepts == DTypeClass::kAny)
-      add("short rows, " + std::string(dtype_name(dtype)), dtype, {259, 2}, {1}, false);
+    if (accepts != DTypeClass::kAny) continue;
+    add("short rows, " + std::string(dtype_name(dtype)), dtype, {259, 2}, {1}, false);
+    add("short columns, " + std::string(dtype_name(dtype)), dtype, {2, 259}, {0}, false);
   }
   add("outer axis", first, {17, 3}, {0}, false);
   add("middle axis, kept", first, {2, 7, 3}, {1}, true);

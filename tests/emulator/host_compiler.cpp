@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <iterator>
+#include <regex>
 #include <set>
 #include <sstream>
 #include <thread>
@@ -43,26 +44,36 @@ std::vector<std::string> compiler_command() {
           "-I" + source_folder()};
 }
 
-// For emulator/plain: everything that may show that two sources mean the same, and nothing that is
-// concluded from undefined behaviour.
-std::vector<std::string> plain_command() {
-  return {KILN_TEST_CXX,
-          "-std=c++17",
-          "-O3",
-          "-fPIC",
-          "-w",
-          "-ffp-contract=off",
-          "-fno-exceptions",
-          "-fno-rtti",
-          "-fno-threadsafe-statics",
-          "-fno-asynchronous-unwind-tables",
-          "-fwrapv",
-          "-fno-strict-aliasing",
-          "-fno-aggressive-loop-optimizations",
-          "-ftrivial-auto-var-init=pattern",
-          "-I" + std::string(KILN_TEST_SOURCE_DIR) + "/emulator/plain",
-          "-I" + source_folder() + "/emulated",
-          "-I" + source_folder()};
+// For emulator/plain: ways to optimise, of which each may show that two sources mean the same, and
+// none concludes anything from undefined behaviour. Blocks of code stay in the source's order.
+std::vector<std::vector<std::string>> plain_commands() {
+  std::vector<std::vector<std::string>> commands;
+  for (const char* level : {"-O2", "-O3"}) {
+    commands.push_back(
+        {KILN_TEST_CXX, "-std=c++17", level, "-fPIC", "-w", "-ffp-contract=off", "-fno-exceptions",
+         "-fno-rtti", "-fno-threadsafe-statics", "-fno-asynchronous-unwind-tables", "-fwrapv",
+         "-fno-strict-aliasing", "-fno-aggressive-loop-optimizations", "-fpeel-loops",
+         "--param=max-completely-peeled-insns=2000", "-fno-guess-branch-probability",
+         "-fno-reorder-blocks", "-fno-crossjumping", "-fno-tree-vectorize",
+         "-ftrivial-auto-var-init=pattern",
+         "-I" + std::string(KILN_TEST_SOURCE_DIR) + "/emulator/plain",
+         "-I" + source_folder() + "/emulated", "-I" + source_folder()});
+  }
+  return commands;
+}
+
+// Assembly with its labels numbered as they occur.
+std::string with_labels_in_order(const std::string& assembly) {
+  static const std::regex label(R"(\.L\w+)");
+  std::map<std::string, size_t> numbers;
+  std::string result;
+  auto from = assembly.cbegin();
+  for (std::sregex_iterator at(assembly.begin(), assembly.end(), label), end; at != end; ++at) {
+    result.append(from, (*at)[0].first);
+    result += ".L" + std::to_string(numbers.emplace(at->str(), numbers.size()).first->second);
+    from = (*at)[0].second;
+  }
+  return result.append(from, assembly.cend());
 }
 
 // Adds what makes a library of `input`. The sanitizer's handler is the unit's own and its library
@@ -335,26 +346,33 @@ Result<std::vector<Alone>> HostCompiler::assemble(const std::vector<KernelSource
   return result;
 }
 
-Result<std::vector<std::string>> HostCompiler::optimised(const std::vector<KernelSource>& sources,
-                                                         const std::optional<Shape>& every_launch) {
+Result<std::vector<bool>> HostCompiler::equivalent(const KernelSource& source,
+                                                   const std::vector<KernelSource>& others,
+                                                   const std::optional<Shape>& every_launch) {
   const auto three = [](const auto& of) {
     return std::to_string(of[0]) + ", " + std::to_string(of[1]) + ", " + std::to_string(of[2]);
   };
-  std::string shape;
+  const size_t threads = source.text.find("\nKILN_KERNEL(") + 13;
+  std::string contract = "#define KILN_MAX_THREADS " +
+                         source.text.substr(threads, source.text.find(')', threads) - threads) +
+                         "\n";
   if (every_launch) {
-    shape = "#define KILN_BLOCK " + three(every_launch->block) + "\n#define KILN_GRID " +
-            three(every_launch->grid) + "\n";
+    contract += "#define KILN_BLOCK " + three(every_launch->block) + "\n#define KILN_GRID " +
+                three(every_launch->grid) + "\n";
   }
-  std::vector<std::string> texts;
-  for (const KernelSource& source : sources) {
-    const size_t threads = source.text.find("\nKILN_KERNEL(") + 13;
-    texts.push_back("#define KILN_MAX_THREADS " +
-                    source.text.substr(threads, source.text.find(')', threads) - threads) + "\n" +
-                    shape + source.text);
+  std::vector<std::string> texts = {contract + source.text};
+  for (const KernelSource& other : others) texts.push_back(contract + other.text);
+  std::vector<bool> result(others.size());
+  for (const std::vector<std::string>& command : plain_commands()) {
+    KILN_ASSIGN_OR_RETURN(const std::vector<Alone> alone, assemble(texts, command));
+    if (alone[0].assembly.empty()) {
+      return Status::error("K5306", "does not compile against emulator/plain: " + source.entry);
+    }
+    const std::string own = with_labels_in_order(alone[0].assembly);
+    for (size_t i = 0; i < others.size(); ++i) {
+      if (with_labels_in_order(alone[i + 1].assembly) == own) result[i] = true;
+    }
   }
-  KILN_ASSIGN_OR_RETURN(const std::vector<Alone> alone, assemble(texts, plain_command()));
-  std::vector<std::string> result;
-  for (const Alone& kernel : alone) result.push_back(kernel.assembly);
   return result;
 }
 

@@ -43,11 +43,12 @@ class HostCompiler {
   // an equal kernel. forget_alone() deletes their files.
   Result<std::vector<Alone>> assemble(const std::vector<cuda::KernelSource>& sources);
   Result<std::vector<cuda::CompiledKernel>> link(const std::vector<Alone>& kernels);
-  // Assembly by all that the compiler can do, against emulator/plain; "" for what does not compile.
-  // Sources with equal ones do the same in every launch, or, if `every_launch` is given, in every
-  // launch of that shape. They must contain their headers, but for the platform's.
-  Result<std::vector<std::string>> optimised(const std::vector<cuda::KernelSource>& sources,
-                                             const std::optional<Shape>& every_launch);
+  // Which of `others` become the same optimised code as `source`, against emulator/plain. They do
+  // the same in every launch, or, if `every_launch` is given, in every launch of that shape. The
+  // sources must contain their headers, but for the platform's.
+  Result<std::vector<bool>> equivalent(const cuda::KernelSource& source,
+                                       const std::vector<cuda::KernelSource>& others,
+                                       const std::optional<Shape>& every_launch);
   void forget_alone();
 
  private:

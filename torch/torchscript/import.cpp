@@ -75,7 +75,7 @@ namespace {
 
 // Runs `body` and turns what it throws into a status.
 template <typename T, typename Body>
-Result<T> guarded(Importer& importer, Body&& body) {
+Result<T> as_status(Importer& importer, Body&& body) {
   auto at = [&](const char* code, const std::string& message) {
     const ImportFailure& failure = importer.failure();
     Status status = Status::error(code, message);
@@ -90,6 +90,9 @@ Result<T> guarded(Importer& importer, Body&& body) {
     return at("K1145", "a part of the program cannot be compiled: " + stop.reason);
   } catch (const Raised& raised) {
     return at("K1146", raises + raised.message);
+  } catch (const Resample& resample) {
+    return at("K1145", "no sizes were found that meet all that the program demands of them: " +
+                           resample.condition.to_string());
   } catch (const Failed& failed) {
     return failed.status;
   } catch (const c10::Error& error) {
@@ -123,7 +126,7 @@ Result<ImportedProgram> import_callee(const Callee& callee, const Arguments& arg
   }
   Importer importer(options, capture, required);
   auto result =
-      guarded<ImportedProgram>(importer, [&] { return importer.import(callee, arguments); });
+      as_status<ImportedProgram>(importer, [&] { return importer.import(callee, arguments); });
   if (!result.ok() && failure != nullptr) {
     *failure = importer.failure();
     failure->reason = result.status().message();
@@ -136,7 +139,7 @@ Result<ModuleCalls> record_calls(const Callee& callee, const Arguments& argument
   const ImportOptions options;
   CaptureBuilder unused;
   Importer importer(options, unused);
-  return guarded<ModuleCalls>(importer, [&] { return importer.record(callee, arguments); });
+  return as_status<ModuleCalls>(importer, [&] { return importer.record(callee, arguments); });
 }
 
 }  // namespace kiln::torchscript

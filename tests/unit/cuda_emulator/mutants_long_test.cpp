@@ -12,7 +12,7 @@ TEST(Mutants, AreCaught) {
   const MutantTally tally = run_mutants(210, 2, 2);
   std::cout << tally.text();
   EXPECT_GE(tally.differing(), 200);
-  EXPECT_TRUE(tally.enough());
+  EXPECT_TRUE(tally.enough(kTwentiethsCaught));
 }
 
 }  // namespace

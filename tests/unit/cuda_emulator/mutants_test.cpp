@@ -12,7 +12,7 @@ TEST(Mutants, AFewAreCaught) {
   const MutantTally tally = run_mutants(24, 2, 1);
   std::cout << tally.text();
   EXPECT_GE(tally.differing(), 24);
-  EXPECT_TRUE(tally.enough());
+  EXPECT_TRUE(tally.enough(kTwentiethsOfAFew));
 }
 
 }  // namespace
