@@ -3,8 +3,8 @@
 //   ts_compile MODEL.ts COMPILED.ts ENGINE.kiln SIZES...
 //
 // SIZES are those of the tensor arguments: 3x8, or 1x8:3x8:16x8 for the smallest, usual and largest
-// one. COMPILED.ts is what torch::jit::load runs in a process with libkiln_torch, ENGINE.kiln is for
-// kiln.load, the `kiln` tool and libkiln_runtime. Says which operators have no rule.
+// one. COMPILED.ts is what torch::jit::load runs in a process with libkiln_torch, ENGINE.kiln is
+// for kiln.load, the `kiln` tool and libkiln_runtime. Says which operators have no rule.
 #include <cstdio>
 #include <exception>
 #include <fstream>
