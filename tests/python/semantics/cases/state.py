@@ -262,6 +262,7 @@ class PythonState(Case):
 
   doors = {
     "module": Differs(("values",), "the number is fixed at capture: use a buffer"),
+    "torchscript": Refuses("kiln.Error K1145", "an attribute that is no tensor would change: use a buffer"),
   }
 
 
@@ -317,6 +318,7 @@ class UnusedRandomNumbers(Case):
 
   doors = {
     "torch.compile": Differs(("values",), "torch removes random numbers that nothing uses"),
+    "torchscript": Differs(('values',), "TorchScript removes random numbers that nothing uses"),
   }
 
 
@@ -338,6 +340,7 @@ class OwnGenerator(Case):
   doors = {
     "module": Refuses("kiln.Error K1102", "own generators are not captured by torch.export"),
     "export": Refuses("NotImplementedError", "own generators are not captured by torch.export"),
+    "torchscript": Refuses("kiln.Error K1145", "own generators cannot be expressed"),
   }
 
 
@@ -386,4 +389,5 @@ class AutocastInside(Case):
 
   doors = {
     "command": Refuses("kiln.Error K1140", "autocast is a region: use `run_decompositions({})`"),
+    "torchscript": Refuses("kiln.Error K1145", "autocast regions are not imported"),
   }
