@@ -4,12 +4,12 @@
 // run(inputs, sizes, program) is for programs that write nothing but their results. run_ is for the
 // others: `state_and_outs` holds the inputs that the program writes, in their order, then memory
 // for each result. (A mutating operator that returns a list does not survive torch's
-// run_decompositions.) run_ordered is run_ for TorchScript: `state` holds the inputs that the program
-// writes, and the results are returned. TorchScript's alias analysis does not see writes to
-// `Tensor(a!)[]` - it drops aten::_foreach_add_ as it would drop run_ - but leaves a call alone whose
-// schema tells nothing and that was registered as conservative. `sizes` are the program's integer
-// arguments. Results that are inputs passed through are not among the results; results that are
-// numbers are tensors of rank 0 there.
+// run_decompositions.) run_ordered is run_ for TorchScript: `state` holds the inputs that the
+// program writes, and the results are returned. TorchScript's alias analysis does not see writes to
+// `Tensor(a!)[]` - it drops aten::_foreach_add_ as it would drop run_ - but leaves a call alone
+// that was registered as conservative. `sizes` are the program's integer arguments. Results that
+// are inputs passed through are not among the results; results that are numbers are tensors of
+// rank 0 there.
 #include <ATen/ATen.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/stack.h>
@@ -83,7 +83,8 @@ void distribute(const EnginePlan& plan, size_t state, size_t inputs, size_t size
                    std::to_string(inputs) + " inputs, " + std::to_string(sizes) +
                    " sizes, expected " + std::to_string(next_state + outs) + ", " +
                    std::to_string(next_input) + ", " + std::to_string(next_size),
-      next_state != state && !mutating ? "programs that write their inputs run by kiln::run_" : ""));
+      next_state != state && !mutating ? "programs that write their inputs run by kiln::run_"
+                                       : ""));
 }
 
 // The arguments as a call of the runner.

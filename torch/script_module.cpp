@@ -111,7 +111,7 @@ struct Built {
 
 // A module for the program; what the tensors of `state` hold does not matter.
 Result<Built> build(const c10::intrusive_ptr<ProgramObject>& program,
-                          const std::vector<at::Tensor>& state) {
+                    const std::vector<at::Tensor>& state) {
   const EnginePlan& plan = plan_of(*program);
   const std::string attribute = program_attribute(plan);
   KILN_ASSIGN_OR_RETURN(const ScriptSource source,
@@ -137,14 +137,15 @@ Result<Built> build(const c10::intrusive_ptr<ProgramObject>& program,
     module.define(source.text, source.resolver);
     // torch renames what its own files cannot say.
     const Reread again = reread(module.type());
-    TORCH_CHECK(again.parameters == source.parameters, "names of arguments that torch's files change");
+    TORCH_CHECK(again.parameters == source.parameters,
+                "names of arguments that torch's files change");
     return Built{module, again.forward};
   } catch (const std::exception& error) {
     std::string text = error.what();
     text = text.substr(0, text.find("\nException raised from"));
-    return Status::error("K1019", "TorchScript cannot express the signature of the program: " +
-                                      text.substr(0, 800),
-                         "save it as a .kiln file");
+    return Status::error(
+        "K1019", "TorchScript cannot express the signature of the program: " + text.substr(0, 800),
+        "save it as a .kiln file");
   }
 }
 
@@ -177,8 +178,8 @@ Status check_state(const ProgramObject& program, const std::vector<at::Tensor>& 
     ++next;
   }
   if (next == state.size()) return {};
-  return Status::error("K4117", "more buffers than the program has: " +
-                                    std::to_string(state.size()));
+  return Status::error("K4117",
+                       "more buffers than the program has: " + std::to_string(state.size()));
 }
 
 }  // namespace
@@ -265,15 +266,15 @@ Result<jit::Module> load_script_module(const std::string& path, const LoadOption
     // Nobody writes to the tensor, and saving reads it.
     void* data = const_cast<std::byte*>(file->data());
     const auto size = static_cast<int64_t>(file->size());
-    at::Tensor bytes = at::from_blob(data, {size}, [file](void*) {}, at::kByte);
+    at::Tensor bytes = at::from_blob(
+        data, {size}, [file](void*) {}, at::kByte);
     Result<jit::Module> module = from_file(std::move(bytes), options);
     if (!module.ok()) return std::move(module).status().at(path);
     return module;
   });
 }
 
-Result<jit::Module> script_module_from_bytes(const std::string& bytes,
-                                             const LoadOptions& options) {
+Result<jit::Module> script_module_from_bytes(const std::string& bytes, const LoadOptions& options) {
   return guarded([&]() -> Result<jit::Module> {
     at::Tensor copy = at::empty({static_cast<int64_t>(bytes.size())}, at::kByte);
     std::copy(bytes.begin(), bytes.end(), static_cast<char*>(copy.mutable_data_ptr()));

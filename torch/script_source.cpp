@@ -216,10 +216,10 @@ Result<std::string> Writer::input_type(const Json& node, const std::string& what
   if (kind == "list") return "List[" + *element + "]";
   KILN_ASSIGN_OR_RETURN(const Json::Array* keys, node.array_at("keys"));
   if (keys->size() != items->size()) return undescribed("keys of a dict");
-  const bool integers = std::all_of(keys->begin(), keys->end(),
-                                    [](const Json& key) { return key.is_int(); });
-  const bool texts = std::all_of(keys->begin(), keys->end(),
-                                 [](const Json& key) { return key.is_string(); });
+  const bool integers =
+      std::all_of(keys->begin(), keys->end(), [](const Json& key) { return key.is_int(); });
+  const bool texts =
+      std::all_of(keys->begin(), keys->end(), [](const Json& key) { return key.is_string(); });
   if (!integers && !texts) return inexpressible("a dict with keys of this type: " + what);
   return std::string("Dict[") + (texts ? "str" : "int") + ", " + *element + "]";
 }
@@ -258,8 +258,8 @@ Status Writer::take(const Json& node, const std::string& given, const std::strin
   const std::optional<std::string> element = kind == "tuple" ? std::nullopt : common_type(types);
   for (size_t i = 0; i < items.size(); ++i) {
     const std::string label = kind == "dict" ? (*node.find("keys"))[i].dump() : std::to_string(i);
-    KILN_RETURN_IF_ERROR(take(items[i], children[i], element ? *element : types[i],
-                              what + "[" + label + "]"));
+    KILN_RETURN_IF_ERROR(
+        take(items[i], children[i], element ? *element : types[i], what + "[" + label + "]"));
   }
   return {};
 }
@@ -404,10 +404,11 @@ Result<std::string> Writer::size_text(const DimExpr& expr) {
       KILN_ASSIGN_OR_RETURN(const std::string a, size_text(factor->a));
       KILN_ASSIGN_OR_RETURN(const std::string b, size_text(factor->b));
       const bool is_max = factor->kind == AtomKind::kMax;
-      product += factor->kind == AtomKind::kFloorDiv ? " * ((" + a + ") // (" + b + "))"
-                 : factor->kind == AtomKind::kMod
-                     ? " * ((" + a + ") % (" + b + "))"
-                     : " * " + operators("prim") + (is_max ? ".max(" : ".min(") + a + ", " + b + ")";
+      product +=
+          factor->kind == AtomKind::kFloorDiv ? " * ((" + a + ") // (" + b + "))"
+          : factor->kind == AtomKind::kMod
+              ? " * ((" + a + ") % (" + b + "))"
+              : " * " + operators("prim") + (is_max ? ".max(" : ".min(") + a + ", " + b + ")";
     }
     sum += " + " + product;
   }
@@ -426,9 +427,10 @@ Result<std::string> Writer::list_text(const std::vector<DimExpr>& exprs) {
 Result<std::string> Writer::view_text(std::string text, const ViewChain& chain) {
   for (const ViewOp& op : chain) {
     KILN_ASSIGN_OR_RETURN(const std::string arguments, list_text(op.args));
-    text = operators("aten") + "." + std::string(view_op_name(op.kind)) + "(" + text + ", " +
-           (op.kind == ViewOp::Kind::kSlice ? arguments.substr(1, arguments.size() - 2)
-                                            : arguments) + ")";
+    text =
+        operators("aten") + "." + std::string(view_op_name(op.kind)) + "(" + text + ", " +
+        (op.kind == ViewOp::Kind::kSlice ? arguments.substr(1, arguments.size() - 2) : arguments) +
+        ")";
   }
   return text;
 }
@@ -441,9 +443,10 @@ Status Writer::call() {
   std::vector<std::string> written, read, numbers;
   for (size_t i = 0; i < plan_.inputs.size(); ++i) {
     if (inputs_[i].empty()) return undescribed("input " + std::to_string(i));
-    (plan_.inputs[i].is_object                   ? numbers
+    (plan_.inputs[i].is_object               ? numbers
      : targets.contains(static_cast<int>(i)) ? written
-                                             : read).push_back(inputs_[i]);
+                                             : read)
+        .push_back(inputs_[i]);
   }
   const auto list = [&](const std::string& type, const std::vector<std::string>& items) {
     return annotated("List[" + type + "]", "[" + joined(items) + "]");
@@ -472,9 +475,14 @@ Status Writer::call() {
         } else {
           const DType type = *output.signature.scalar;
           const bool integer = type == DType::kI64, boolean = type == DType::kBool;
-          results_.push_back({operators("aten") + (integer ? ".Int(" : boolean ? ".Bool(" : ".Float(")
-                                  + made[i] + ")",
-                              integer ? "int" : boolean ? "bool" : "float"});
+          results_.push_back({operators("aten") +
+                                  (integer   ? ".Int("
+                                   : boolean ? ".Bool("
+                                             : ".Float(") +
+                                  made[i] + ")",
+                              integer   ? "int"
+                              : boolean ? "bool"
+                                        : "float"});
         }
         break;
       case PlanOutput::Kind::kViewOfInput:

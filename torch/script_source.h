@@ -24,9 +24,9 @@ struct ScriptSource {
 // are attributes of `self` and its submodules, at the paths that are their names in the plan.
 //
 // The text flattens the arguments, checks what was fixed at capture, calls kiln::run, or
-// kiln::run_ordered for a program that writes its inputs, and puts the results together. Values that
-// were fixed are defaults where the grammar allows.
-// K1019: an argument or result that TorchScript cannot express. K3120: no such description.
+// kiln::run_ordered for a program that writes its inputs, and puts the results together. Values
+// that were fixed are defaults where the grammar allows. K1019: an argument or result that
+// TorchScript cannot express. K3120: no such description.
 Result<ScriptSource> script_source(const EnginePlan& plan, const std::string& metadata,
                                    const std::string& program);
 

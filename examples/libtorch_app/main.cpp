@@ -3,11 +3,13 @@
 //
 //   libtorch_app MODEL.ts|MODEL.kiln INPUTS.pt OUTPUTS.pt [REPEATS]
 //
-// INPUTS.pt is a list of tensors as torch.save writes it: the arguments by position. OUTPUTS.pt gets
-// the tensors of the results in order, however they are nested.
+// INPUTS.pt is a list of tensors as torch.save writes it: the arguments by position. OUTPUTS.pt
+// gets the tensors of the results in order, however they are nested.
 #include <chrono>
 #include <cstdio>
 #include <exception>
+#include <fstream>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -15,9 +17,21 @@
 
 #include <kiln/torch.h>
 
-#include "tensor_files.h"
-
 namespace {
+
+std::vector<c10::IValue> read_arguments(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  TORCH_CHECK(file, "cannot open: ", path);
+  const std::vector<char> bytes(std::istreambuf_iterator<char>(file), {});
+  return torch::pickle_load(bytes).toListRef().vec();
+}
+
+void write_tensors(const std::string& path, const std::vector<at::Tensor>& tensors) {
+  const std::vector<char> bytes = torch::pickle_save(c10::IValue(tensors));
+  std::ofstream file(path, std::ios::binary);
+  file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  TORCH_CHECK(file.good(), "cannot write: ", path);
+}
 
 torch::jit::Module load(const std::string& path) {
   // libkiln_torch is linked, so torch knows kiln::run and the class of the program.
@@ -50,8 +64,7 @@ int run(int argc, char** argv) {
   }
   const c10::InferenceMode inference;
   torch::jit::Module module = load(argv[1]);
-  std::vector<c10::IValue> arguments;
-  for (at::Tensor& tensor : read_tensors(argv[2])) arguments.emplace_back(std::move(tensor));
+  const std::vector<c10::IValue> arguments = read_arguments(argv[2]);
   std::vector<at::Tensor> outputs;
   collect(module.forward(arguments), outputs);
   write_tensors(argv[3], outputs);

@@ -108,7 +108,7 @@ typedef struct kiln_load_options {
   int32_t threads;        /* 0: the caller's setting (OMP_NUM_THREADS) at each run */
   int32_t device_index;   /* which GPU a program for one runs on */
   int32_t no_cuda_graphs; /* not 0: kernels are launched one by one where they could be replayed */
-  int32_t trust;          /* not 0: operators beyond the list of harmless ones may be called */
+  int32_t trust;          /* not 0: operators beyond the harmless ones, the file's machine code */
   const char* const* allow_ops; /* or these: "mylib::op" */
   size_t allow_op_count;
   kiln_host* host; /* NULL: programs that call PyTorch do not load (K3302) */

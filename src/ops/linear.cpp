@@ -71,7 +71,7 @@ std::vector<OpSample> samples() {
   for (DType dtype : {DType::kF64, DType::kF16, DType::kBF16}) {
     list.push_back(make_sample(
         "dtype " + std::string(dtype_name(dtype)),
-        {tensor_of(dtype, {6, 32}), tensor_of(dtype, {24, 32}), tensor_of(dtype, {24})}));
+        {tensor_of(dtype, {6, 80}), tensor_of(dtype, {24, 80}), tensor_of(dtype, {24})}));
   }
   return list;
 }

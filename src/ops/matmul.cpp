@@ -142,7 +142,7 @@ std::vector<OpSample> samples() {
     std::vector<OpSample::Fill> fill;
     if (is_integer(dtype)) fill.assign(2, OpSample::Fill::kSmallIntegers);
     list.push_back(make_sample("dtype " + std::string(dtype_name(dtype)),
-                               {tensor_of(dtype, {2, 9, 16}), tensor_of(dtype, {2, 16, 7})}, {},
+                               {tensor_of(dtype, {2, 9, 70}), tensor_of(dtype, {2, 70, 7})}, {},
                                fill));
   }
   return list;

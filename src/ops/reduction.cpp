@@ -59,6 +59,12 @@ std::vector<OpSample> reduction_samples(DTypeClass accepts, OpSample::Fill fill,
   const DimExpr s0 = DimExpr::symbol("s0"), s1 = DimExpr::symbol("s1");
   for (DType dtype : dtypes)
     add("inner axis, " + std::string(dtype_name(dtype)), dtype, {3, 17}, {1}, false);
+  // Two elements, so that some of a truth value's results are true and some are not.
+  for (DType dtype : dtypes) {
+    if (accepts != DTypeClass::kAny) continue;
+    add("short rows, " + std::string(dtype_name(dtype)), dtype, {259, 2}, {1}, false);
+    add("short columns, " + std::string(dtype_name(dtype)), dtype, {2, 259}, {0}, false);
+  }
   add("outer axis", first, {17, 3}, {0}, false);
   add("middle axis, kept", first, {2, 7, 3}, {1}, true);
   add("global pooling", first, {2, 3, 5, 7}, {2, 3}, true);

@@ -77,7 +77,7 @@ class NullDriver {
 };
 
 // Makes an image that NullDriver loads: the sizes of the parameters, then the entry, which is the
-// family. Families that are not in `parameters` have as many 8-byte ones as a launch may have.
+// family. Other families than those in `parameters` and strided_copy are refused (K2610).
 class NullCompiler : public cuda::KernelCompiler {
  public:
   Result<std::vector<cuda::CompiledKernel>> compile(const std::vector<KernelDesc>& kernels,

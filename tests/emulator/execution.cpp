@@ -42,10 +42,12 @@ struct Place {
     return op == other.op && line == other.line &&
            (file == other.file || std::strcmp(file, other.file) == 0);
   }
-  std::string text() const {
+  std::string where() const {
     const char* slash = std::strrchr(file, '/');
-    return std::string(op < 0 ? "barrier" : warp_op_name(op)) + " at " +
-           (slash == nullptr ? file : slash + 1) + ":" + std::to_string(line);
+    return (slash == nullptr ? file : slash + 1) + (":" + std::to_string(line));
+  }
+  std::string text() const {
+    return std::string(op < 0 ? "barrier" : warp_op_name(op)) + " at " + where();
   }
 };
 
@@ -81,6 +83,7 @@ struct Execution::State {
   Counts counts;
   int64_t access_limit = int64_t{1} << 32;
   int64_t accesses = 0;  // of this launch
+  LaunchObserver observer;
 
   // Of this launch.
   const Kernel* kernel = nullptr;
@@ -180,11 +183,8 @@ struct Execution::State {
       refresh();
       const bool shared = region->space == kiln_emulated::kShared;
       for (int i = 0; i < count; ++i) {
-        unsigned char* element = at + i * element_bytes;
-        const bool same = std::memcmp(element, value + i * element_bytes,
-                                      static_cast<size_t>(element_bytes)) == 0;
-        const std::string race =
-            mark_write(region->cells[element - region->begin], now, shared, same);
+        const unsigned char* element = at + i * element_bytes;
+        const std::string race = mark_write(region->cells[element - region->begin], now, shared);
         if (!race.empty()) fail_race(*region, element, "writes", race);
       }
     }
@@ -408,6 +408,10 @@ Execution::Execution() : state_(std::make_unique<State>()) {
   };
   machine.shared_array = [](SharedSite* site) { return State::running->shared_array(site); };
   machine.dynamic_shared = [] { return &State::running->dynamic; };
+  machine.local_index = [](const char* file, int line, const char* type, long long index) {
+    State::running->fail("out of bounds: element " + std::to_string(index) + " of a local array " +
+                         type + " at " + Place{0, file, line}.where());
+  };
   machine.fail = [](const char* text) { State::running->fail(text); };
 }
 
@@ -416,6 +420,7 @@ Execution::~Execution() = default;
 kiln_emulated::Machine* Execution::machine() { return &state_->machine; }
 Counts Execution::counts() const { return state_->counts; }
 void Execution::set_access_limit(int64_t limit) { state_->access_limit = limit; }
+void Execution::set_observer(LaunchObserver observer) { state_->observer = std::move(observer); }
 
 std::string Execution::run(const Kernel& kernel, const Shape& shape,
                            const std::vector<Parameter>& parameters) {
@@ -439,6 +444,7 @@ std::string Execution::run(const Kernel& kernel, const Shape& shape,
       }
     }
   }
+  if (state.observer && state.finding.empty()) state.observer(kernel, shape);
   ++state.counts.launches;
   state.counts.accesses += state.accesses;
   State::running = nullptr;

@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,6 +21,8 @@ struct Shape {
   std::array<int64_t, 3> grid{1, 1, 1};
   std::array<int, 3> block{1, 1, 1};
   int64_t shared_bytes = 0;  // dynamic
+
+  bool operator==(const Shape&) const = default;
 };
 
 // Limits of the machine that is emulated.
@@ -30,6 +33,8 @@ constexpr int kMaxThreads = 1024;
 struct Counts {
   int64_t launches = 0, blocks = 0, threads = 0, accesses = 0;
 };
+
+using LaunchObserver = std::function<void(const kiln_emulated::Kernel&, const Shape&)>;
 
 class Execution {
  public:
@@ -44,6 +49,8 @@ class Execution {
   Counts counts() const;
   // A launch with more accesses than this is taken for an endless one.
   void set_access_limit(int64_t limit);
+  // Called after each launch that nothing was found in; empty: nobody is.
+  void set_observer(LaunchObserver observer);
 
  private:
   struct State;

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <iterator>
+#include <regex>
 #include <set>
 #include <sstream>
 #include <thread>
@@ -37,8 +38,53 @@ std::vector<std::string> compiler_command() {
           "-ffp-contract=off", "-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics",
           "-fno-asynchronous-unwind-tables",
           // Registers that nobody has set hold what no kernel would compute with by chance.
-          "-ftrivial-auto-var-init=pattern", "-I" + source_folder() + "/emulated",
+          "-ftrivial-auto-var-init=pattern",
+          // emulated/device/local_arrays.h
+          "-fsanitize=bounds", "-fno-sanitize-recover=bounds", "-I" + source_folder() + "/emulated",
           "-I" + source_folder()};
+}
+
+// For emulator/plain: ways to optimise, of which each may show that two sources mean the same, and
+// none concludes anything from undefined behaviour. Blocks of code stay in the source's order.
+std::vector<std::vector<std::string>> plain_commands() {
+  std::vector<std::vector<std::string>> commands;
+  for (const char* level : {"-O2", "-O3"}) {
+    commands.push_back(
+        {KILN_TEST_CXX, "-std=c++17", level, "-fPIC", "-w", "-ffp-contract=off", "-fno-exceptions",
+         "-fno-rtti", "-fno-threadsafe-statics", "-fno-asynchronous-unwind-tables", "-fwrapv",
+         "-fno-strict-aliasing", "-fno-aggressive-loop-optimizations", "-fpeel-loops",
+         "--param=max-completely-peeled-insns=2000", "-fno-guess-branch-probability",
+         "-fno-reorder-blocks", "-fno-crossjumping", "-fno-tree-vectorize",
+         "-ftrivial-auto-var-init=pattern",
+         "-I" + std::string(KILN_TEST_SOURCE_DIR) + "/emulator/plain",
+         "-I" + source_folder() + "/emulated", "-I" + source_folder()});
+  }
+  return commands;
+}
+
+// Assembly with its labels numbered as they occur.
+std::string with_labels_in_order(const std::string& assembly) {
+  static const std::regex label(R"(\.L\w+)");
+  std::map<std::string, size_t> numbers;
+  std::string result;
+  auto from = assembly.cbegin();
+  for (std::sregex_iterator at(assembly.begin(), assembly.end(), label), end; at != end; ++at) {
+    result.append(from, (*at)[0].first);
+    result += ".L" + std::to_string(numbers.emplace(at->str(), numbers.size()).first->second);
+    from = (*at)[0].second;
+  }
+  return result.append(from, assembly.cend());
+}
+
+// Adds what makes a library of `input`. The sanitizer's handler is the unit's own and its library
+// must not come along; the others are those that the compiler would link by itself.
+void add_link(std::vector<std::string>& words, const std::string& input,
+              const std::string& library) {
+  for (const std::string& word : {std::string("-shared"), std::string("-nodefaultlibs"),
+                                  std::string("-Wl,-Bsymbolic-functions"), "-o" + library, input,
+                                  std::string("-lm"), std::string("-lc"), std::string("-lgcc")}) {
+    words.push_back(word);
+  }
 }
 
 // Of the compiler's command and all device headers.
@@ -81,7 +127,8 @@ std::string without_includes(const std::string& text, std::vector<std::string>& 
 }
 
 std::string unit_text(const std::vector<const KernelSource*>& sources) {
-  std::vector<std::string> includes{"#include \"device/platform.h\""};
+  std::vector<std::string> includes{"#include \"device/platform.h\"",
+                                    "#include \"device/local_arrays.h\""};
   std::string kernels, table;
   for (size_t i = 0; i < sources.size(); ++i) {
     const KernelSource& source = *sources[i];
@@ -132,8 +179,8 @@ Status start(Command& command) {
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, command.log.c_str(),
                                    O_WRONLY | O_CREAT | O_TRUNC, 0644);
-  const int error = posix_spawnp(&command.process, arguments[0], &actions, nullptr,
-                                 arguments.data(), environ);
+  const int error =
+      posix_spawnp(&command.process, arguments[0], &actions, nullptr, arguments.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
   if (error == 0) return {};
   return Status::error("K5306", "cannot start the host compiler: " + command.words[0]);
@@ -173,8 +220,8 @@ Status HostCompiler::build(const std::vector<const KernelSource*>& sources,
                            const std::vector<std::string>& keys, const std::string& folder) {
   std::vector<Unit> units;
   const size_t processors = std::max(1u, std::thread::hardware_concurrency());
-  const size_t per_unit = std::clamp<size_t>((sources.size() + processors - 1) / processors, 1,
-                                             kKernelsPerUnit);
+  const size_t per_unit =
+      std::clamp<size_t>((sources.size() + processors - 1) / processors, 1, kKernelsPerUnit);
   for (size_t i = 0; i < sources.size(); ++i) {
     if (units.empty() || units.back().sources.size() == per_unit) units.emplace_back();
     units.back().sources.push_back(sources[i]);
@@ -189,10 +236,7 @@ Status HostCompiler::build(const std::vector<const KernelSource*>& sources,
       unit.stem = folder + "/unit_" + hasher.finish().hex() + "_" + std::to_string(getpid());
       KILN_RETURN_IF_ERROR(replace_file(unit.stem + ".cpp", unit_text(unit.sources)));
       commands.push_back({compiler_command(), unit.stem + ".log"});
-      for (const std::string& word :
-           {std::string("-shared"), "-o" + unit.stem + ".part", unit.stem + ".cpp"}) {
-        commands.back().words.push_back(word);
-      }
+      add_link(commands.back().words, unit.stem + ".cpp", unit.stem + ".part");
     }
     KILN_RETURN_IF_ERROR(run_all(commands));
     for (size_t i = 0; i < list.size(); ++i) list[i].failed = commands[i].failed;
@@ -238,8 +282,7 @@ Result<std::vector<CompiledKernel>> HostCompiler::compile(
   std::vector<const KernelSource*> missing;
   std::set<std::string> wanted;
   for (const KernelSource& source : sources) {
-    const std::string key =
-        Hasher128().add_text(source.text).add_text(source.entry).finish().hex();
+    const std::string key = Hasher128().add_text(source.text).add_text(source.entry).finish().hex();
     keys.push_back(key);
     if (images_.contains(key) || logs_.contains(key) || !wanted.insert(key).second) continue;
     ++counts_.distinct;
@@ -259,24 +302,26 @@ Result<std::vector<CompiledKernel>> HostCompiler::compile(
   std::vector<CompiledKernel> result;
   for (size_t i = 0; i < sources.size(); ++i) {
     if (const auto log = logs_.find(keys[i]); log != logs_.end()) {
-      return Status::error("K5306", "kernel " + sources[i].entry +
-                                        " does not compile on the host: " + log->second);
+      return Status::error(
+          "K5306", "kernel " + sources[i].entry + " does not compile on the host: " + log->second);
     }
     result.push_back({images_.at(keys[i]), sources[i].entry});
   }
   return result;
 }
 
-Result<std::vector<Alone>> HostCompiler::assemble(const std::vector<KernelSource>& sources) {
+// Files STEM.cpp to STEM.s; a stem for each text.
+Result<std::vector<Alone>> HostCompiler::assemble(const std::vector<std::string>& texts,
+                                                  const std::vector<std::string>& compiler) {
   const std::string folder = folder_ + "/alone_" + std::to_string(getpid());
   std::filesystem::create_directories(folder);
   std::vector<Alone> result;
   std::vector<Command> commands;
-  for (const KernelSource& source : sources) {
+  for (const std::string& text : texts) {
     const std::string stem = folder + "/" + std::to_string(alone_++);
-    result.push_back({stem, "", source.entry});
-    KILN_RETURN_IF_ERROR(replace_file(stem + ".cpp", unit_text({&source})));
-    commands.push_back({compiler_command(), stem + ".log"});
+    result.push_back({stem, "", ""});
+    KILN_RETURN_IF_ERROR(replace_file(stem + ".cpp", text));
+    commands.push_back({compiler, stem + ".log"});
     for (const std::string& word : {std::string("-S"), "-o" + stem + ".s", stem + ".cpp"}) {
       commands.back().words.push_back(word);
     }
@@ -293,13 +338,51 @@ Result<std::vector<Alone>> HostCompiler::assemble(const std::vector<KernelSource
   return result;
 }
 
+Result<std::vector<Alone>> HostCompiler::assemble(const std::vector<KernelSource>& sources) {
+  std::vector<std::string> texts;
+  for (const KernelSource& source : sources) texts.push_back(unit_text({&source}));
+  KILN_ASSIGN_OR_RETURN(std::vector<Alone> result, assemble(texts, compiler_command()));
+  for (size_t i = 0; i < result.size(); ++i) result[i].entry = sources[i].entry;
+  return result;
+}
+
+Result<std::vector<bool>> HostCompiler::equivalent(const KernelSource& source,
+                                                   const std::vector<KernelSource>& others,
+                                                   const std::optional<Shape>& every_launch) {
+  const auto three = [](const auto& of) {
+    return std::to_string(of[0]) + ", " + std::to_string(of[1]) + ", " + std::to_string(of[2]);
+  };
+  const size_t threads = source.text.find("\nKILN_KERNEL(") + 13;
+  std::string contract = "#define KILN_MAX_THREADS " +
+                         source.text.substr(threads, source.text.find(')', threads) - threads) +
+                         "\n";
+  if (every_launch) {
+    contract += "#define KILN_BLOCK " + three(every_launch->block) + "\n#define KILN_GRID " +
+                three(every_launch->grid) + "\n";
+  }
+  std::vector<std::string> texts = {contract + source.text};
+  for (const KernelSource& other : others) texts.push_back(contract + other.text);
+  std::vector<bool> result(others.size());
+  for (const std::vector<std::string>& command : plain_commands()) {
+    KILN_ASSIGN_OR_RETURN(const std::vector<Alone> alone, assemble(texts, command));
+    if (alone[0].assembly.empty()) {
+      return Status::error("K5306", "does not compile against emulator/plain: " + source.entry);
+    }
+    const std::string own = with_labels_in_order(alone[0].assembly);
+    for (size_t i = 0; i < others.size(); ++i) {
+      if (with_labels_in_order(alone[i + 1].assembly) == own) result[i] = true;
+    }
+  }
+  return result;
+}
+
 Result<std::vector<CompiledKernel>> HostCompiler::link(const std::vector<Alone>& kernels) {
   std::vector<CompiledKernel> result;
   std::vector<Command> commands;
   for (const Alone& kernel : kernels) {
     const std::string library = kernel.stem + ".so";
-    commands.push_back({{KILN_TEST_CXX, "-shared", "-o" + library, kernel.stem + ".s"},
-                        kernel.stem + ".log"});
+    commands.push_back({{KILN_TEST_CXX}, kernel.stem + ".log"});
+    add_link(commands.back().words, kernel.stem + ".s", library);
     result.push_back({module_image(library, 0), kernel.entry});
   }
   KILN_RETURN_IF_ERROR(run_all(commands));

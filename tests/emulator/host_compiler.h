@@ -4,11 +4,13 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "backends/cuda/compile/kernel_family.h"
 #include "backends/cuda/runtime/kernel_compiler.h"
+#include "emulator/execution.h"
 
 namespace kiln::emulator {
 
@@ -41,6 +43,12 @@ class HostCompiler {
   // an equal kernel. forget_alone() deletes their files.
   Result<std::vector<Alone>> assemble(const std::vector<cuda::KernelSource>& sources);
   Result<std::vector<cuda::CompiledKernel>> link(const std::vector<Alone>& kernels);
+  // Which of `others` become the same optimised code as `source`, against emulator/plain. They do
+  // the same in every launch, or, if `every_launch` is given, in every launch of that shape. The
+  // sources must contain their headers, but for the platform's.
+  Result<std::vector<bool>> equivalent(const cuda::KernelSource& source,
+                                       const std::vector<cuda::KernelSource>& others,
+                                       const std::optional<Shape>& every_launch);
   void forget_alone();
 
  private:
@@ -48,6 +56,8 @@ class HostCompiler {
   CompileCounts counts_;
   Status build(const std::vector<const cuda::KernelSource*>& sources,
                const std::vector<std::string>& keys, const std::string& folder);
+  Result<std::vector<Alone>> assemble(const std::vector<std::string>& texts,
+                                      const std::vector<std::string>& compiler);
 
   std::map<std::string, std::string> images_;  // by key
   int alone_ = 0;                              // how many there were

@@ -9,8 +9,7 @@ constexpr uint32_t kThreadMask = 0xffff;
 
 // Whether something that `thread` did in this phase comes before what happens now.
 bool ordered(uint32_t thread, uint32_t warp_phase, const Now& now) {
-  return thread == now.thread ||
-         (thread / 32 == now.thread / 32 && warp_phase != now.warp_phase);
+  return thread == now.thread || (thread / 32 == now.thread / 32 && warp_phase != now.warp_phase);
 }
 
 std::string by_thread(uint32_t thread, const char* did) {
@@ -82,8 +81,8 @@ std::string mark_read(Cell& cell, const Now& now, bool shared, bool constant) {
   return {};
 }
 
-std::string mark_write(Cell& cell, const Now& now, bool shared, bool same) {
-  std::string race = same ? std::string() : against_write(cell, now, shared);
+std::string mark_write(Cell& cell, const Now& now, bool shared) {
+  std::string race = against_write(cell, now, shared);
   if (race.empty()) race = against_reads(cell, now, shared);
   if (!race.empty()) return race;
   note_write(cell, now, 0);

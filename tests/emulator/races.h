@@ -4,7 +4,8 @@
 // never goes back, so that old marks need no clearing. Within a phase the threads of one warp are
 // ordered by their warp barriers. Two accesses to one element, at least one of them a write, race
 // when they are in one phase, by different threads and without a warp barrier between, or, in
-// global memory, in different blocks of a launch. Two writes of the same value do not.
+// global memory, in different blocks of a launch. So do two writes of the same value: the
+// memory model makes no exception of them, and no thread should do another's work.
 #pragma once
 
 #include <cstdint>
@@ -38,8 +39,7 @@ struct Now {
 // "thread 3 wrote it in the same phase".
 // `constant`: memory that the launch must not write (In).
 std::string mark_read(kiln_emulated::Cell& cell, const Now& now, bool shared, bool constant);
-// `same`: the value is what is there already.
-std::string mark_write(kiln_emulated::Cell& cell, const Now& now, bool shared, bool same);
+std::string mark_write(kiln_emulated::Cell& cell, const Now& now, bool shared);
 std::string mark_atomic(kiln_emulated::Cell& cell, const Now& now, bool shared);
 
 }  // namespace kiln::emulator

@@ -555,3 +555,45 @@ def test_a_libtorch_program_says_what_is_wrong(tmp_path):
     done = subprocess.run([APP, tmp_path / model, tmp_path / "inputs.pt", tmp_path / "out.pt"],
                           capture_output=True, text=True, timeout=100)
     assert done.returncode == 1 and text in done.stderr
+
+
+TS_COMPILE = ROOT / "build" / "release" / "bin" / "ts_compile"
+
+
+@pytest.mark.skipif(not TS_COMPILE.exists(), reason=f"{TS_COMPILE} is not built")
+def test_a_cpp_program_compiles_under_the_names_of_torch_tensorrt(tmp_path):
+  class Model(nn.Module):
+    def __init__(self):
+      super().__init__()
+      self.linear = nn.Linear(8, 4)
+      self.register_buffer("calls", torch.zeros(4))
+
+    def forward(self, x, y, scale: float = 2.0):
+      self.calls += 1
+      return torch.logcumsumexp(torch.relu(self.linear(x)) * scale + y, 0), self.calls * 2
+
+  def compile_it(*sizes):
+    return subprocess.run([TS_COMPILE, tmp_path / "model.ts", tmp_path / "compiled.ts",
+                           tmp_path / "engine.kiln", *sizes], capture_output=True, text=True,
+                          timeout=300)
+
+  reference = torch.jit.script(Model().eval())
+  torch.jit.save(reference, tmp_path / "model.ts")
+  done = compile_it("1x8:3x8:16x8", "4")
+  assert done.returncode == 0, done.stderr[-2000:]
+  assert "aten::logcumsumexp" in done.stdout and "Kiln" in done.stdout
+  for load, name in ((torch.jit.load, "compiled.ts"), (kiln.load, "engine.kiln")):
+    module = load(tmp_path / name)
+    for rows in (3, 9):
+      args = torch.randn(rows, 8), torch.randn(4)
+      expected = torch.jit.load(tmp_path / "model.ts")
+      with torch.no_grad():
+        expected.calls.fill_(module.calls[0].item())
+        given = (*args, 2.0) if load is kiln.load else args
+        torch.testing.assert_close(module(*given), expected(*args), rtol=1e-4, atol=1e-5)
+  program = kiln.load(tmp_path / "engine.kiln")
+  program.update_weights(reference.state_dict())  # the names are the module's
+  for sizes, text in ((("1x8",), "no input is given for argument y"), (("1x7", "4"), "K1146"),
+                      (("4x8:1x8:2x8", "4"), "no range")):
+    done = compile_it(*sizes)
+    assert done.returncode == 1 and text in done.stderr, done.stderr

@@ -41,8 +41,8 @@ constexpr const char* kHelp =
     "  --embed-engine         MODEL is a .kiln file, which becomes a TorchScript module\n"
     "  --check-method-support M  compiles nothing: which operators of method M have no rule\n"
     "  --custom-torch-ops LIB    a library with operators that the module calls\n"
-    "  --teo, --tem, --mbs    torchtrtc's short names of --torch-executed-op, --torch-executed-mod\n"
-    "                         and --min-block-size\n"
+    "  --teo, --tem, --mbs    short names (torchtrtc) of --torch-executed-op,\n"
+    "                         --torch-executed-mod and --min-block-size\n"
     "  --report FILE          writes the report as JSON\n"
     "  --json                 the report on standard output\n";
 
@@ -233,8 +233,8 @@ Command compile_command() {
       kHelp,
       {"strict", "require-full-compilation", "native", "json", "save-engine", "embed-engine"},
       {"output", "shape", "precision", "enable-precision", "target", "threads", "min-block-size",
-       "torch-executed-op", "torch-executed-mod", "op-schema", "model", "report", "teo", "tem", "mbs",
-       "check-method-support", "custom-torch-ops"},
+       "torch-executed-op", "torch-executed-mod", "op-schema", "model", "report", "teo", "tem",
+       "mbs", "check-method-support", "custom-torch-ops"},
       compile_file};
 }
 

@@ -108,12 +108,15 @@ Result<Json> ask_torch_compile(const Json& request) {
   void* library = dlopen(beside.c_str(), RTLD_NOW | RTLD_LOCAL);
   const std::string why = library == nullptr ? dlerror() : "";
   if (library == nullptr && !named) library = dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);
-  auto* function = library == nullptr ? nullptr : reinterpret_cast<char* (*)(const char*)>(
-                                            dlsym(library, "kiln_compile_torchscript"));
+  auto* function =
+      library == nullptr
+          ? nullptr
+          : reinterpret_cast<char* (*)(const char*)>(dlsym(library, "kiln_compile_torchscript"));
   if (function == nullptr) {
     return Status::error(
-        "K1020", "TorchScript needs libkiln_torch_compile, which cannot be opened: " +
-                     (why.empty() ? "it has no kiln_compile_torchscript" : why),
+        "K1020",
+        "TorchScript needs libkiln_torch_compile, which cannot be opened: " +
+            (why.empty() ? "it has no kiln_compile_torchscript" : why),
         "it lies beside libkiln where kiln was built with torch, or where KILN_TORCH_COMPILE says; "
         "LD_LIBRARY_PATH has to name the folder of libtorch.so");
   }

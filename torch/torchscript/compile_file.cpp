@@ -78,8 +78,8 @@ Result<Json> answer(const Json& json) {
     KILN_ASSIGN_OR_RETURN(const torch::jit::Module embedded, load_script_module(path));
     const auto program = find_script_program(embedded);
     KILN_RETURN_IF_ERROR(program.status());
-    KILN_ASSIGN_OR_RETURN(Json report, parse_json(
-        program.value().program->runner().program().report_json()));
+    KILN_ASSIGN_OR_RETURN(Json report,
+                          parse_json(program.value().program->runner().program().report_json()));
     embedded.save(output);
     result.set("report", std::move(report));
     return result;

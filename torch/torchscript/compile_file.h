@@ -8,13 +8,14 @@ extern "C" {
 //
 //   {"model": path, "output": path, "form": "kiln" or "ts", "embed": false, "method": "forward",
 //    "custom_ops": [library, ...],
-//    "inputs": [{"min": [...], "opt": [...], "max": [...], "dtype": "f32", "channels_last": false}],
+//    "inputs": [{"min": [...], "opt": [...], "max": [...], "dtype": "f32",
+//                "channels_last": false}],
 //    "threads": 0, "strict": false, "min_block_size": 1, "target": "", "precisions": ["f16"],
 //    "torch_executed_ops": [...], "torch_executed_modules": [...]}
 //
-// The form "ts" is a TorchScript module around the program. With "embed", the model is a `.kiln` file
-// that becomes one. Without an output nothing is compiled, and the answer says whether Kiln has a rule
-// for every operator of the method.
+// The form "ts" is a TorchScript module around the program. With "embed", the model is a `.kiln`
+// file that becomes one. Without an output nothing is compiled, and the answer says whether Kiln
+// has a rule for every operator of the method.
 //
 //   {"report": {...}}, {"supported": true} or {"error": {"code", "message", "hint"}}
 //

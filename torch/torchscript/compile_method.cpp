@@ -25,10 +25,9 @@ Status check_input(const ScriptInput& input, size_t index) {
   }
   for (size_t d = 0; d < input.opt.size(); ++d) {
     if (input.min[d] < 0 || input.min[d] > input.opt[d] || input.opt[d] > input.max[d]) {
-      return wrong_input(index, "dim " + std::to_string(d) + " has no range: " +
-                                    std::to_string(input.min[d]) + " <= " +
-                                    std::to_string(input.opt[d]) + " <= " +
-                                    std::to_string(input.max[d]));
+      return wrong_input(
+          index, "dim " + std::to_string(d) + " has no range: " + std::to_string(input.min[d]) +
+                     " <= " + std::to_string(input.opt[d]) + " <= " + std::to_string(input.max[d]));
     }
   }
   return {};
@@ -70,8 +69,8 @@ Result<Arguments> arguments_of(const std::vector<ScriptInput>& inputs,
   arguments.positional = inputs.size();
   const std::vector<c10::Argument>& wanted = schema.arguments();  // self is the first
   if (inputs.size() + 1 > wanted.size()) {
-    return Status::error("K1101", "more inputs than the method has arguments: " +
-                                      std::to_string(inputs.size()));
+    return Status::error(
+        "K1101", "more inputs than the method has arguments: " + std::to_string(inputs.size()));
   }
   for (size_t i = inputs.size() + 1; i < wanted.size(); ++i) {
     if (!wanted[i].default_value()) {
@@ -116,8 +115,8 @@ Result<CompiledMethod> compile_method(const torch::jit::Module& module, const st
     callee.function = &found->function();
     callee.self = module;
     ImportOptions place;
-    const bool on_gpu = options.build.target.starts_with("cuda") ||
-                        options.build.target.starts_with("sm_");
+    const bool on_gpu =
+        options.build.target.starts_with("cuda") || options.build.target.starts_with("sm_");
     place.device = on_gpu ? DeviceKind::kCuda : DeviceKind::kCpu;
     for (const at::Tensor& parameter : module.parameters()) place.home = parameter.device();
     KILN_ASSIGN_OR_RETURN(const Arguments arguments,

@@ -19,8 +19,8 @@ namespace {
 
 [[noreturn]] void refuse(const char* name, const std::string& value, const char* hint) {
   const kiln::Status status = kiln::Status::error(
-      "K1041", std::string("kiln cannot do what is asked of torch_tensorrt::") + name + ": " + value,
-      hint);
+      "K1041",
+      std::string("kiln cannot do what is asked of torch_tensorrt::") + name + ": " + value, hint);
   TORCH_CHECK(false, status.to_string());
 }
 
@@ -93,9 +93,9 @@ bool holds_tensors(at::ArrayRef<torch::jit::Value*> values) {
 // Numbers and decisions that need the elements of a tensor.
 bool reads_elements(torch::jit::Node* node) {
   static const std::set<std::string> kReads = {
-      "aten::item", "aten::Int", "aten::Float", "aten::Bool", "aten::IntImplicit",
-      "aten::FloatImplicit", "aten::ScalarImplicit", "aten::is_nonzero", "aten::tolist",
-      "prim::tolist", "aten::equal", "aten::allclose"};
+      "aten::item",        "aten::Int",           "aten::Float",          "aten::Bool",
+      "aten::IntImplicit", "aten::FloatImplicit", "aten::ScalarImplicit", "aten::is_nonzero",
+      "aten::tolist",      "prim::tolist",        "aten::equal",          "aten::allclose"};
   return kReads.contains(node->kind().toQualString()) && holds_tensors(node->inputs());
 }
 
@@ -175,9 +175,9 @@ std::string convert_method_to_trt_engine(const torch::jit::Module& module, std::
   return taken(compiled(module, method_name, info).program->serialize());
 }
 
-torch::jit::Module embed_engine_in_new_module(const std::string& engine, Device device,
-                                              const std::vector<std::string>& input_binding_names,
-                                              const std::vector<std::string>& output_binding_names) {
+torch::jit::Module embed_engine_in_new_module(
+    const std::string& engine, Device device, const std::vector<std::string>& input_binding_names,
+    const std::vector<std::string>& output_binding_names) {
   if (!input_binding_names.empty() || !output_binding_names.empty()) {
     refuse("embed_engine_in_new_module", "names of bindings",
            "a .kiln file knows the names and the order of its arguments and results");

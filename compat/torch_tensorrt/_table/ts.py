@@ -19,7 +19,7 @@ SECTIONS = (
     Row("ts.compile(capability)", WORKS, "as engine_capability"),
     Row("ts.compile(allow_shape_tensors)", ACCEPTED, "sizes are always followed where they are used "
         "as numbers"),
-    Row("ts.compile(settings)", WORKS, "the settings above, under the same names"),
+    Row("ts.compile(settings)", WORKS, "the settings of CompilationSettings, under the same names"),
     Row("ts.compile(dryrun)", RAISES, "kiln.explain(scripted, inputs=[...]) gives the report",
         "True or a path"),
     Row("ts.convert_method_to_trt_engine", WORKS, "the bytes of a `.kiln` file"),

@@ -9,6 +9,7 @@ import kiln
 import torch
 from kiln import _native, script_files
 from kiln.frontends.errors import FrontendError
+from kiln.partial import PartialProgram
 
 from .. import _compile
 from .._device import Device
@@ -45,6 +46,8 @@ def convert_method_to_trt_engine(module: torch.jit.ScriptModule, method_name: st
     refuse_value(f"{name}(method_name)", method_name)
   translated = _translate(settings, ENGINE, capability, allow_shape_tensors)
   program = _build(name, module, inputs, input_signature, translated)
+  if isinstance(program, PartialProgram):
+    program.save("engine.kiln")  # K1147, which says what stays in TorchScript
   return _compile._file_bytes(program, translated)
 
 

@@ -1,6 +1,7 @@
 // The samples of the op table as programs for the emulated device.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <optional>
@@ -9,37 +10,14 @@
 #include <vector>
 
 #include "backends/cpu/compile/cpu_backend.h"
-#include "backends/cuda/compile/copy_kernel.h"
-#include "backends/cuda/compile/cuda_backend.h"
-#include "backends/provider_list.h"
 #include "emulator/emulated_cuda.h"
+#include "samples/own_cuda_kernels.h"
 #include "samples/sample_check.h"
 #include "samples/sample_program.h"
 
 namespace kiln::emulator {
 
 inline constexpr uint64_t kSeed = 20;
-
-// Kernels of ours alone: the emulator has no libraries.
-class OwnCudaKernels : public Backend {
- public:
-  OwnCudaKernels() : device_(DeviceSpec::gpu(90).value()), providers_(cuda::cuda_providers()) {
-    std::erase_if(providers_, [](const auto& provider) {
-      return !provider->name().starts_with("cuda.");
-    });
-  }
-  std::string target() const override { return device_.target(); }
-  std::string surroundings() const override { return "own kernels"; }
-  const ProviderList& providers() override { return providers_; }
-  const DeviceSpec& device() const override { return device_; }
-  Status supports(Node& node) override { return find_support(node, providers_, device_, "cuda"); }
-  int epilogue_length(Node&, const std::vector<Node*>&) override { return 0; }
-  void finish(EnginePlan& plan) const override { cuda::lower_copies(plan); }
-
- private:
-  DeviceSpec device_;
-  ProviderList providers_;
-};
 
 inline Status supported(Backend& backend, const OpDef& op, const OpSample& sample) {
   KILN_ASSIGN_OR_RETURN(SampleGraph graph, make_sample_graph(op, sample));
@@ -104,8 +82,8 @@ class Cases {
     Result<SampleData> data = make_sample_data(sample, kSeed);
     if (data.ok()) {
       made.data = std::move(*data);
-      auto program = SampleProgram::lower(op, sample, form, std::make_unique<OwnCudaKernels>(),
-                                          &made.data);
+      auto program =
+          SampleProgram::lower(op, sample, form, std::make_unique<OwnCudaKernels>(), &made.data);
       if (program.ok()) made.program = std::move(*program);
       made.status = program.status();
     } else {
@@ -119,19 +97,105 @@ class Cases {
   int native_ = 0;
 };
 
-// Further sizes for the symbols of a sample: each odd, one, and beyond a warp and a block.
+// Further sizes for the symbols of a sample: each odd, one, beyond a warp and a block, and
+// multiples of what tiles and vectors have.
 inline std::vector<SymbolValues> further_sizes(const SampleData& first) {
   std::vector<SymbolValues> result;
   if (first.symbols.empty()) return result;
-  SymbolValues odd, one, beyond;
+  // One symbol goes beyond several blocks, where that makes no large tensors.
+  int64_t elements = 0;
+  for (const auto& operand : first.operands) {
+    if (operand) elements = std::max(elements, operand->num_elements());
+  }
+  const int64_t rest = elements / std::max<int64_t>(first.symbols.begin()->second, 1);
+  const int64_t most = first.symbols.size() == 1 && rest <= 12 ? 2051 : 259;
+  SymbolValues odd, one, beyond, even;
   int64_t next = 0;
   for (const auto& [name, value] : first.symbols) {
     odd[name] = (value + 4) | 1;
     one[name] = 1;
-    beyond[name] = next == 0 ? 259 : 33 + next;
+    beyond[name] = next == 0 ? most : 33 + next;
+    even[name] = next == 0 ? 64 : 32;
     next += 4;
   }
-  return {odd, one, beyond};
+  return {odd, one, beyond, even};
+}
+
+// Further data for a sample with an operand of one element, whose one value shows little.
+inline std::vector<SampleData> further_data(const OpSample& sample, const SampleData& first) {
+  std::vector<SampleData> result;
+  const bool single = std::any_of(
+      first.operands.begin(), first.operands.end(),
+      [](const auto& operand) { return operand && operand->num_elements() == 1; });
+  for (uint64_t i = 1; single && i <= 6; ++i) {
+    Result<SampleData> data = make_sample_data(sample, kSeed + 1 + i);
+    if (data.ok()) result.push_back(std::move(*data));
+  }
+  return result;
+}
+
+// The data with one index out of range by one: the last one above, the first one below.
+inline std::vector<SampleData> with_bad_indices(const OpSample& sample, const SampleData& data) {
+  std::vector<SampleData> result;
+  for (size_t i = 0; i < sample.fill.size() && i < sample.index_limit.size(); ++i) {
+    if (sample.fill[i] != OpSample::Fill::kIndices || !data.operands[i]) continue;
+    const int64_t elements = data.operands[i]->num_elements();
+    if (elements == 0) continue;
+    for (const bool above : {true, false}) {
+      if (!above && data.operands[i]->dtype() == DType::kU8) continue;
+      result.push_back(data);
+      result.back().operands[i]->set_int(
+          above ? elements - 1 : 0, above ? sample.index_limit[i] : -sample.index_limit[i] - 1);
+    }
+  }
+  return result;
+}
+
+// What the program does otherwise than the reference, or "".
+inline std::string difference_from(Node& reference, SampleProgram& program, const SampleData& data,
+                                   double tolerance) {
+  Result<std::vector<HostTensor>> expected = run_reference(reference, data);
+  if (!expected.ok()) return "the reference: " + expected.status().to_string();
+  Result<std::vector<HostTensor>> actual = program.run(data);
+  if (!actual.ok()) return actual.status().to_string();
+  if (actual->size() != expected->size()) return "another number of results";
+  for (size_t i = 0; i < expected->size(); ++i) {
+    const std::string wrong = difference((*actual)[i], (*expected)[i], tolerance);
+    if (!wrong.empty()) return "result " + std::to_string(i) + ": " + wrong;
+  }
+  return {};
+}
+
+// Runs a case at all its sizes. "" or what is wrong first.
+inline std::string check(Case& of) {
+  if (!of.status.ok()) return of.status.to_string();
+  Result<SampleGraph> graph = make_sample_graph(*of.op, of.sample);
+  if (!graph.ok()) return graph.status().to_string();
+  const Status loaded = of.program->load(1);
+  if (!loaded.ok()) return loaded.to_string();
+  SampleProgram& program = *of.program;
+  std::string wrong = difference_from(*graph->node, program, of.data, of.sample.tolerance);
+  if (!wrong.empty()) return wrong;
+  if (program.has_weights()) return {};
+  for (const SampleData& other : further_data(of.sample, of.data)) {
+    wrong = difference_from(*graph->node, program, other, of.sample.tolerance);
+    if (!wrong.empty()) return "other data: " + wrong;
+  }
+  for (const SampleData& bad : with_bad_indices(of.sample, of.data)) {
+    if (run_reference(*graph->node, bad).ok()) continue;
+    const Status refused = program.run(bad).status();
+    if (refused.code() != "K4410") return "an index out of range: " + refused.to_string();
+  }
+  for (const SymbolValues& sizes : further_sizes(of.data)) {
+    std::optional<OtherSizes> other = sample_at(*of.op, of.sample, sizes, kSeed + 1);
+    if (!other) continue;
+    wrong = difference_from(*other->graph.node, program, other->data, of.sample.tolerance);
+    if (wrong.empty()) continue;
+    std::string text = "sizes";
+    for (const auto& [name, value] : sizes) text += " " + name + "=" + std::to_string(value);
+    return text + ": " + wrong;
+  }
+  return {};
 }
 
 }  // namespace kiln::emulator

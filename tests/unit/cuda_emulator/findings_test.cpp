@@ -39,6 +39,18 @@ TEST(EmulatorFindings, OutOfBounds) {
                  "in thread (61, 0, 0) of block (1, 0, 0) of kernel probe");
 }
 
+TEST(EmulatorFindings, LocalArrays) {
+  const std::string sum =
+      "float local[4] = {1.0f, 2.0f, 3.0f, 4.0f}; float sum = 0.0f;\n"
+      "for (int32 i = 0; i < n; ++i) sum += local[i];\ny[thread_x()] = sum;";
+  const Shape one{{1, 1, 1}, {1, 1, 1}, 0};
+  EXPECT_EQ(run(sum, one, 4), "");
+  EXPECT_FINDING(run(sum, one, 5),
+                 "out of bounds: element 4 of a local array 'float [4]' at probe.cu:4");
+  EXPECT_FINDING(run("Pack<float, 2> pair{}; pair.at[n - 5] = 1.0f; y[0] = pair.at[1];", one, 4),
+                 "out of bounds: element -1 of a local array 'float [2]'");
+}
+
 TEST(EmulatorFindings, Extents) {
   const KernelSource source{
       "#include \"device/platform.h\"\n"
@@ -81,8 +93,11 @@ TEST(EmulatorFindings, SharedMemory) {
                  "race: writes byte 0 of shared array s, which thread 0 of the block reads");
   EXPECT_FINDING(run("KILN_SHARED(float, s, 1); s[0] = static_cast<float>(thread_x());"),
                  "which thread 0 of the block wrote with no barrier between");
-  // Equal values are no race; nor is what a barrier orders, nor another block.
-  EXPECT_EQ(run("KILN_SHARED(float, s, 1); s[0] = 1.0f;"), "");
+  // Of the same value too.
+  EXPECT_FINDING(run("KILN_SHARED(float, s, 1); s[0] = 1.0f;"),
+                 "which thread 0 of the block wrote with no barrier between");
+  // What a barrier orders is none, nor is another block.
+  EXPECT_EQ(run("KILN_SHARED(float, s, 1); if (thread_x() == 9) s[0] = 1.0f;"), "");
   EXPECT_EQ(run("KILN_SHARED(float, s, 64); int32 i = thread_x(); s[i] = x[i]; barrier();\n"
                 "float v = s[i ^ 1]; barrier(); s[i] = v + 1.0f;",
                 {{3, 1, 1}, {64, 1, 1}, 0}),
@@ -108,7 +123,7 @@ TEST(EmulatorFindings, GlobalMemory) {
   const Shape two{{2, 1, 1}, {32, 1, 1}, 0};
   EXPECT_FINDING(run("y[thread_x()] = static_cast<float>(block_x());", two),
                  "race: writes byte 0 of argument 1, which another block of the launch wrote");
-  EXPECT_EQ(run("y[thread_x()] = 5.0f;", two), "");
+  EXPECT_FINDING(run("y[thread_x()] = 5.0f;", two), "which another block of the launch wrote");
   EXPECT_FINDING(run("if (block_x() == 0) y[thread_x()] = 5.0f; else y[40] = y[thread_x()];", two),
                  "which another block of the launch wrote");
   EXPECT_FINDING(run("float v = y[0]; if (block_x() + thread_x() == 1) y[0] = v + 1.0f;",

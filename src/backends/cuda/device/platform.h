@@ -20,6 +20,8 @@ using uint64 = unsigned long long;
 // KILN_KERNEL(256) void name(In<float> x, Out<float> y, int64 n) { ... }
 #define KILN_KERNEL(max_threads) extern "C" __global__ __launch_bounds__(max_threads)
 #define KILN_RESTRICT __restrict__
+// What the caller of a device function owes it; the emulator reports where it does not hold.
+#define KILN_EXPECT(condition)
 
 template <class T>
 using In = const T* KILN_RESTRICT;

@@ -3,9 +3,10 @@
 
 #include "device/platform.h"
 
-// The first `count` of N elements; zeros for the others.
+// The first `count` of N elements, of which there is at least one; zeros for the others.
 template <class T, int N, class Pointer>
 KILN_DEVICE Pack<T, N> load_some(Pointer from, int32 count) {
+  KILN_EXPECT(count > 0);
   if (count >= N) return load<N>(from);
   Pack<T, N> result = {};
 #pragma unroll
@@ -16,6 +17,7 @@ KILN_DEVICE Pack<T, N> load_some(Pointer from, int32 count) {
 }
 template <class T, int N, class Pointer>
 KILN_DEVICE void store_some(Pointer to, const Pack<T, N>& value, int32 count) {
+  KILN_EXPECT(count > 0);
   if (count >= N) {
     store<N>(to, value);
     return;

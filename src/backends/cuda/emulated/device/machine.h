@@ -52,6 +52,8 @@ struct Machine {
                                     int line))[16];
   Region* (*shared_array)(SharedSite*);
   Region* (*dynamic_shared)();
+  // An index into an array of registers that the array does not have; does not return.
+  void (*local_index)(const char* file, int line, const char* type, long long index);
   // Ends the launch with this finding; does not return.
   void (*fail)(const char* text);
 };

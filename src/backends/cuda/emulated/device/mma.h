@@ -67,10 +67,3 @@ template <class T>
 KILN_DEVICE void load_matrices_transposed(uint32 (&result)[4], const Shared<T>& row) {
   for (int32 i = 0; i < 4; ++i) result[i] = kiln_emulated::matrix_words(row, i, true);
 }
-
-KILN_DEVICE uint32 pack_pair(f16, float low, float high) {
-  return static_cast<uint32>(to_f16(low).bits) | static_cast<uint32>(to_f16(high).bits) << 16;
-}
-KILN_DEVICE uint32 pack_pair(bf16, float low, float high) {
-  return static_cast<uint32>(to_bf16(low).bits) | static_cast<uint32>(to_bf16(high).bits) << 16;
-}

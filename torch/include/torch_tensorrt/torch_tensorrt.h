@@ -22,8 +22,8 @@ class DataType {
  public:
   enum Value : int8_t { kLong, kDouble, kFloat, kHalf, kBFloat16, kChar, kInt, kBool, kUnknown };
   DataType() = default;
-  constexpr DataType(Value value) : value_(value) {}  // NOLINT(google-explicit-constructor)
-  DataType(c10::ScalarType type);                     // NOLINT(google-explicit-constructor)
+  constexpr DataType(Value value) : value_(value) {}   // NOLINT(google-explicit-constructor)
+  DataType(c10::ScalarType type);                      // NOLINT(google-explicit-constructor)
   constexpr operator Value() const { return value_; }  // NOLINT(google-explicit-constructor)
   explicit operator bool() = delete;
   bool operator<(const DataType& other) const { return value_ < other.value_; }
@@ -74,7 +74,11 @@ struct Input {
   Input() = default;
   Input(std::vector<int64_t> fixed,  // NOLINT(google-explicit-constructor)
         DataType type = DataType::kFloat, TensorFormat layout = TensorFormat::kContiguous)
-      : min_shape(fixed), opt_shape(fixed), max_shape(fixed), shape(std::move(fixed)), dtype(type),
+      : min_shape(fixed),
+        opt_shape(fixed),
+        max_shape(fixed),
+        shape(std::move(fixed)),
+        dtype(type),
         format(layout) {}
   // A template, so that Input({1, 3, 8, 8}) has one meaning.
   template <typename Sizes, typename = std::enable_if_t<std::is_same_v<Sizes, c10::IntArrayRef>>>
@@ -83,8 +87,12 @@ struct Input {
       : Input(fixed.vec(), type, layout) {}
   Input(std::vector<int64_t> smallest, std::vector<int64_t> usual, std::vector<int64_t> largest,
         DataType type = DataType::kFloat, TensorFormat layout = TensorFormat::kContiguous)
-      : min_shape(std::move(smallest)), opt_shape(std::move(usual)), max_shape(std::move(largest)),
-        dtype(type), format(layout), input_is_dynamic(true) {}
+      : min_shape(std::move(smallest)),
+        opt_shape(std::move(usual)),
+        max_shape(std::move(largest)),
+        dtype(type),
+        format(layout),
+        input_is_dynamic(true) {}
   // Shape, dtype and memory format of a tensor.
   Input(const at::Tensor& example);  // NOLINT(google-explicit-constructor)
 };
@@ -109,7 +117,7 @@ struct CompileSpec {
   bool require_full_compilation = false;
   uint64_t min_block_size = 3;
   std::vector<std::string> torch_executed_ops;
-  std::vector<std::string> torch_executed_modules;  // paths
+  std::vector<std::string> torch_executed_modules;            // paths
   EngineCapability capability = EngineCapability::kSTANDARD;  // the others throw K1041
   bool disable_tf32 = false;
   // The following change nothing that the caller could see.
@@ -128,7 +136,8 @@ struct CompileSpec {
 // Whether Kiln has a rule for every operator on tensors of the method; prints the others.
 bool check_method_operator_support(const torch::jit::Module& module, std::string method_name);
 // `forward` compiled: a module with the same arguments and results, which torch::jit::Module::save
-// writes and torch::jit::load runs in a process with libkiln_torch. K1041, K1145 and the compiler's.
+// writes and torch::jit::load runs in a process with libkiln_torch. K1041, K1145 and the
+// compiler's.
 torch::jit::Module compile(const torch::jit::Module& module, CompileSpec info);
 // The bytes of a `.kiln` file. As compile().
 std::string convert_method_to_trt_engine(const torch::jit::Module& module, std::string method_name,

@@ -1,0 +1,27 @@
+// Local arrays of kernels: the compiler checks their indices (-fsanitize=bounds) and calls this
+// where one is out of range, so that the emulator reports it as it reports other accesses. The
+// layout of what it gets is that of LLVM's and GCC's runtime (ubsan_handlers.h).
+#pragma once
+
+#include "device/machine.h"
+
+namespace kiln_emulated {
+
+struct LocalArrayType {
+  unsigned short kind, info;
+  char name[1];  // "'float [4]'"
+};
+struct LocalArrayIndex {
+  const char* file;
+  unsigned line, column;
+  const LocalArrayType *array, *index;
+};
+
+}  // namespace kiln_emulated
+
+// Not recoverable: the emulator's fail() does not return.
+extern "C" void __ubsan_handle_out_of_bounds_abort(void* site, void* index) {
+  const auto* at = static_cast<const kiln_emulated::LocalArrayIndex*>(site);
+  kiln_emulated::machine->local_index(at->file, static_cast<int>(at->line), at->array->name,
+                                      reinterpret_cast<long long>(index));
+}

@@ -1,0 +1,32 @@
+// The CUDA backend without libraries, for tests: every step is a kernel of Kiln's own.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "backends/cuda/compile/copy_kernel.h"
+#include "backends/cuda/compile/cuda_backend.h"
+#include "backends/provider_list.h"
+
+namespace kiln {
+
+class OwnCudaKernels : public Backend {
+ public:
+  OwnCudaKernels() : device_(DeviceSpec::gpu(90).value()), providers_(cuda::cuda_providers()) {
+    std::erase_if(providers_,
+                  [](const auto& provider) { return !provider->name().starts_with("cuda."); });
+  }
+  std::string target() const override { return device_.target(); }
+  std::string surroundings() const override { return "own kernels"; }
+  const ProviderList& providers() override { return providers_; }
+  const DeviceSpec& device() const override { return device_; }
+  Status supports(Node& node) override { return find_support(node, providers_, device_, "cuda"); }
+  int epilogue_length(Node&, const std::vector<Node*>&) override { return 0; }
+  void finish(EnginePlan& plan) const override { cuda::lower_copies(plan); }
+
+ private:
+  DeviceSpec device_;
+  ProviderList providers_;
+};
+
+}  // namespace kiln

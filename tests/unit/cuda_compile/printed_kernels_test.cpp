@@ -1,0 +1,137 @@
+// What the printers write, as text, so that a change of a printer shows in review: one program for
+// each form that they know. tests/unit/cuda_compile/printed/NAME.cu holds the kernels of a program.
+//
+// KILN_BLESS=1 build/release/bin/kiln_cuda_compile_test --gtest_filter='*PrintedKernels*' rewrites
+// the files; read the difference before committing it.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "backends/cuda/compile/cuda_backend.h"
+#include "backends/cuda/compile/kernel_family.h"
+#include "base/file.h"
+#include "builder/phases.h"
+#include "ir/module.h"
+
+namespace kiln::cuda_test {
+namespace {
+
+struct Printed {
+  const char* name;
+  const char* why;
+  const char* program;  // IR; empty: `kernel` stands alone
+  // Without a program: family and parameters.
+  const char* family = "";
+  const char* params = "";
+};
+
+constexpr Printed kPrinted[] = {
+    {"points", "pointwise: broadcast operands, 16-bit storage, vectors of 128 bits", R"(
+main(%x: f16[37,64], %scale: f16[64], %shift: f32[37,1]) {
+  %0 = mul(%x, %scale) : f16[37,64]
+  %1 = cast(%0) {dtype=f32} : f32[37,64]
+  %2 = add(%1, %shift) : f32[37,64]
+  %3 = relu(%2) : f32[37,64]
+  return %3 {name="y"}
+})"},
+    {"points_of_symbols", "pointwise with sizes that are arguments", R"(symbols {
+  n in [1, 1024]
+  m in [1, 1024]
+}
+main(%x: f32[?n,?m], %y: f32[?m]) {
+  %0 = sub(%x, %y) : f32[?n,?m]
+  return %0 {name="y"}
+})"},
+    {"rows_by_lanes", "a row reduced by some lanes of a warp", R"(
+main(%x: f32[4000,24]) {
+  %0 = softmax(%x) {axis=1} : f32[4000,24]
+  return %0 {name="y"}
+})"},
+    {"rows_by_block", "a row reduced by a block", R"(
+main(%x: f16[20,4100]) {
+  %0 = layer_norm(%x) {eps=0.1} : f16[20,4100]
+  return %0 {name="y"}
+})"},
+    {"columns", "a reduction across what memory runs along", R"(
+main(%x: f32[6,50,40]) {
+  %0 = reduce_max(%x) {axes=[1]} : f32[6,40]
+  return %0 {name="y"}
+})"},
+    {"transpose", "points by way of shared memory", R"(
+main(%x: f32[70,50], %y: f32[50,70]) {
+  %0 = permute(%x) {order=[1,0]} : f32[50,70]
+  %1 = add(%0, %y) : f32[50,70]
+  return %1 {name="y"}
+})"},
+    {"gather", "rows of a table, with the report of an index out of range", R"(
+main(%table: f16[100,48], %index: i64[7,9]) {
+  %0 = embedding(%table, %index) : f16[7,9,48]
+  return %0 {name="y"}
+})"},
+    {"strided_copy", "the runtime's own copy", "", "strided_copy",
+     R"({"element_bytes": 4, "rank": 3, "wide": false})"},
+};
+
+Result<std::string> printed(const Printed& of) {
+  std::vector<KernelDesc> kernels;
+  std::string head;
+  if (of.family[0] != 0) {
+    KILN_ASSIGN_OR_RETURN(Json params, parse_json(of.params));
+    head = std::string(of.family) + " " + of.params + "\n";
+    kernels.push_back({of.family, std::move(params)});
+  } else {
+    Build build;
+    KILN_ASSIGN_OR_RETURN(build.module, parse_module(of.program));
+    build.backend = cuda::make_cuda_backend(DeviceSpec::gpu(90).value());
+    KILN_RETURN_IF_ERROR(run_lowering_phases(build));
+    head = of.program;
+    kernels = std::move(build.plan.kernels);
+  }
+  std::string text = "// " + std::string(of.why) + "\n";
+  for (size_t begin = 0; begin < head.size();) {
+    const size_t end = std::min(head.find('\n', begin), head.size());
+    if (end > begin) text += "// | " + head.substr(begin, end - begin) + "\n";
+    begin = end + 1;
+  }
+  for (const KernelDesc& kernel : kernels) {
+    KILN_ASSIGN_OR_RETURN(const cuda::KernelSource source, cuda::print_kernel(kernel));
+    text += "\n// ---- " + kernel.family + ": " + source.entry + "\n" + source.text;
+  }
+  return text;
+}
+
+std::filesystem::path folder() { return KILN_TEST_SOURCE_DIR "/unit/cuda_compile/printed"; }
+
+class PrintedKernels : public testing::TestWithParam<Printed> {};
+
+TEST_P(PrintedKernels, AreAsReviewed) {
+  const Result<std::string> actual = printed(GetParam());
+  ASSERT_TRUE(actual.ok()) << actual.status().to_string();
+  const std::string path = folder() / (std::string(GetParam().name) + ".cu");
+  if (const char* bless = std::getenv("KILN_BLESS"); bless != nullptr && *bless != 0) {
+    auto file = AtomicFile::create(path);
+    ASSERT_TRUE(file.ok() && file->write(*actual).ok() && file->commit().ok()) << path;
+  }
+  const Result<std::string> expected = read_file(path);
+  ASSERT_TRUE(expected.ok()) << expected.status().to_string();
+  EXPECT_EQ(*actual, *expected) << "KILN_BLESS=1 rewrites " << path;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, PrintedKernels, testing::ValuesIn(kPrinted),
+                         [](const auto& of) { return std::string(of.param.name); });
+
+TEST(PrintedKernelFiles, BelongToAProgram) {
+  std::set<std::string> names;
+  for (const Printed& of : kPrinted) names.insert(std::string(of.name) + ".cu");
+  for (const auto& entry : std::filesystem::directory_iterator(folder())) {
+    EXPECT_TRUE(names.contains(entry.path().filename())) << entry.path();
+  }
+}
+
+}  // namespace
+}  // namespace kiln::cuda_test
