@@ -259,6 +259,7 @@ class TorchScriptDoor(Door):
 
   name = "torchscript"
   title = "`kiln.compile(torch.jit.script(module))`, traced where it cannot be scripted"
+  follows = "module"
 
   def takes(self, case):
     return not isinstance(self.outcome(case), NotExpressible)

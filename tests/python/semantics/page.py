@@ -65,7 +65,7 @@ def _row(case: Case) -> list[str]:
 
 
 def _cell(case: Case, door: Door) -> str:
-  shown = door if door.takes(case) or door.follows is None else DOORS[door.follows]
+  shown = door if door.takes(case) or door.name in case.doors else DOORS[door.follows]
   return shown.outcome(case).cell().replace("|", "\\|")
 
 

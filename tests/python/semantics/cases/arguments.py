@@ -252,6 +252,7 @@ class OtherPythonNumbers(Case):
 
   doors = {
     "module": Refuses("kiln.Error K4101", "numbers are fixed at capture: give tensors"),
+    "torchscript": Refuses("kiln.Error K1101", "numbers need annotations in TorchScript"),
   }
 
 

@@ -111,6 +111,7 @@ class ComplexInside(Case):
     "module": Differs(("strides",), COMPLEX_VIEWS),
     "torch.compile": Differs(("strides",), COMPLEX_VIEWS),
     "command": Refuses("kiln.Error K1140", "complex constants are not supported"),
+    "torchscript": Refuses("kiln.Error K1146", "complex constants cannot be expressed"),
   }
 
 
@@ -189,6 +190,7 @@ class ReductionDtypes(Case):
   doors = {
     "pt2": Refuses("kiln.Error K1014", "torch cannot write `return_types`: save as `.kiln`"),
     "command": Refuses("NotImplementedError", "torch.export.save cannot write `return_types`"),
+    "torchscript": Differs(('structure',), "TorchScript returns plain tuples"),
   }
 
 
@@ -266,6 +268,10 @@ class LargeValues(Case):
   def inputs(self, step, last):
     return (torch.tensor([2**41, 2**41 + 1, -2**53, 5]),)
 
+  doors = {
+    "torchscript": Differs(('dtype', 'values'), "TorchScript's own result differs"),
+  }
+
 
 class WhereWithNumbers(Case):
   title = "`torch.where` and `masked_fill` with Python numbers"
@@ -335,6 +341,7 @@ class BranchOnValue(Case):
     "export": Refuses("GuardOnDataDependentSymNode", "torch.export captures one path: use torch.compile"),
     "fx": Refuses("kiln.Error K1102", "torch.fx knows no values: use torch.compile", "control flow"),
     "torch.compile": AsEager("a graph break: the branch runs in Python"),
+    "torchscript": Refuses("kiln.Error K1145", "a branch on a value: the method would stay in TorchScript"),
   }
 
 
@@ -434,6 +441,7 @@ class MaskedSelect(Case):
 
   doors = {
     "pt2": Refuses("kiln.Error K1014", "only PyTorch knows the shape of a result: save as `.kiln`"),
+    "torchscript": Refuses("kiln.Error K1145", "the shape of a result depends on values"),
   }
 
 
@@ -452,6 +460,7 @@ class NonzeroGoesOn(Case):
 
   doors = {
     "pt2": Refuses("kiln.Error K1014", "only PyTorch knows the shape of a result: save as `.kiln`"),
+    "torchscript": Refuses("kiln.Error K1145", "the shape of a result depends on values"),
   }
 
 
@@ -521,4 +530,5 @@ class Sparse(Case):
 
   doors = {
     "command": Refuses("kiln.Error K1142", "the schema of `to_sparse` is not known: `--op-schema`"),
+    "torchscript": Refuses("kiln.Error K1146", "sparse tensors have no shape without data"),
   }
