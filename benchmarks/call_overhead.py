@@ -6,7 +6,7 @@
 The rows are measured in turn, many short rounds each; the figure is the median of the rounds'
 fastest calls, so that other load on the machine shows little. Beside a saved `.pt2` stand programs
 of torch.export with the same signature: one that returns its argument, which is torch's own share,
-one that holds a single relu, and the model itself.
+one that holds a single relu, and the model itself; beside a saved `.ts` the model by torch.jit.trace.
 """
 
 from __future__ import annotations
@@ -50,7 +50,10 @@ def ways(folder):
   model, x = Tiny().eval(), torch.randn(4, 8)
   program = kiln.compile(model, inputs=[x])
   program.save(f"{folder}/k.pt2")
+  program.save(f"{folder}/k.ts")
+  script = torch.jit.load(f"{folder}/k.ts")
   ours, direct = torch.export.load(f"{folder}/k.pt2").module(), kiln.load(f"{folder}/k.pt2")
+  traced = torch.jit.freeze(torch.jit.trace(model, x))
   holder, run = program.script_object(), torch.ops.kiln.run.default
   torch_programs = {cls: loaded(torch.export.export(cls().eval(), (x,)), folder)
                     for cls in (Same, Relu, Tiny)}
@@ -59,6 +62,8 @@ def ways(folder):
     'kiln.load("m.pt2")(x)': lambda: direct(x),
     "torch.ops.kiln.run": lambda: run([x], [], holder),
     'torch.export.load("m.pt2").module()(x)': lambda: ours(x),
+    'torch.jit.load("m.ts")(x)': lambda: script(x),
+    "torch.jit.trace: the model": lambda: traced(x),
     "torch.export: returns its argument": lambda: torch_programs[Same](x),
     "torch.export: one relu": lambda: torch_programs[Relu](x),
     "torch.export: the model": lambda: torch_programs[Tiny](x),

@@ -27,6 +27,8 @@ if(TARGET libkiln_torch)
     LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}"
     INCLUDES DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
   install(EXPORT KilnTorchTargets NAMESPACE Kiln:: DESTINATION "${package_dir}")
+  install(DIRECTORY torch/include/ DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
+    FILES_MATCHING PATTERN "*.h")
 endif()
 
 if(TARGET kiln_cli)

@@ -54,6 +54,7 @@ PUBLIC_HEADERS = {
     "capture.h": "aten",
     "builder.h": "builder",
     "pt2.h": "frontend/pt2",
+    "torch.h": "torch",  # in torch/include: for programs with libtorch
 }
 
 # Exceptions to the rows above, each with its reason.

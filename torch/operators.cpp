@@ -1,11 +1,15 @@
-// The operators kiln::run and kiln::run_ and the class kiln::Program, registered when this library
-// is loaded: by `import kiln`, torch.ops.load_library or dlopen.
+// The operators kiln::run, kiln::run_ and kiln::run_ordered and the class kiln::Program, registered
+// when this library is loaded: by `import kiln`, torch.ops.load_library or dlopen.
 //
 // run(inputs, sizes, program) is for programs that write nothing but their results. run_ is for the
 // others: `state_and_outs` holds the inputs that the program writes, in their order, then memory
 // for each result. (A mutating operator that returns a list does not survive torch's
-// run_decompositions.) `sizes` are the program's integer arguments. Results that are inputs passed
-// through are not among the results; results that are numbers are tensors of rank 0 there.
+// run_decompositions.) run_ordered is run_ for TorchScript: `state` holds the inputs that the
+// program writes, and the results are returned. TorchScript's alias analysis does not see writes to
+// `Tensor(a!)[]` - it drops aten::_foreach_add_ as it would drop run_ - but leaves a call alone
+// that was registered as conservative. `sizes` are the program's integer arguments. Results that
+// are inputs passed through are not among the results; results that are numbers are tensors of
+// rank 0 there.
 #include <ATen/ATen.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/stack.h>
@@ -79,7 +83,8 @@ void distribute(const EnginePlan& plan, size_t state, size_t inputs, size_t size
                    std::to_string(inputs) + " inputs, " + std::to_string(sizes) +
                    " sizes, expected " + std::to_string(next_state + outs) + ", " +
                    std::to_string(next_input) + ", " + std::to_string(next_size),
-      next_state != 0 && !mutating ? "programs that write their inputs run by kiln::run_" : ""));
+      next_state != state && !mutating ? "programs that write their inputs run by kiln::run_"
+                                       : ""));
 }
 
 // The arguments as a call of the runner.
@@ -110,11 +115,11 @@ at::Tensor tensor_of(const TensorSignature& signature, const std::shared_ptr<Hos
   return at::scalar_tensor(value->toScalar(), to_scalar_type(*signature.scalar));
 }
 
-std::vector<at::Tensor> run(at::TensorList inputs, c10::SymIntArrayRef sizes,
-                            const ProgramPtr& program, int64_t entry) {
+std::vector<at::Tensor> run(at::TensorList state, at::TensorList inputs,
+                            c10::SymIntArrayRef sizes, const ProgramPtr& program, int64_t entry) {
   check_entry(entry);
   ProgramRunner& runner = program->runner();
-  ProgramCall call = call_of(runner, {}, inputs, sizes, false);
+  ProgramCall call = call_of(runner, state, inputs, sizes, false);
   check(runner.run(call));
   std::vector<at::Tensor> results;
   results.reserve(call.outputs.size());
@@ -169,7 +174,7 @@ int64_t entry_of(const c10::IValue& value) { return value.isNone() ? 0 : value.t
 void run_boxed(const c10::OperatorHandle&, torch::jit::Stack* stack) {
   constexpr size_t kArguments = 4;
   std::vector<at::Tensor> results =
-      run(torch::jit::peek(*stack, 0, kArguments).toTensorVector(),
+      run({}, torch::jit::peek(*stack, 0, kArguments).toTensorVector(),
           numbers_of(torch::jit::peek(*stack, 1, kArguments)),
           torch::jit::peek(*stack, 2, kArguments).toCustomClass<ProgramObject>(),
           entry_of(torch::jit::peek(*stack, 3, kArguments)));
@@ -185,6 +190,18 @@ void run_boxed_(const c10::OperatorHandle&, torch::jit::Stack* stack) {
        torch::jit::peek(*stack, 3, kArguments).toCustomClass<ProgramObject>(),
        entry_of(torch::jit::peek(*stack, 4, kArguments)));
   torch::jit::drop(*stack, kArguments);
+}
+
+void run_ordered_boxed(const c10::OperatorHandle&, torch::jit::Stack* stack) {
+  constexpr size_t kArguments = 5;
+  std::vector<at::Tensor> results =
+      run(torch::jit::peek(*stack, 0, kArguments).toTensorVector(),
+          torch::jit::peek(*stack, 1, kArguments).toTensorVector(),
+          numbers_of(torch::jit::peek(*stack, 2, kArguments)),
+          torch::jit::peek(*stack, 3, kArguments).toCustomClass<ProgramObject>(),
+          entry_of(torch::jit::peek(*stack, 4, kArguments)));
+  torch::jit::drop(*stack, kArguments);
+  stack->emplace_back(std::move(results));
 }
 
 std::vector<at::Tensor> run_meta(at::TensorList inputs, c10::SymIntArrayRef sizes,
@@ -233,6 +250,9 @@ constexpr const char* kRun =
 constexpr const char* kRunMutating =
     "run_(Tensor(a!)[] state_and_outs, Tensor[] inputs, SymInt[] sizes, "
     "__torch__.torch.classes.kiln.Program program, int entry=0) -> ()";
+constexpr const char* kRunOrdered =
+    "run_ordered(Tensor[] state, Tensor[] inputs, SymInt[] sizes, "
+    "__torch__.torch.classes.kiln.Program program, int entry=0) -> Tensor[]";
 
 // A process may come to load this library twice, from two places. torch ends the process when a
 // name is registered again, so the second copy registers nothing: the first one serves.
@@ -259,10 +279,12 @@ class Registration {
                     [](State state) { return set_state(std::move(state)); });
     library_->def(kRun);
     library_->def(kRunMutating);
+    library_->def(torch::schema(kRunOrdered, c10::AliasAnalysisKind::CONSERVATIVE));
     real_.emplace(torch::Library::IMPL, "kiln", c10::DispatchKey::CompositeExplicitAutograd,
                   __FILE__, __LINE__);
     real_->impl("run", torch::CppFunction::makeFromBoxedFunction<&run_boxed>());
     real_->impl("run_", torch::CppFunction::makeFromBoxedFunction<&run_boxed_>());
+    real_->impl("run_ordered", torch::CppFunction::makeFromBoxedFunction<&run_ordered_boxed>());
     meta_.emplace(torch::Library::IMPL, "kiln", c10::DispatchKey::Meta, __FILE__, __LINE__);
     meta_->impl("run", run_meta);
     meta_->impl("run_", run_meta_);

@@ -11,7 +11,7 @@ from typing import Any, Callable, Mapping
 
 import torch
 
-from . import _native, pt2
+from . import _native, pt2, script_files
 from .frontends.captured import CapturedProgram
 from .frontends.errors import FrontendError
 from .frontends.tree import make_binder, make_unflatten
@@ -166,8 +166,9 @@ class Program(torch.nn.Module):
 
     `.kiln`: runs with kiln.load, `kiln run` and libkiln_runtime in C++. `.pt2`: an ExportedProgram,
     for torch.export.load, kiln.load and C++ programs with libtorch; with embed_fallback=False the
-    calls that stay in PyTorch are nodes of its graph. On failure a file that was there stays as it
-    was. Raises kiln.Error K1010 to K1015, K30xx.
+    calls that stay in PyTorch are nodes of its graph. `.ts`: a TorchScript module, for
+    torch.jit.load, kiln.load and torch::jit::load in C++. On failure a file that was there stays as
+    it was. Raises kiln.Error K1010 to K1019, K30xx.
 
     native=True, for a program that was compiled for a GPU in this process: a `.kiln` file with the
     machine code of its kernels, which kiln.load(path, trust=True) and libkiln_runtime alone use
@@ -178,10 +179,12 @@ class Program(torch.nn.Module):
     if native and (suffix in (".ts", ".pt", ".pt2") or self._compiled is None):
       raise FrontendError("K1010", "machine code is saved in .kiln files of programs that were "
                           f"built in this process: {path}")
-    if suffix in (".ts", ".pt"):
-      raise FrontendError("K1010", f"programs are saved as .kiln and .pt2 files: {path}")
+    if suffix == ".pt":
+      raise FrontendError("K1010", f"programs are saved as .kiln, .pt2 and .ts files: {path}")
     if suffix == ".pt2":
       pt2.save_exported(self.exported_program(embed_fallback=embed_fallback), path)
+    elif suffix == ".ts" and embed_fallback:
+      script_files.save_module(self.script_module(), path)
     elif not embed_fallback:
       raise FrontendError("K1010", f"only a .pt2 file can leave its fallbacks to PyTorch: {path}")
     elif self._compiled is not None:
@@ -194,7 +197,7 @@ class Program(torch.nn.Module):
       if os.path.realpath(path) != os.path.realpath(source):
         pt2.write_atomically(path, lambda name: shutil.copyfile(source, name), suffix)
     else:
-      raise FrontendError("K1010", "a program from a .pt2 file is saved as a .pt2 file: "
+      raise FrontendError("K1010", "a program from a .pt2 or .ts file is saved as one of these: "
                           f"{path}")
 
   def exported_program(self, *, embed_fallback: bool = True) -> torch.export.ExportedProgram:
@@ -210,6 +213,15 @@ class Program(torch.nn.Module):
       raise FrontendError("K1004", "only a program built in this process can leave its fallbacks "
                           "to PyTorch")
     return self._open_form({**self._all_weights(), **state})
+
+  def script_module(self) -> torch.jit.ScriptModule:
+    """The program as a TorchScript module with the model's signature. What `.ts` files hold.
+
+    It calls the operator kiln::run, takes its own arguments apart and nests its results; it shares
+    the program's buffers. Arguments that were fixed at capture have their values as defaults.
+    kiln.Error K1019 for what TorchScript cannot express.
+    """
+    return script_files.make_module(self.script_object(), self._state_values())
 
   def script_object(self) -> torch.ScriptObject:
     """The program as a value of class `__torch__.torch.classes.kiln.Program`, as operators take it.
@@ -327,16 +339,16 @@ def _gpu_index(device: str | torch.device | None) -> int:
   return index or 0
 
 
-def load(path: str | os.PathLike | torch.export.ExportedProgram, *, threads: int = 0,
-         trust: bool = False, allow_ops: list[str] | tuple[str, ...] = (),
+def load(path: str | os.PathLike | torch.export.ExportedProgram | torch.jit.ScriptModule, *,
+         threads: int = 0, trust: bool = False, allow_ops: list[str] | tuple[str, ...] = (),
          device: str | torch.device | None = None, cuda_graphs: bool = True) -> Program:
-  """Reads a `.kiln` file, or a `.pt2` file that holds a program; docs/files.md.
+  """Reads a `.kiln` file, or a `.pt2` or `.ts` file that holds a program; docs/files.md.
 
   `.kiln` files are safe with files from strangers unless `trust` or `allow_ops` says more: with
-  `trust` any operator is called, and machine code that the file brings runs. `.pt2` files are read
-  by torch. An ExportedProgram that torch.export.load gave is taken as well: calls
-  of the result do not go through torch's module and operator. Like the modules that
-  `exported.module()` gives, such programs share the buffers of the ExportedProgram, but each has
+  `trust` any operator is called, and machine code that the file brings runs. `.pt2` and `.ts` files
+  are read by torch. An ExportedProgram or ScriptModule that torch.export.load or torch.jit.load gave
+  is taken as well: calls of the result do not go through torch's module and operator. Such programs
+  share the buffers of what they are from, as the modules of `exported.module()` do, but each has
   weights and threads of its own.
 
   A `.kiln` file for a GPU runs on `device`, else on torch's current one; `cuda_graphs` as in
@@ -346,14 +358,20 @@ def load(path: str | os.PathLike | torch.export.ExportedProgram, *, threads: int
   """
   script_object = None
   load_options: dict[str, Any] = {}
-  given = isinstance(path, torch.export.ExportedProgram)
-  if given or os.fspath(path).endswith(".pt2"):
+  given = isinstance(path, (torch.export.ExportedProgram, torch.jit.ScriptModule))
+  scripted = isinstance(path, torch.jit.ScriptModule) or (
+    not given and os.fspath(path).endswith(".ts"))
+  if scripted:
+    load_options = {"threads": threads}
+    module = path if given else script_files.read_module(
+      os.fspath(path), trust=trust, allow_ops=list(allow_ops), device_index=_gpu_index(device),
+      cuda_graphs=cuda_graphs, **load_options)
+    native, captured, script_object = script_files.find_program(module)
+  elif given or os.fspath(path).endswith(".pt2"):
     load_options = {"threads": threads}
     exported = path if given else pt2.read_exported(
       os.fspath(path), threads=threads, trust=trust, allow_ops=tuple(allow_ops))
     native, captured, script_object = pt2.find_program(exported)
-    if given:  # its object belongs to whoever else holds it
-      native, script_object = pt2.load_again(script_object, threads)
     captured.weights.update(exported.state_dict)
   else:
     path = os.fspath(path)
@@ -361,6 +379,8 @@ def load(path: str | os.PathLike | torch.export.ExportedProgram, *, threads: int
                     "device_index": _gpu_index(device), "cuda_graphs": cuda_graphs}
     native = _native.load(path, **load_options)
     captured = CapturedProgram.from_json(native.metadata())
+  if given:  # its object belongs to whoever else holds it
+    native, script_object = pt2.load_again(script_object, threads)
   report = Report.from_json(native.report_json())
   report.update(memory=memory_of(native))
   program = Program(native, captured, report, path=path if script_object is None else None)

@@ -333,12 +333,12 @@ def read_exported(path: str, *, threads: int = 0, trust: bool = False,
 
   torch's reader checks no checksums; K3104 for an archive that is damaged.
   """
-  _check_archive(path)
+  check_archive(path)
   try:
     with _native.LoadScope(threads=threads, trust=trust, allow_ops=list(allow_ops)):
       return _load(path)
   except Exception as error:  # noqa: BLE001: a damaged file makes torch's reader raise anything
-    raise _typed(error, path) from error
+    raise typed_error(error, path) from error
 
 
 def _load(path: str) -> ExportedProgram:
@@ -360,7 +360,7 @@ def _load(path: str) -> ExportedProgram:
       missing.add(found[1])
 
 
-def _check_archive(path: str) -> None:
+def check_archive(path: str) -> None:
   try:
     with zipfile.ZipFile(path) as archive:
       damaged = archive.testzip()
@@ -376,14 +376,14 @@ def _check_archive(path: str) -> None:
     raise FrontendError("K3104", f"file is damaged: {path}: checksum of {damaged}")
 
 
-def _typed(error: Exception, path: str) -> Exception:
+def typed_error(error: Exception, path: str, what: str = "exported program") -> Exception:
   """Kiln's error inside one of torch's, else K3122."""
   if isinstance(error, (FrontendError, NativeError)):
     return error
   found = re.search(r"\b(K\d{4}): (.*?)(?:; hint: (.*))?(?:\n|$)", str(error))
   if found:
     return NativeError(found[1], found[2], found[3] or "", path)
-  return FrontendError("K3122", f"torch cannot read the exported program: {path}: "
+  return FrontendError("K3122", f"torch cannot read the {what}: {path}: "
                        f"{type(error).__name__}: {str(error)[:300]}")
 
 

@@ -1,5 +1,6 @@
 #include "builder/engine_writer.h"
 
+#include <algorithm>
 #include <map>
 
 #include "base/crc32.h"
@@ -71,6 +72,15 @@ Json::Array list_weights(const EngineFile& file) {
   return weights;
 }
 
+// Readers pass over members that they do not know. Version 1 knows no conditions: it would run
+// such a program with sizes that it is not right for.
+int format_version_of(const std::vector<const EnginePlan*>& plans) {
+  const bool conditions = std::any_of(plans.begin(), plans.end(), [](const EnginePlan* plan) {
+    return !plan->conditions.empty();
+  });
+  return conditions ? 2 : 1;
+}
+
 // Lists of code and the code itself, each once. Returns which plan's list is where.
 Result<Json> add_code(const EngineFile& file, Parts& parts) {
   Json lists = Json::object();
@@ -117,7 +127,7 @@ Result<Parts> make_parts(const EngineFile& file) {
   KILN_ASSIGN_OR_RETURN(const Json kernels, add_code(file, parts));
 
   Json header = Json::object();
-  header.set("format", kFormatVersion);
+  header.set("format", format_version_of(file.plans));
   KILN_ASSIGN_OR_RETURN(Json metadata, parse_json(file.metadata.empty() ? "{}" : file.metadata));
   header.set("metadata", std::move(metadata));
   header.set("plans", std::move(plans));

@@ -218,6 +218,10 @@ bool EngineLowering::is_constant(Value* value) {
   return impl_->side == &impl_->main && value->is_constant_argument();
 }
 
+Value* EngineLowering::init_value(Value* constant) {
+  return impl_->module.init_value(constant);
+}
+
 PlanView EngineLowering::view(Value* value) {
   auto found = impl_->side->views.find(value);
   if (found != impl_->side->views.end()) return found->second;
@@ -257,7 +261,7 @@ PlanView EngineLowering::pack(const std::vector<Value*>& sources, const std::str
   Impl::Request request;
   std::string key = kind + params.dump();
   for (Value* source : sources) {
-    request.sources.push_back(impl_->module.init_value(source));
+    request.sources.push_back(is_constant(source) ? init_value(source) : source);
     char text[32];
     std::snprintf(text, sizeof(text), "|%p", static_cast<void*>(request.sources.back()));
     key += text;

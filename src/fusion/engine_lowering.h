@@ -45,12 +45,14 @@ class EngineLowering {
   // A contiguous (or `order`ed) version of the view, by a copy step unless it already is.
   PlanView materialize(const PlanView& view, const std::vector<int>& order, const Origin& origin);
 
-  // A slot of the init plan's packing step over plain constants: `pack` gets the views of `sources`
-  // as inputs and one packed output. Equal requests share the result. The returned view (no dims)
-  // names the packed constant in the main plan.
+  // A slot of the init plan's packing step: it gets the views of `sources`, constants of main or
+  // values of the init graph, as inputs, and one packed output. Equal requests share the result.
+  // The returned view (no dims) names the packed constant in the main plan.
   PlanView pack(const std::vector<Value*>& sources, const std::string& kind, const Json& params,
                 const Origin& origin);
   bool is_constant(Value* value);
+  // The value of the init graph that the constant is.
+  Value* init_value(Value* constant);
   // Where the constant lives when it is asked for plain in another memory order than its own.
   PlanView constant_in_order(Value* constant, const std::vector<int>& order);
 

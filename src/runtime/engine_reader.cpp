@@ -123,10 +123,10 @@ Result<EngineContents> read_engine_file(std::string_view bytes, std::shared_ptr<
   limits.max_bytes = size_t{16} << 20;
   KILN_ASSIGN_OR_RETURN(const Json header, parse_json(entries[0].content, limits));
   KILN_ASSIGN_OR_RETURN(const int64_t version, header.int_at("format"));
-  if (version != kFormatVersion) {
+  if (version < 1 || version > kFormatVersion) {
     return Status::error("K3108",
                          "file has format version " + std::to_string(version) +
-                             ", this kiln reads version " + std::to_string(kFormatVersion),
+                             ", this kiln reads versions 1 to " + std::to_string(kFormatVersion),
                          version > kFormatVersion ? "update kiln" : "save the program again");
   }
   // The large entry is covered by its hash alone; the others by the archive's checksum too.

@@ -163,6 +163,7 @@ Status run_chains(const ShapePlan& shape, const std::vector<std::vector<size_t>>
     KILN_RETURN_IF_ERROR(run(work[first], buffers[0]));
     total -= work[first++].bytes;
   }
+  if (first == work.size()) return {};  // waking the threads would be all
   std::mutex mutex;
   Status first_error;
   std::atomic<size_t> next{first};

@@ -234,3 +234,82 @@ def test_debug_switches_do_what_they_say():
   low = python_with("cpu_target=sse4")
   assert low.returncode == 0, low.stderr
   assert "cpu:sse4" in low.stdout and "avx" not in low.stdout
+
+
+# ---- TorchScript --------------------------------------------------------------------------------
+
+TORCH_LIBRARIES = {"LD_LIBRARY_PATH": str(pathlib.Path(torch.__file__).parent / "lib")}
+
+
+class Script(torch.nn.Module):
+  def __init__(self):
+    super().__init__()
+    self.linear = torch.nn.Linear(8, 4)
+    self.register_buffer("calls", torch.zeros(4))
+
+  def forward(self, x, y):
+    self.calls += 1
+    return torch.relu(self.linear(x)) + y * self.calls
+
+
+@pytest.fixture(scope="module")
+def scripted(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("torchscript")
+  torch.manual_seed(0)
+  module = torch.jit.script(Script().eval())
+  torch.jit.save(module, folder / "model.ts")
+  return folder / "model.ts"
+
+
+def same_as_script(program, scripted, *args):
+  reference = torch.jit.load(scripted)
+  with torch.no_grad():
+    for _ in range(2):
+      torch.testing.assert_close(program(*args), reference(*args))
+
+
+def test_compile_a_torchscript_module(scripted, tmp_path):
+  args = (torch.randn(3, 8), torch.randn(4))
+  inputs = ("[(1,8);(3,8);(16,8)]@f32%contiguous", "(4)")
+  report = run_json("compile", scripted, *inputs, "-o", tmp_path / "a.kiln", **TORCH_LIBRARIES)
+  assert report["ops_native"] == report["ops_total"] > 0
+  program = kiln.load(tmp_path / "a.kiln")
+  same_as_script(program, scripted, *args)
+  with pytest.raises(kiln.Error) as error:
+    program(torch.randn(17, 8), args[1])
+  assert error.value.code == "K4105"
+  assert run("compile", scripted, *inputs, "-o", tmp_path / "b.ts",
+             **TORCH_LIBRARIES).returncode == 0
+  same_as_script(torch.jit.load(tmp_path / "b.ts"), scripted, *args)
+  done = run("compile", "--embed-engine", tmp_path / "a.kiln", "-o", tmp_path / "c.ts",
+             **TORCH_LIBRARIES)
+  assert done.returncode == 0, done.stderr
+  same_as_script(torch.jit.load(tmp_path / "c.ts"), scripted, *args)
+  report = run_json("compile", scripted, *inputs, "--teo", "aten::relu", "--mbs", "1",
+                    "--save-engine", "-o", tmp_path / "d.ts", **TORCH_LIBRARIES)
+  assert [row["op"] for row in report["fallbacks"]] == ["aten::relu"]
+  (tmp_path / "d.ts").rename(tmp_path / "d.kiln")
+  same_as_script(kiln.load(tmp_path / "d.kiln"), scripted, *args)
+
+
+def test_what_a_torchscript_module_needs(scripted, tmp_path):
+  done = run("compile", scripted, "--check-method-support", "forward", **TORCH_LIBRARIES)
+  assert done.returncode == 0 and not done.stdout
+  module = torch.jit.script(torch.nn.Module())
+  module.define("def forward(self, x: Tensor):\n  return torch.logcumsumexp(x, 0)\n")
+  torch.jit.save(module, tmp_path / "odd.ts")
+  done = run("compile", tmp_path / "odd.ts", "--check-method-support=forward", **TORCH_LIBRARIES)
+  assert done.returncode == 1 and "aten::logcumsumexp" in done.stdout
+  (tmp_path / "text.ts").write_text("no zip")
+  for words, code, status in (((scripted,), "K1101", 1), ((scripted, "(1,8", "(4)"), "K1007", 2),
+                              ((scripted, "(1,8)", "(4)", "(4)"), "K1101", 1),
+                              ((scripted, "[(4,8);(1,8);(4,8)]", "(4)"), "K1101", 1),
+                              ((scripted, "(1,8)", "(4)", "--shape", "x=1"), "K1002", 2),
+                              ((scripted, "(1,8)@f8", "(4)"), "K1007", 2),
+                              ((tmp_path / "text.ts", "(1,8)"), "K3122", 1),
+                              ((tmp_path / "none.ts", "(1,8)"), "K3122", 1)):
+    done = run("compile", *words, "-o", tmp_path / "no.kiln", **TORCH_LIBRARIES)
+    assert code in done.stderr and done.returncode == status, (words, done.stderr)
+  assert not (tmp_path / "no.kiln").exists()
+  done = run("compile", scripted, "(1,8)", "(4)", KILN_TORCH_COMPILE=str(tmp_path / "text.ts"))
+  assert "K1020" in done.stderr and done.returncode == 1

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 import compat_doors as doors
+import compat_fx  # noqa: F401: registers its checks
 import compat_refusals as refusals
+import compat_ts
 import compat_types  # noqa: F401: registers its checks
 import kiln
 import torch_tensorrt
@@ -19,6 +21,8 @@ from torch_tensorrt._settings import SETTINGS
 
 ROWS = list(_table.rows())
 PREFIX = "CompilationSettings."
+ACCEPTED = {**refusals.ACCEPTED, **compat_ts.ACCEPTED}
+RAISES = {**refusals.RAISES, **compat_ts.RAISES}
 
 
 def of(status: str) -> list:
@@ -63,15 +67,15 @@ def test_what_is_accepted(row, tmp_path):
       return
   else:
     name = row.name.partition("(")[2].rstrip(")") or row.name
-    notes = refusals.ACCEPTED[row.id](tmp_path)
+    notes = ACCEPTED[row.id](tmp_path)
   line = next((line for line in notes if name in line), None)
   assert line is not None and row.text in line, notes
 
 
 @pytest.mark.parametrize("row", of(_table.RAISES))
 def test_what_raises(row, tmp_path):
-  if row.id in refusals.RAISES:
-    call, codes = refusals.RAISES[row.id], ("K1040", "K1041")
+  if row.id in RAISES:
+    call, codes = RAISES[row.id], ("K1040", "K1041")
   elif is_setting(row):
     name = row.name.removeprefix(PREFIX)
     call, codes = lambda _: torch_tensorrt.dynamo.compile(
@@ -95,7 +99,7 @@ def test_every_row_is_told_apart():
 
 def test_no_check_without_a_row():
   ids = {row.id for row in ROWS}
-  assert set(WORKS) | set(refusals.ACCEPTED) | set(refusals.RAISES) <= ids
+  assert set(WORKS) | set(ACCEPTED) | set(RAISES) <= ids
   names = {row.name.removeprefix(PREFIX) for row in ROWS if is_setting(row)}
   assert names == set(SETTINGS)
   assert set(refusals.ACCEPTED_SETTINGS) | set(refusals.REFUSED_SETTINGS) <= names
@@ -107,7 +111,8 @@ def test_settings_are_the_known_ones():
   assert list(vars(torch_tensorrt.dynamo.CompilationSettings())) == fields
 
 
-MODULES = ("", "dynamo", "dynamo.runtime", "runtime", "logging", "ts", "fx", "kernels")
+MODULES = ("", "dynamo", "dynamo.runtime", "runtime", "logging", "ts", "fx", "fx.lower", "fx.utils",
+           "kernels")
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -125,13 +130,15 @@ def test_no_public_name_without_a_row(module):
 #: Arguments that mean the same wherever they stand.
 _EVERYWHERE = {"module", "inputs", "arg_inputs", "kwarg_inputs", "enabled_precisions", "file_path",
                "compiled_module", "exported_program", "gm", "args", "pytorch_model", "kwargs",
-               "mod", "settings", "ir"}
+               "mod", "settings", "ir", "serialized_engine"}
 
 
 @pytest.mark.parametrize("name", [
   "compile", "convert_method_to_trt_engine", "save", "load", "Input", "dynamo.compile",
   "dynamo.trace", "dynamo.convert_exported_program_to_serialized_trt_engine", "dynamo.export",
-  "dynamo.refit_module_weights", "dynamo.Debugger", "MutableTorchTensorRTModule"])
+  "dynamo.refit_module_weights", "dynamo.Debugger", "MutableTorchTensorRTModule", "fx.compile",
+  "ts.compile", "ts.convert_method_to_trt_engine", "ts.embed_engine_in_new_module",
+  "ts.check_method_op_support"])
 def test_no_parameter_without_a_row(name):
   names = {row.name for row in ROWS}
   parameters = set(inspect.signature(resolve(name)).parameters) - _EVERYWHERE
@@ -171,3 +178,8 @@ def test_refused_classes_can_be_imported_and_asked_for():
     TensorRTCompileSpec(inputs=[])
   with pytest.raises(kiln.Error, match="DYNAMO_CONVERTERS"):
     torch_tensorrt.dynamo.conversion.DYNAMO_CONVERTERS.display_all_available_converters()
+
+
+def test_the_operators_that_stay_are_printed(capsys):
+  torch_tensorrt.ts.check_method_op_support(torch.jit.script(compat_ts.Odd()))
+  assert capsys.readouterr().out.split()[-1] == "aten::logcumsumexp"

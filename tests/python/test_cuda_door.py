@@ -138,6 +138,35 @@ def test_a_file_with_machine_code(tmp_path):
       kiln.load(path, trust=trust)
 
 
+class Tiles(nn.Module):
+  """Nothing that a library of NVIDIA's computes."""
+
+  def forward(self, x):
+    return torch.softmax(torch.relu(x + 1), 1), x.sum(0)
+
+
+@pytest.mark.skipif(not (BIN / "kiln_load_native").exists(), reason="the C++ tests are not built")
+def test_machine_code_runs_on_the_runtime_library_alone(tmp_path):
+  rows = torch.export.Dim("rows", min=2, max=64)
+  program = kiln.compile(Tiles(), [torch.ones(3, 24)], dynamic_shapes={"x": {0: rows}},
+                         target="sm_90", cache=False)
+  path = tmp_path / "model.kiln"
+
+  def loaded(*options):
+    return subprocess.run([BIN / "kiln_load_native", path, *options], capture_output=True,
+                          text=True, timeout=60)
+
+  program.save(path)
+  assert "K5309" in loaded("--trust").stderr
+  program.save(path, native=True)
+  kernels = [k["code"] for k in inspected(path)["code"]["kernels"] if k["family"] == "tile"]
+  done = loaded("--trust")
+  assert done.returncode == 0, done.stderr
+  assert sorted(done.stdout.split()) == sorted(set(kernels))
+  refused = loaded()
+  assert "K3303" in refused.stderr and not refused.stdout
+
+
 def test_what_holds_no_machine_code(tmp_path):
   program = kiln.compile(Model(), [torch.ones(3, 8)], cache=False)
   with pytest.raises(kiln.Error, match="K2011"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import sys
+import warnings
 from typing import Any
 
 import pytest
@@ -18,6 +19,8 @@ from torchscript_ops_page import rows  # noqa: E402
 
 ROWS = rows()
 RULES = {schema.split("(")[0] for schema in _native.import_rule_schemas()}
+
+NOT_IN_TORCH = "torch has no such overload any more"
 
 # Constants by the types of schemas.
 _CONSTANTS = {"int": "int = prim::Constant[value=3]()", "float": "float = prim::Constant[value=2.5]()",
@@ -40,8 +43,6 @@ _GRAPHS = {
   "aten::__isnot__": _TWO + "%r : bool = aten::__isnot__(%a, %b)",
   "aten::format": '%s : str = prim::Constant[value="{} is {}"]()\n' + _TWO
                   + "%r : str = aten::format(%s, %a, %b)",
-  "aten::warn": '%s : str = prim::Constant[value="x"]()\n' + _TWO
-                + "aten::warn(%s, %b)\n  %r : int = aten::add(%a, %b)",
   "aten::tensor": _LIST + "%n : NoneType = prim::Constant()\n  %f : bool = prim::Constant[value=0]()\n"
                   "  %t : Tensor = aten::tensor(%l, %n, %n, %f)\n  %r : int = aten::dim(%t)",
   "prim::Constant": "%r : int = prim::Constant[value=3]()",
@@ -55,15 +56,23 @@ _GRAPHS = {
   "prim::NumToTensor": _TWO + "%t : Tensor = prim::NumToTensor(%a)\n  %r : int = aten::Int(%t)",
   "prim::Uninitialized": "%u : int = prim::Uninitialized()\n  %r : int = prim::Constant[value=3]()",
   "prim::unchecked_cast": _TWO + "%r : int = prim::unchecked_cast(%a)",
-  "prim::shape": "%r : int[] = prim::shape(%x)",
 }
+
+
+def _schemas(operator: str) -> list:
+  """Those of that overload; without an overload, also those without tensors."""
+  base, _, overload = operator.partition(".")
+  found = torch._C._jit_get_schemas_for_operator(base)
+  return ([s for s in found if s.overload_name == overload]
+          or [s for s in found if not overload
+              and not any("Tensor" in str(a.type) for a in s.arguments)])
 
 
 def _graph(operator: str) -> str:
   if operator in _GRAPHS:
     return _GRAPHS[operator]
-  base, _, overload = operator.partition(".")
-  schemas = [s for s in torch._C._jit_get_schemas_for_operator(base) if s.overload_name == overload]
+  base = operator.partition(".")[0]
+  schemas = _schemas(operator)
   assert schemas, f"torch has no {operator}"
   lines, names = [], []
   for i, argument in enumerate(schemas[0].arguments):
@@ -84,19 +93,25 @@ def _type_text(kind: Any) -> str:
 
 
 def _function(body: str) -> torch.jit.ScriptFunction:
-  graph = torch._C.parse_ir(f"graph(%x : Tensor):\n  {body}\n  return (%r)\n")
+  lines = "\n  ".join(line.strip() for line in body.splitlines())
+  graph = torch._C.parse_ir(f"graph(%x : Tensor):\n  {lines}\n  return (%r)\n")
   return torch._C._create_function_from_graph("f", graph)
 
 
-@pytest.mark.parametrize("operator", [o for _, o, how, _ in ROWS if how == "evaluated"
-                                      and o != "prim::RaiseException"])
+@pytest.mark.parametrize("operator", [o for _, o, how, remark in ROWS if how == "evaluated"
+                                      and remark != NOT_IN_TORCH
+                                      and o not in ("prim::RaiseException", "aten::warn")])
 def test_evaluated(operator):
-  function, x = _function(_graph(operator)), torch.ones(3, 4)
+  function, x = _function(_graph(operator)), torch.ones(3, 4, 5, 6)
   program = kiln.compile(function, inputs=[x])
   assert program.report.ops_total == 0
-  if operator not in ("prim::shape",):  # which only the interpreter's fusion has a kernel for
-    got, expected = program(x), function(x)
-    assert type(got) is type(expected) and got == expected
+  got, expected = program(x), function(x)
+  assert type(got) is type(expected) and got == expected
+
+
+@pytest.mark.parametrize("operator", [o for _, o, _, remark in ROWS if remark == NOT_IN_TORCH])
+def test_not_in_torch(operator):
+  assert operator not in _GRAPHS and not _schemas(operator)
 
 
 def test_exceptions_are_evaluated():
@@ -104,6 +119,20 @@ def test_exceptions_are_evaluated():
          "  prim::RaiseException(%m, %n)\n  %r : int = prim::Constant[value=3]()"
   with pytest.raises(kiln.Error, match="K1146.*no"):
     kiln.compile(_function(body), inputs=[torch.ones(2)])
+
+
+def test_warnings_are_left_out():
+  def warns(x: torch.Tensor) -> int:
+    warnings.warn("odd")
+    return x.dim()
+
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)
+    function = torch.jit.script(warns)
+  program = kiln.compile(function, inputs=[torch.ones(2)])
+  with warnings.catch_warnings():
+    warnings.simplefilter("error")
+    assert program(torch.ones(2)) == 1
 
 
 @pytest.mark.parametrize("operator, how", [(o, how) for _, o, how, _ in ROWS

@@ -1,4 +1,5 @@
-// kiln compile: a .pt2 archive to a .kiln file, without Python and torch.
+// kiln compile: a .pt2 archive to a .kiln file, without Python and torch; a TorchScript module to a
+// .kiln or .ts file, with libkiln_torch_compile.
 #include <charconv>
 #include <cstdio>
 
@@ -6,13 +7,15 @@
 #include <kiln/pt2.h>
 
 #include "base/file.h"
+#include "core/dtype.h"
 #include "tools/kiln/command.h"
+#include "tools/kiln/torchscript.h"
 
 namespace kiln::tool {
 namespace {
 
 constexpr const char* kHelp =
-    "  -o, --output FILE      the .kiln file (default: MODEL.kiln next to MODEL.pt2)\n"
+    "  -o, --output FILE      the .kiln file (default: MODEL.kiln next to MODEL)\n"
     "  --shape NAME=1x3x8x8   fixes the dims of an input, within those of the export; repeat.\n"
     "                         NAME=MIN:OPT:MAX narrows their ranges\n"
     "  --precision P          fp32 (default), fp16 or bf16: what float32 is stored and multiplied\n"
@@ -30,6 +33,16 @@ constexpr const char* kHelp =
     "  --torch-executed-mod PATH a module that stays in PyTorch, with all that it contains\n"
     "  --op-schema SCHEMA     of a custom operator: 'my::op(Tensor x, int n=1) -> Tensor'\n"
     "  --model NAME           which model of an archive that holds several\n"
+    "Of a TorchScript module (.ts, .pt, .pth, .jit), each INPUT describes an argument:\n"
+    "                         \"(1,3,8,8)\" or \"[(MIN);(OPT);(MAX)]\", then @DTYPE and %FORMAT\n"
+    "                         (contiguous, channels_last). An output that ends in .ts is a\n"
+    "                         TorchScript module, any other one a .kiln file\n"
+    "  --save-engine          a .kiln file, whatever the output is called\n"
+    "  --embed-engine         MODEL is a .kiln file, which becomes a TorchScript module\n"
+    "  --check-method-support M  compiles nothing: which operators of method M have no rule\n"
+    "  --custom-torch-ops LIB    a library with operators that the module calls\n"
+    "  --teo, --tem, --mbs    short names (torchtrtc) of --torch-executed-op,\n"
+    "                         --torch-executed-mod and --min-block-size\n"
     "  --report FILE          writes the report as JSON\n"
     "  --json                 the report on standard output\n";
 
@@ -85,9 +98,10 @@ Result<std::string> output_path(const Arguments& arguments, const std::string& i
   const std::vector<std::string> given = arguments.all("output");
   if (given.size() > 1) return Status::error("K1002", "option --output is given twice");
   if (given.size() == 1) return given[0];
-  constexpr std::string_view kSuffix = ".pt2";
-  const bool named = input.ends_with(kSuffix);
-  return (named ? input.substr(0, input.size() - kSuffix.size()) : input) + ".kiln";
+  const size_t dot = input.rfind('.');
+  const bool named = input.ends_with(".pt2") || is_torchscript_name(input);
+  if (input.ends_with(".kiln")) return input.substr(0, dot) + ".ts";
+  return (named ? input.substr(0, dot) : input) + ".kiln";
 }
 
 Result<BuildOptions> build_options(const Arguments& arguments) {
@@ -106,13 +120,82 @@ Result<BuildOptions> build_options(const Arguments& arguments) {
     }
   }
   KILN_ASSIGN_OR_RETURN(options.threads, arguments.integer("threads", 0, 0, 4096));
-  KILN_ASSIGN_OR_RETURN(options.min_block_size, arguments.integer("min-block-size", 1, 1, 1 << 20));
+  const char* block = arguments.has("mbs") ? "mbs" : "min-block-size";
+  KILN_ASSIGN_OR_RETURN(options.min_block_size, arguments.integer(block, 1, 1, 1 << 20));
   options.strict = arguments.has("strict") || arguments.has("require-full-compilation");
   options.target = arguments.get("target");
   return options;
 }
 
+std::vector<std::string> either(const Arguments& arguments, const char* name, const char* shorter) {
+  std::vector<std::string> values = arguments.all(name);
+  const std::vector<std::string> more = arguments.all(shorter);
+  values.insert(values.end(), more.begin(), more.end());
+  return values;
+}
+
+// The report goes to a file, to standard output, or nowhere.
+Status hand_out(const Arguments& arguments, const std::string& report, const std::string& input,
+                const std::string& output) {
+  if (arguments.has("report")) {
+    KILN_RETURN_IF_ERROR(write_file(arguments.get("report"), report));
+  }
+  if (arguments.has("json")) {
+    std::printf("%s\n", report.c_str());
+  } else {
+    std::printf("%s -> %s\n", input.c_str(), output.c_str());
+  }
+  return {};
+}
+
+Result<int> compile_torchscript(const Arguments& arguments) {
+  const std::string& input = arguments.words[0];
+  const bool check = arguments.has("check-method-support");
+  for (const char* option : {"shape", "op-schema", "model", "native"}) {
+    if (arguments.has(option)) {
+      return Status::error("K1002", "option --" + std::string(option) +
+                                        " is for .pt2 archives: " + input);
+    }
+  }
+  KILN_ASSIGN_OR_RETURN(std::string output, output_path(arguments, input));
+  KILN_ASSIGN_OR_RETURN(const BuildOptions build, build_options(arguments));
+  Json inputs = Json::array(), precisions = Json::array();
+  for (size_t i = 1; i < arguments.words.size(); ++i) {
+    KILN_ASSIGN_OR_RETURN(Json spec, parse_input_spec(arguments.words[i]));
+    inputs.push_back(std::move(spec));
+  }
+  for (const DType dtype : build.precisions) precisions.push_back(dtype_name(dtype));
+  const bool module = !arguments.has("save-engine") &&
+                      (output.ends_with(".ts") || arguments.has("embed-engine"));
+  Json request = Json::object();
+  request.set("model", input);
+  request.set("output", check ? std::string() : output);
+  request.set("form", module ? "ts" : "kiln");
+  request.set("embed", arguments.has("embed-engine"));
+  request.set("method", check ? arguments.get("check-method-support") : std::string("forward"));
+  request.set("custom_ops", Json(arguments.all("custom-torch-ops")));
+  request.set("inputs", std::move(inputs));
+  request.set("threads", build.threads);
+  request.set("strict", build.strict);
+  request.set("min_block_size", build.min_block_size);
+  request.set("target", build.target);
+  request.set("precisions", std::move(precisions));
+  request.set("torch_executed_ops", Json(either(arguments, "torch-executed-op", "teo")));
+  request.set("torch_executed_modules", Json(either(arguments, "torch-executed-mod", "tem")));
+  KILN_ASSIGN_OR_RETURN(const Json reply, ask_torch_compile(request));
+  if (check) {
+    KILN_ASSIGN_OR_RETURN(const bool supported, reply.bool_at("supported"));
+    return supported ? 0 : 1;
+  }
+  KILN_ASSIGN_OR_RETURN(const Json* report, reply.member("report"));
+  KILN_RETURN_IF_ERROR(hand_out(arguments, report->dump(), input, output));
+  return 0;
+}
+
 Result<int> compile_file(const Arguments& arguments) {
+  const bool script = !arguments.words.empty() && (is_torchscript_name(arguments.words[0]) ||
+                                                   arguments.has("embed-engine"));
+  if (script) return compile_torchscript(arguments);
   if (arguments.words.size() != 1) {
     return Status::error("K1008", "kiln compile takes one file", "kiln help compile");
   }
@@ -127,7 +210,8 @@ Result<int> compile_file(const Arguments& arguments) {
     options.shapes.push_back(std::move(shape));
   }
   CaptureBuilder capture;
-  capture.keep_in_torch(arguments.all("torch-executed-op"), arguments.all("torch-executed-mod"));
+  capture.keep_in_torch(either(arguments, "torch-executed-op", "teo"),
+                        either(arguments, "torch-executed-mod", "tem"));
   KILN_ASSIGN_OR_RETURN(Pt2Program program, read_pt2(input, capture, options));
   build.metadata = std::move(program.metadata);
   build.name = program.model;
@@ -135,15 +219,7 @@ Result<int> compile_file(const Arguments& arguments) {
   SaveOptions save;
   save.native = arguments.has("native");
   KILN_RETURN_IF_ERROR(compiled->save(output, save));
-  const std::string& report = compiled->report_json();
-  if (arguments.has("report")) {
-    KILN_RETURN_IF_ERROR(write_file(arguments.get("report"), report));
-  }
-  if (arguments.has("json")) {
-    std::printf("%s\n", report.c_str());
-  } else {
-    std::printf("%s -> %s\n", input.c_str(), output.c_str());
-  }
+  KILN_RETURN_IF_ERROR(hand_out(arguments, compiled->report_json(), input, output));
   return 0;
 }
 
@@ -152,12 +228,13 @@ Result<int> compile_file(const Arguments& arguments) {
 Command compile_command() {
   return {
       "compile",
-      "MODEL.pt2 [-o MODEL.kiln] [OPTIONS]",
-      "compiles a program that torch.export.save wrote",
+      "MODEL [INPUT...] [-o MODEL.kiln] [OPTIONS]",
+      "compiles what torch.export.save or torch.jit.save wrote",
       kHelp,
-      {"strict", "require-full-compilation", "native", "json"},
+      {"strict", "require-full-compilation", "native", "json", "save-engine", "embed-engine"},
       {"output", "shape", "precision", "enable-precision", "target", "threads", "min-block-size",
-       "torch-executed-op", "torch-executed-mod", "op-schema", "model", "report"},
+       "torch-executed-op", "torch-executed-mod", "op-schema", "model", "report", "teo", "tem",
+       "mbs", "check-method-support", "custom-torch-ops"},
       compile_file};
 }
 

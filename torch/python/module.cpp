@@ -348,6 +348,20 @@ void bind_script_objects(nb::module_& m) {
         return std::make_unique<NativeProgram>(check(unwrap_script_object(object.ptr())));
       },
       nb::arg("object"), "The program in a torch.ScriptObject of class kiln.Program.");
+  m.def(
+      "script_module",
+      [](nb::handle object, nb::list state) {
+        return nb::steal(check(script_module_of(object.ptr(), state.ptr())));
+      },
+      nb::arg("object"), nb::arg("state"),
+      "The program in a torch.ScriptObject as a torch._C.ScriptModule with these buffers.");
+  m.def(
+      "script_program",
+      [](nb::handle module) {
+        const auto found = check(program_of_script_module(module.ptr()));
+        return nb::make_tuple(nb::steal(found.first), nb::steal(found.second));
+      },
+      nb::arg("module"), "(torch.ScriptObject, buffers) of a torch._C.ScriptModule.");
   nb::class_<LoadScope>(m, "LoadScope", "A context manager: how this thread loads programs.")
       .def(
           "__init__",

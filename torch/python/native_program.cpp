@@ -16,6 +16,7 @@
 #include "runtime/execution.h"
 #include "torch/dtype_conversion.h"
 #include "torch/program_runner.h"
+#include "torch/script_module.h"
 #include "torch/torch_device.h"
 #include "torch/torch_host.h"
 
@@ -248,17 +249,7 @@ std::string NativeProgram::replays() {
 PyObject* NativeProgram::initial_state() {
   std::vector<at::Tensor> tensors;
   auto body = [&]() -> Status {
-    KILN_ASSIGN_OR_RETURN(const std::shared_ptr<State> state, program().create_state());
-    for (const TensorInfo& info : state->infos()) {
-      std::vector<int64_t> shape;
-      for (const DimInfo& dim : info.dims) shape.push_back(dim.min);
-      const Device device = program().device();
-      const auto options = at::TensorOptions().dtype(to_scalar_type(info.dtype));
-      tensors.push_back(at::empty(shape, options.device(to_torch_device(device))));
-      KILN_RETURN_IF_ERROR(
-          state->get(info.name, {tensors.back().mutable_data_ptr(), info.dtype, device,
-                                 static_cast<int>(shape.size()), tensors.back().sizes().data()}));
-    }
+    KILN_ASSIGN_OR_RETURN(tensors, kiln::initial_state(program()));
     return {};
   };
   const Status status = guarded_all(body);

@@ -75,7 +75,7 @@ namespace {
 
 // Runs `body` and turns what it throws into a status.
 template <typename T, typename Body>
-Result<T> guarded(Importer& importer, Body&& body) {
+Result<T> as_status(Importer& importer, Body&& body) {
   auto at = [&](const char* code, const std::string& message) {
     const ImportFailure& failure = importer.failure();
     Status status = Status::error(code, message);
@@ -90,6 +90,9 @@ Result<T> guarded(Importer& importer, Body&& body) {
     return at("K1145", "a part of the program cannot be compiled: " + stop.reason);
   } catch (const Raised& raised) {
     return at("K1146", raises + raised.message);
+  } catch (const Resample& resample) {
+    return at("K1145", "no sizes were found that meet all that the program demands of them: " +
+                           resample.condition.to_string());
   } catch (const Failed& failed) {
     return failed.status;
   } catch (const c10::Error& error) {
@@ -105,9 +108,25 @@ Result<ImportedProgram> import_callee(const Callee& callee, const Arguments& arg
                                       const ImportOptions& options, CaptureBuilder& capture,
                                       ImportFailure* failure) {
   const at::NoGradGuard no_grad;
-  Importer importer(options, capture);
+  // Where sizes vary, what the program demands of them is found out first: sample points that do
+  // not meet it would end in its exceptions.
+  std::vector<SizeCondition> required;
+  constexpr size_t kMaxConditions = 64;
+  for (bool settled = arguments.symbols.empty(); !settled && required.size() < kMaxConditions;) {
+    CaptureBuilder scratch;
+    Importer trial(options, scratch, required);
+    settled = true;
+    try {
+      static_cast<void>(trial.import(callee, arguments));
+    } catch (const Resample& resample) {
+      required.push_back(resample.condition);
+      settled = false;
+    } catch (const std::exception&) {  // comes again
+    }
+  }
+  Importer importer(options, capture, required);
   auto result =
-      guarded<ImportedProgram>(importer, [&] { return importer.import(callee, arguments); });
+      as_status<ImportedProgram>(importer, [&] { return importer.import(callee, arguments); });
   if (!result.ok() && failure != nullptr) {
     *failure = importer.failure();
     failure->reason = result.status().message();
@@ -120,7 +139,7 @@ Result<ModuleCalls> record_calls(const Callee& callee, const Arguments& argument
   const ImportOptions options;
   CaptureBuilder unused;
   Importer importer(options, unused);
-  return guarded<ModuleCalls>(importer, [&] { return importer.record(callee, arguments); });
+  return as_status<ModuleCalls>(importer, [&] { return importer.record(callee, arguments); });
 }
 
 }  // namespace kiln::torchscript

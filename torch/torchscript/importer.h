@@ -22,8 +22,10 @@ using Results = std::vector<c10::IValue>;
 
 class Importer {
  public:
-  Importer(const ImportOptions& options, CaptureBuilder& capture)
-      : options_(options), capture_(capture) {}
+  // `required`: what sample points have to meet.
+  Importer(const ImportOptions& options, CaptureBuilder& capture,
+           std::vector<SizeCondition> required = {})
+      : options_(options), capture_(capture), required_(std::move(required)) {}
 
   ImportedProgram import(const Callee& callee, const Arguments& arguments);
   // Where the interpreter stopped: module path, function and line of source.
@@ -103,6 +105,7 @@ class Importer {
 
   // --- signature.cpp: inputs, outputs and their description
   void declare_symbols(const Arguments& arguments);
+  void choose_samples();
   c10::IValue declare_input(const c10::IValue& value, const std::string& name,
                             const Arguments& arguments, Json& description);
   Json declare_output(const c10::IValue& value, const std::string& name);
@@ -110,6 +113,7 @@ class Importer {
 
   const ImportOptions& options_;
   CaptureBuilder& capture_;
+  const std::vector<SizeCondition> required_;
   std::vector<Frame> frames_;
   bool stopped_ = false;
   ImportFailure failure_;

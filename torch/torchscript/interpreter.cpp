@@ -269,6 +269,17 @@ bool Importer::decide_by_raise(const SymbolicNumber::Relation& relation, Node* n
   const std::string left = relation.left.to_string(), right = relation.right.to_string();
   if (check(capture_.condition(name, left, right, text))) {
     conditions_.push_back({name, left, right, text});
+    const bool turned = name == "ge" || name == "gt";
+    const SizeCondition needed{*relation_from_name(name == "ge"   ? "le"
+                                                   : name == "gt" ? "lt"
+                                                                  : name),
+                               turned ? relation.right : relation.left,
+                               turned ? relation.left : relation.right, text};
+    for (size_t point = 0; point < kPoints; ++point) {
+      SymbolValues values;
+      for (const auto& [symbol, at] : samples_) values[symbol] = at[point];
+      if (!needed.check(values).ok()) throw Resample(needed);
+    }
   }
   return wanted;
 }

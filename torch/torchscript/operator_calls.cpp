@@ -249,12 +249,12 @@ std::optional<Results> Importer::query(const c10::FunctionSchema& schema, const 
     if (name == "prim::is_meta") return Results{t.device.is_meta()};
     if (name == "aten::get_device") return Results{static_cast<int64_t>(t.device.index())};
     if (name == "prim::requires_grad") return Results{false};
-    if (t.metas.size() > 1 || name == "prim::shape") {
+    if (t.metas.size() > 1) {
       auto dim = [&](size_t d) {
         const SymbolicNumber::Size size = dim_of(t, d);
         return size_value(size.expr, size.at);
       };
-      if (name == "prim::shape" || (name == "aten::size" && inputs.size() == 1)) {
+      if (name == "aten::size" && inputs.size() == 1) {
         c10::impl::GenericList sizes(c10::IntType::get());
         for (size_t d = 0; d < rank; ++d) sizes.push_back(dim(d));
         return Results{sizes};

@@ -93,23 +93,51 @@ Json dim_json(const std::string& dim) {
 
 }  // namespace
 
-// Sample values: distinct, inside the ranges, and where possible none that is special (0, 1).
 void Importer::declare_symbols(const Arguments& arguments) {
-  int64_t shift = 0;
   for (const auto& [name, range] : arguments.symbols) {
     check(capture_.symbol(name, range.min, range.max));
     symbols_[name] = range;
-    const int64_t low = std::min(std::max<int64_t>(range.min, 2), range.max);
-    const int64_t room = range.max - low;  // at least 0
-    Points& at = samples_[name];
-    for (size_t point = 0; point < kPoints; ++point) {
-      constexpr int64_t kSteps[kPoints] = {1, 6, 9};
-      const int64_t wanted = kSteps[point] + shift;
-      at[point] = wanted <= room ? low + wanted
-                                 : range.max - std::min<int64_t>(static_cast<int64_t>(point),
-                                                                 range.max - range.min);
+  }
+  choose_samples();
+}
+
+// Distinct values inside the ranges that meet all that is required of them; where possible none
+// that is special (0, 1), nor equal for two symbols.
+void Importer::choose_samples() {
+  constexpr int64_t kTries = 20'000;
+  constexpr int64_t kSteps[kPoints] = {1, 6, 9};
+  for (size_t point = 0; point < kPoints; ++point) {
+    bool found = false;
+    for (int64_t trial = 0; trial < kTries && !found; ++trial) {
+      const bool strict = trial < kTries / 2;
+      SymbolValues values;
+      std::set<int64_t> taken;
+      bool fits = true;
+      int64_t position = 0;
+      for (const auto& [name, range] : symbols_) {
+        const int64_t low =
+            strict ? std::min(std::max<int64_t>(range.min, 2), range.max) : range.min;
+        const int64_t room = range.max == DimRange::kNoBound ? 4096 : range.max - low;
+        const int64_t wanted = kSteps[point] + 2 * position + trial * (1 + 2 * position);
+        const int64_t value = low + wanted % (room + 1);
+        values[name] = value;
+        // Few values are left to choose from in a small range.
+        if (strict && room > 4 * static_cast<int64_t>(symbols_.size() + kPoints)) {
+          fits = fits && taken.insert(value).second;
+        }
+        for (size_t earlier = 0; strict && room >= 3 && earlier < point; ++earlier) {
+          fits = fits && samples_[name][earlier] != value;
+        }
+        ++position;
+      }
+      for (const SizeCondition& condition : required_) {
+        fits = fits && condition.check(values).ok();
+      }
+      if (!fits) continue;
+      for (const auto& [name, value] : values) samples_[name][point] = value;
+      found = true;
     }
-    shift += 2;
+    if (!found) throw Stop("no sizes were found that meet what the program demands of them");
   }
 }
 

@@ -45,6 +45,13 @@ struct Raised : std::exception {
   std::string message;
 };
 
+// The program demands something of its sizes that the sample points do not meet.
+struct Resample : std::exception {
+  explicit Resample(SizeCondition c) : condition(std::move(c)) {}
+  const char* what() const noexcept override { return "other sample points are needed"; }
+  SizeCondition condition;
+};
+
 // An error of the capture builder.
 struct Failed : std::exception {
   explicit Failed(Status s) : status(std::move(s)) {}

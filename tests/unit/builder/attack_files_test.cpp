@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <map>
 
 #include "base/file.h"
 #include "base/hash.h"
@@ -219,7 +220,7 @@ TEST_F(AttackFile, OverlappingEntries) {
 }
 
 TEST_F(AttackFile, Versions) {
-  for (const char* version : {"0", "2", "-1", "9223372036854775807"}) {
+  for (const char* version : {"0", "3", "-1", "9223372036854775807"}) {
     const std::string header = contents_[0].second;
     edit("kiln.json", "\"format\": 1", std::string("\"format\": ") + version);
     expect_error(version, "K3108");
@@ -227,6 +228,21 @@ TEST_F(AttackFile, Versions) {
   }
   edit("kiln.json", "\"format\": 1", "\"format\": \"1\"");
   expect_error("text");
+}
+
+// What an older reader would pass over, and be wrong without, is a newer version; the rest is not.
+TEST_F(AttackFile, OnlyWhatNeedsItHasTheNewerVersion) {
+  std::map<std::string, int64_t> versions;
+  for (const test::SmallFile& file : test::small_files()) {
+    const AlignedBytes bytes(file.bytes);
+    const auto entries = read_archive({bytes.data, bytes.size});
+    ASSERT_TRUE(entries.ok());
+    versions[file.name] = *parse_json((*entries)[0].content)->int_at("format");
+    EXPECT_TRUE(test::load_and_run(bytes.data, bytes.size, file).status.ok());
+    EXPECT_EQ(versions[file.name] > 1, file.bytes.find("\"conditions\"") != std::string::npos);
+  }
+  EXPECT_EQ(versions.at("Rows"), 2);
+  EXPECT_EQ(versions.at("Elementwise"), 1);
 }
 
 TEST_F(AttackFile, Targets) {

@@ -158,6 +158,22 @@ TEST_F(DnnlHostileParams, PackingSteps) {
                   Json(Json::Array{Json(std::vector<int64_t>{2, 8, 9, 9})});
             }),
             "K3222");
+  // Factors that are none: of another number, not side by side, too many operands.
+  const auto factors = [](StepDesc& s, std::vector<DimExpr> dims, std::vector<DimExpr> strides) {
+    PlanView view = s.inputs[0];
+    view.dims = std::move(dims);
+    view.strides = std::move(strides);
+    s.inputs.push_back(std::move(view));
+  };
+  EXPECT_EQ(damage([&](EnginePlan&, StepDesc& s) { factors(s, {8}, {1}); }), "");
+  EXPECT_EQ(damage([&](EnginePlan&, StepDesc& s) { factors(s, {7}, {1}); }), "K3221");
+  EXPECT_EQ(damage([&](EnginePlan&, StepDesc& s) { factors(s, {8}, {2}); }), "K3221");
+  EXPECT_EQ(damage([&](EnginePlan&, StepDesc& s) { factors(s, {8, 1}, {1, 1}); }), "K3221");
+  EXPECT_EQ(damage([&](EnginePlan&, StepDesc& s) {
+              factors(s, {8}, {1});
+              factors(s, {8}, {1});
+            }),
+            "K3221");
   // Weights of another shape; a plain output, which is too small.
   EXPECT_EQ(damage([](EnginePlan&, StepDesc& s) { s.inputs[0].dims[0] = 7; }), "K3221");
   EXPECT_EQ(damage([](EnginePlan& plan, StepDesc& s) {

@@ -474,6 +474,50 @@ main(%x: f32[1,16,5,5], %m: f32[3,8]) {
   expect_same(p);
 }
 
+// A batch norm that was folded: the factors of the channels are multiplied in while packing.
+TEST_F(DnnlProviders, FactorsOfChannelsGoIntoThePacking) {
+  for (const bool factor_first : {false, true}) {
+    for (const int groups : {1, 2}) {
+      const std::string in = groups == 1 ? "16" : "8";
+      Program p = lower(R"(
+weights { %w0 = parameter "w" : f32[32,)" + in + R"(,3,3] %w1 = parameter "f" : f32[32] }
+init {
+  %0 = relu(%w1) : f32[32]
+  %1 = reshape(%0) {shape=[32,1,1,1]} : f32[32,1,1,1]
+  %2 = mul()" + (factor_first ? "%1, %w0" : "%w0, %1") + ") : f32[32," + in + R"(,3,3]
+  const %c0 = %2 : f32[32,)" + in + R"(,3,3]
+}
+main(%x: f32[1,16,6,6]) {
+  %0 = conv(%x, %c0) {groups=)" + std::to_string(groups) + R"(} : f32[1,32,4,4]
+  return %0
+})",
+                        std::string("fuse_tiles,") + kFuse);
+      ASSERT_NE(p.engine, nullptr);
+      expect_same(p, {});
+      ASSERT_EQ(p.plan.init.steps.size(), 2u);  // relu and packing
+      EXPECT_EQ(p.plan.init.steps[1].kind, "dnnl.pack_conv");
+      EXPECT_EQ(p.plan.init.steps[1].inputs.size(), 2u);
+      expect_fast(p);
+    }
+  }
+  // Factors of input channels are no such thing.
+  Program p = lower(R"(
+weights { %w0 = parameter "w" : f32[16,16,3,3] %w1 = parameter "f" : f32[16] }
+init {
+  %0 = reshape(%w1) {shape=[1,16,1,1]} : f32[1,16,1,1]
+  %1 = mul(%w0, %0) : f32[16,16,3,3]
+  const %c0 = %1 : f32[16,16,3,3]
+}
+main(%x: f32[1,16,6,6]) {
+  %0 = conv(%x, %c0) : f32[1,16,4,4]
+  return %0
+})",
+                    std::string("fuse_tiles,") + kFuse);
+  ASSERT_NE(p.engine, nullptr);
+  expect_same(p, {});
+  EXPECT_EQ(p.plan.init.steps.back().inputs.size(), 1u);
+}
+
 TEST_F(DnnlProviders, Bf16WhereTheLibraryHasIt) {
   auto module = parse_module(
       "main(%x: bf16[8,16], %w: bf16[4,16]) { %0 = linear(%x, %w) : bf16[8,4] return %0 }");

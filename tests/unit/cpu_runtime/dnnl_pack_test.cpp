@@ -111,6 +111,57 @@ TEST_F(DnnlPackTest, LayoutsThatOneDnnChooses) {
   }
 }
 
+// Packing with factors against multiplying first, byte for byte.
+void expect_scaled(const DnnlTensor& from, const DnnlLayout& to, size_t scaled_dims,
+                   bool on_the_way) {
+  SCOPED_TRACE(to.to_string());
+  const DnnlWeightsPacker packer(from, to, scaled_dims);
+  EXPECT_EQ(packer.scratch_bytes() == 0, on_the_way) << packer.implementation();
+  int64_t rows = 1, columns = 1;
+  for (size_t d = 0; d < from.dims.size(); ++d) {
+    (d < scaled_dims ? rows : columns) *= from.dims[d];
+  }
+  std::vector<float> scale(static_cast<size_t>(rows));
+  for (size_t r = 0; r < scale.size(); ++r) scale[r] = 0.37f + 0.11f * static_cast<float>(r);
+  const DnnlTensor dense = DnnlTensor::dense(from.dims);
+  Tensor w(from), multiplied(dense);
+  w.fill_integers(7, -1000, 1000);
+  ASSERT_TRUE(dnnl_copy(*DnnlLayout::strided(from), w.data(), *DnnlLayout::strided(dense),
+                        multiplied.data()).ok());
+  for (int64_t i = 0; i < rows * columns; ++i) {
+    multiplied.data()[i] *= scale[static_cast<size_t>(i / columns)];
+  }
+  Scratch expected(to.bytes());
+  ASSERT_TRUE(DnnlWeightsPacker(dense, to).run(multiplied.data(), expected.data()).ok());
+  cpu::for_each_simd_target([&] {
+    Scratch packed(to.bytes()), scratch(packer.scratch_bytes());
+    std::memset(packed.data(), 0x5a, to.bytes());
+    ASSERT_TRUE(packer.run(w.data(), packed.data(), scale.data(), scratch.data()).ok());
+    EXPECT_EQ(std::memcmp(packed.data(), expected.data(), to.bytes()), 0);
+    packed.expect_guard_intact();
+    scratch.expect_guard_intact();
+  });
+  w.expect_guards_intact();
+}
+
+TEST_F(DnnlPackTest, FactorsOfOutputChannels) {
+  for (const std::vector<int64_t>& dims : std::vector<std::vector<int64_t>>{
+           {64, 32, 3, 3}, {256, 512, 1, 1}, {50, 3, 7, 7}, {1, 1, 1, 1}, {49, 17, 3, 1}}) {
+    const DnnlTensor w = DnnlTensor::dense(dims);
+    for (const dnnl_format_tag_t tag : {dnnl_Acdb16a, dnnl_Acdb64a, dnnl_ABcd16b16a}) {
+      expect_scaled(w, tagged(dims, tag), 1, true);
+    }
+    // Other blocks, no blocks, rows that do not lie together, and what only oneDNN can pack.
+    expect_scaled(w, tagged(dims, dnnl_Acdb8a), 1, false);
+    expect_scaled(w, tagged(dims, dnnl_acdb), 1, false);
+    expect_scaled(DnnlTensor::channels_last(dims), tagged(dims, dnnl_acdb), 1, false);
+    expect_scaled(w, tagged(dims, dnnl_ABcd8b16a2b), 1, false);
+  }
+  const std::vector<int64_t> grouped = {4, 20, 5, 3, 3}, depthwise = {37, 1, 1, 3, 3};
+  expect_scaled(DnnlTensor::dense(grouped), tagged(grouped, dnnl_aBdec16b), 2, false);
+  expect_scaled(DnnlTensor::dense(depthwise), tagged(depthwise, dnnl_Abcde16a), 2, true);
+}
+
 TEST_F(DnnlPackTest, WhatItDoesNotUnderstandIsLeftToOneDnn) {
   const DnnlTensor w = DnnlTensor::dense({32, 64, 3, 3});
   const DnnlLayout twice = tagged(w.dims, dnnl_ABcd8b16a2b);  // cut twice along b

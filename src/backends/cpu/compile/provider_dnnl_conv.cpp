@@ -80,6 +80,38 @@ bool same_dense(const PlanView& view, const std::vector<int>& order) {
   return true;
 }
 
+// What is packed: the weights of a convolution, or the product that they are, of weights and a
+// factor per output channel (a batch norm that was folded), which packing makes on its way.
+std::vector<Value*> packing_sources(Value* weights, const DnnlConvPack& pack) {
+  if (pack.conv.transposed || pack.dtype != DType::kF32) return {weights};
+  Node* fused = weights->producer();
+  if (fused == nullptr || !fused->is("fused") || fused->num_results() != 1) return {weights};
+  Graph& body = *fused->bodies[0];
+  const std::vector<Node*> nodes = body.snapshot();
+  if (nodes.size() != 1 || !nodes[0]->is("mul") || body.inputs().size() != 2) return {weights};
+  const Shape column = [&] {
+    Shape shape(weights->shape().size(), DimExpr(1));
+    shape[0] = weights->shape()[0];
+    return shape;
+  }();
+  for (const int i : {0, 1}) {
+    Value* plain = fused->operand(i);
+    Value* factors = fused->operand(1 - i);
+    if (!(plain->shape() == weights->shape()) || !(factors->shape() == column) ||
+        plain->dtype() != pack.dtype || factors->dtype() != pack.dtype) {
+      continue;
+    }
+    // Dense, as the step reads them: what a kernel or a file gave.
+    while (factors->producer() != nullptr && factors->producer()->is("reshape")) {
+      factors = factors->producer()->operand(0);
+    }
+    if (factors->shape().size() != 1) continue;
+    if (factors->producer() != nullptr && !factors->producer()->is("fused")) continue;
+    return {plain, factors};
+  }
+  return {weights};
+}
+
 class ConvTactic : public Tactic {
  public:
   ConvTactic(Anchor match, int threads) : match_(std::move(match)), threads_(threads) {}
@@ -105,7 +137,8 @@ class ConvTactic : public Tactic {
     Value* weights = match_.outer(conv.operand(1));
     if (lowering.is_constant(weights)) {
       params.pack = to_json(pack);
-      step.inputs.push_back(lowering.pack({weights}, "dnnl.pack_conv", params.pack, node.origin));
+      step.inputs.push_back(lowering.pack(packing_sources(lowering.init_value(weights), pack),
+                                          "dnnl.pack_conv", params.pack, node.origin));
     } else {
       step.inputs.push_back(lowering.view(weights));
     }

@@ -18,6 +18,11 @@ struct RowPackParams {
 
 // At the speed of memory: whole cache lines are read and written, past the caches when there are
 // many, since what is packed is used much later. dst is 64-byte aligned, and so is every group.
-void pack_rows(const RowPackParams& params, const void* src, void* dst);
+// With `scale`, one factor per row, the elements are floats and are multiplied on the way.
+void pack_rows(const RowPackParams& params, const void* src, void* dst,
+               const float* scale = nullptr);
+
+// dst[r * columns + c] = src[r * columns + c] * scale[r]. dst may be src.
+void scale_rows(const float* src, const float* scale, int64_t rows, int64_t columns, float* dst);
 
 }  // namespace kiln::cpu

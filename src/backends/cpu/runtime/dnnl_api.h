@@ -21,9 +21,8 @@ struct DnnlLibraryInfo {
 // The loaded library. The first call searches, in this order: the file named by the environment
 // variable KILN_DNNL_LIBRARY or else by the debug switch onednn_library (then nothing else is
 // tried), libdnnl.so.3 in the folder of Kiln's own runtime library, in the lib folder of the Python
-// environment that Kiln is installed in, as the system's loader finds it, and in the folder that was
-// known when Kiln was built. Thread-safe; the outcome is
-// kept for the life of the process.
+// environment that Kiln is installed in, as the system's loader finds it, and in the folder that
+// was known when Kiln was built. Thread-safe; the outcome is kept for the life of the process.
 // The debug switch cpu_target limits the instruction sets that oneDNN uses.
 // Errors: K5101 not found, K5102 not oneDNN 3.x, K5103 a needed function is missing, K5104 it
 // cannot be limited to cpu_target, K1002 unknown cpu_target.

@@ -143,9 +143,13 @@ Result<DnnlLayout> DnnlConv::choose_weights_layout(const DnnlConvParams& params)
 }
 
 Result<DnnlWeightsPacker> DnnlConv::packer(const DnnlConvParams& params,
-                                           const DnnlLayout& layout) {
+                                           const DnnlLayout& layout, bool scaled) {
   KILN_RETURN_IF_ERROR(check(params));
-  return DnnlWeightsPacker(weights_as_onednn(params), layout);
+  if (scaled && (params.transposed || params.weights.dtype != DType::kF32)) {
+    return Status::error("K4601", "no packing with factors for these weights");
+  }
+  const size_t scaled_dims = params.groups > 1 ? 2 : 1;  // of weights_as_onednn()
+  return DnnlWeightsPacker(weights_as_onednn(params), layout, scaled ? scaled_dims : 0);
 }
 
 Result<DnnlLayout> DnnlConv::plain_weights_layout(const DnnlConvParams& params) {

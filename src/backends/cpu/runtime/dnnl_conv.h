@@ -38,8 +38,10 @@ class DnnlConv {
   // a representative shape, and the same layout is given to create() at every other.
   // Errors as of create().
   static Result<DnnlLayout> choose_weights_layout(const DnnlConvParams& params);
-  // Packs weights stored as params.weights says.
-  static Result<DnnlWeightsPacker> packer(const DnnlConvParams& params, const DnnlLayout& layout);
+  // Packs weights stored as params.weights says; `scaled`: multiplied by a factor per output
+  // channel. K4601 for scaled weights of transposed convolutions.
+  static Result<DnnlWeightsPacker> packer(const DnnlConvParams& params, const DnnlLayout& layout,
+                                          bool scaled = false);
 
   // The layout of weights stored as params.weights says, under the library's view of their dims.
   static Result<DnnlLayout> plain_weights_layout(const DnnlConvParams& params);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "backends/cpu/runtime/dnnl_reorder.h"
+#include "base/check.h"
 
 namespace kiln {
 
@@ -115,7 +116,8 @@ std::optional<DnnlPack> DnnlPack::make(const DnnlTensor& from, const DnnlLayout&
     pack.fills_.push_back(fill);
   }
   if (!blocking->blocks.empty()) {
-    pack.rows_ = as_rows(from, whole, blocking->blocks.back().dim);
+    pack.rows_dim_ = blocking->blocks.back().dim;
+    pack.rows_ = as_rows(from, whole, pack.rows_dim_);
     if (pack.rows_) return pack;
   }
   std::vector<size_t> choice(rank, 0);
@@ -142,25 +144,60 @@ std::optional<DnnlPack> DnnlPack::make(const DnnlTensor& from, const DnnlLayout&
   }
 }
 
-void DnnlPack::run(const void* from, void* to) const {
+void DnnlPack::run(const void* from, void* to, const float* scale) const {
   static constexpr std::array<unsigned char, 16> kZero{};
   for (const Fill& fill : fills_) {
     cpu::fill_strided(element_bytes_, fill.rank, fill.sizes, fill.strides, kZero.data(),
                       static_cast<char*>(to) + fill.offset * element_bytes_);
   }
-  if (rows_) cpu::pack_rows(*rows_, from, to);
+  if (rows_) cpu::pack_rows(*rows_, from, to, scale);
   for (const Part& part : parts_) {
     part.copy.run(static_cast<const char*>(from) + part.from * element_bytes_,
                   static_cast<char*>(to) + part.to * element_bytes_);
   }
 }
 
-DnnlWeightsPacker::DnnlWeightsPacker(const DnnlTensor& from, DnnlLayout to)
-    : from_(from), to_(std::move(to)), pack_(DnnlPack::make(from_, to_)) {}
+DnnlWeightsPacker::DnnlWeightsPacker(const DnnlTensor& from, DnnlLayout to, size_t scaled_dims)
+    : from_(from), to_(std::move(to)), pack_(DnnlPack::make(from_, to_)) {
+  if (scaled_dims == 0) return;
+  KILN_CHECK(from.dtype == DType::kF32 && scaled_dims < from.dims.size());
+  for (size_t d = 0; d < from.dims.size(); ++d) {
+    (d < scaled_dims ? rows_ : columns_) *= from.dims[d];
+  }
+  for (size_t d = 0; pack_ && d < scaled_dims; ++d) {
+    if (from.dims[d] == rows_ && pack_->can_scale(d)) return;  // the other scaled dims are 1
+  }
+  multiply_first_ = true;
+  from_ = DnnlTensor::dense(from.dims, from.dtype);
+  pack_ = DnnlPack::make(from_, to_);
+  if (from.strides == from_.strides) return;
+  cpu::CopyParams copy;
+  copy.element_bytes = static_cast<int>(dtype_bytes(from.dtype));
+  copy.rank = static_cast<int>(from.dims.size());
+  for (size_t d = 0; d < from.dims.size(); ++d) {
+    copy.sizes[d] = from.dims[d];
+    copy.src_strides[d] = from.strides[d];
+    copy.dst_strides[d] = from_.strides[d];
+  }
+  gather_ = cpu::CopyPlan(copy);
+}
 
-Status DnnlWeightsPacker::run(const void* from, void* to) const {
+size_t DnnlWeightsPacker::scratch_bytes() const {
+  return multiply_first_ ? static_cast<size_t>(rows_ * columns_) * dtype_bytes(from_.dtype) : 0;
+}
+
+Status DnnlWeightsPacker::run(const void* from, void* to, const float* scale,
+                              void* scratch) const {
+  if (multiply_first_) {
+    auto* multiplied = static_cast<float*>(scratch);
+    if (gather_) gather_->run(from, multiplied);
+    cpu::scale_rows(gather_ ? multiplied : static_cast<const float*>(from), scale, rows_, columns_,
+                    multiplied);
+    from = multiplied;
+    scale = nullptr;
+  }
   if (pack_) {
-    pack_->run(from, to);
+    pack_->run(from, to, scale);
     return {};
   }
   KILN_ASSIGN_OR_RETURN(const DnnlLayout plain, DnnlLayout::strided(from_));
@@ -168,7 +205,8 @@ Status DnnlWeightsPacker::run(const void* from, void* to) const {
 }
 
 std::string DnnlWeightsPacker::implementation() const {
-  return (pack_ ? "kiln:pack " : "dnnl:pack ") + to_.to_string();
+  return std::string(pack_ ? "kiln:" : "dnnl:") + (multiply_first_ ? "multiply, pack " : "pack ") +
+         to_.to_string();
 }
 
 }  // namespace kiln

@@ -2,7 +2,8 @@
 //
 // "dnnl.conv"         src, weights [, bias] [, post-op tensors...] -> dst
 //    {"conv": {...}, "bias": false, "post_ops": [...] [, "pack": {...}]}
-// "dnnl.pack_conv"    weights -> packed bytes; params are the "pack" of the steps that use them
+// "dnnl.pack_conv"    weights [, factors] -> packed bytes; params are the "pack" of the steps that
+//    use them. Each output channel is multiplied by its factor (f32 alone, not transposed).
 // "dnnl.matmul"       src, weights [, bias] [, post-op tensors...] -> dst
 //    {"bias": false, "post_ops": [...] [, "pack": {...}]}
 // "dnnl.pack_matmul"  weights [.., k, n] or transposed -> packed bytes

@@ -136,11 +136,13 @@ class ConvStep : public Step {
 
 class BoundPackConv : public BoundStep {
  public:
-  BoundPackConv(DnnlWeightsPacker packer, std::string format)
-      : packer_(std::move(packer)), format_(std::move(format)) {}
+  BoundPackConv(DnnlWeightsPacker packer, bool scaled, std::string format)
+      : packer_(std::move(packer)), scaled_(scaled), format_(std::move(format)) {}
 
+  size_t scratch_bytes() const override { return packer_.scratch_bytes(); }
   Status run(const RunArgs& args) override {
-    return packer_.run(args.inputs[0], args.outputs[0]);
+    const auto* scale = scaled_ ? static_cast<const float*>(args.inputs[1]) : nullptr;
+    return packer_.run(args.inputs[0], args.outputs[0], scale, args.scratch);
   }
   bool can_fail() const override { return packer_.can_fail(); }
   std::string implementation() const override { return packer_.implementation(); }
@@ -149,6 +151,7 @@ class BoundPackConv : public BoundStep {
 
  private:
   DnnlWeightsPacker packer_;
+  bool scaled_;
   std::string format_;
 };
 
@@ -163,8 +166,13 @@ class PackConvStep : public Step {
     KILN_ASSIGN_OR_RETURN(p.weights, dnnl_operand(context.inputs[0], pack_.dtype));
     if (p.weights.dims != pack_.conv.weights) return bad("weights to pack have another shape");
     KILN_ASSIGN_OR_RETURN(const DnnlLayout layout, pack_.layout());
-    KILN_ASSIGN_OR_RETURN(DnnlWeightsPacker packer, DnnlConv::packer(p, layout));
-    return std::unique_ptr<BoundStep>(new BoundPackConv(std::move(packer), format_));
+    const bool scaled = context.inputs.size() > 1;
+    if (scaled) {
+      KILN_RETURN_IF_ERROR(
+          check_dnnl_bias(context.inputs[1], DType::kF32, pack_.conv.out_channels()));
+    }
+    KILN_ASSIGN_OR_RETURN(DnnlWeightsPacker packer, DnnlConv::packer(p, layout, scaled));
+    return std::unique_ptr<BoundStep>(new BoundPackConv(std::move(packer), scaled, format_));
   }
 
  private:
@@ -187,7 +195,7 @@ Result<std::unique_ptr<Step>> make_conv(const StepDesc& desc, const StepEnvironm
 
 Result<std::unique_ptr<Step>> make_pack_conv(const StepDesc& desc, const StepEnvironment&) {
   KILN_ASSIGN_OR_RETURN(DnnlConvPack pack, dnnl_conv_pack_from_json(desc.params));
-  if (desc.inputs.size() != 1 || desc.outputs.size() != 1) {
+  if (desc.inputs.empty() || desc.inputs.size() > 2 || desc.outputs.size() != 1) {
     return bad("packing step with a wrong number of operands");
   }
   return std::unique_ptr<Step>(new PackConvStep(std::move(pack), desc.params.dump()));

@@ -300,6 +300,7 @@ class RandomNumbers(Case):
 
   doors = {
     "command": Refuses("kiln.Error K1142", "the schema of `bernoulli` is not known: `--op-schema`"),
+    "fx": Refuses("kiln.Error K1102", "torch.fx would draw them once: use torch.export", "random numbers"),
   }
 
 
@@ -317,6 +318,7 @@ class UnusedRandomNumbers(Case):
 
   doors = {
     "torch.compile": Differs(("values",), "torch removes random numbers that nothing uses"),
+    "fx": Refuses("kiln.Error K1102", "torch.fx would draw them once: use torch.export", "random numbers"),
   }
 
 
@@ -338,6 +340,7 @@ class OwnGenerator(Case):
   doors = {
     "module": Refuses("kiln.Error K1102", "own generators are not captured by torch.export"),
     "export": Refuses("NotImplementedError", "own generators are not captured by torch.export"),
+    "fx": Refuses("kiln.Error K1102", "torch.fx would draw them once: use torch.export", "random numbers"),
   }
 
 
@@ -386,4 +389,5 @@ class AutocastInside(Case):
 
   doors = {
     "command": Refuses("kiln.Error K1140", "autocast is a region: use `run_decompositions({})`"),
+    "fx": Refuses("kiln.Error K1102", "an FX graph holds no such region: use torch.export", "autocast"),
   }

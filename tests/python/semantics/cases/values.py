@@ -292,6 +292,10 @@ class BranchOnShape(Case):
   def inputs(self, step, last):
     return (torch.randn(4, 3),)
 
+  doors = {
+    "fx": Refuses("kiln.Error K1102", "torch.fx knows no sizes: use torch.export", "control flow"),
+  }
+
 
 class BranchOnOtherShape(Case):
   title = "`if` on a shape that another call answers otherwise"
@@ -308,6 +312,7 @@ class BranchOnOtherShape(Case):
 
   doors = {
     "module": Refuses("kiln.Error K4105", "the branch and the shape are fixed at capture"),
+    "fx": Refuses("kiln.Error K1102", "torch.fx knows no sizes: use torch.export", "control flow"),
   }
 
 
@@ -328,6 +333,7 @@ class BranchOnValue(Case):
   doors = {
     "module": Refuses("kiln.Error K1102", "torch.export captures one path: use torch.compile"),
     "export": Refuses("GuardOnDataDependentSymNode", "torch.export captures one path: use torch.compile"),
+    "fx": Refuses("kiln.Error K1102", "torch.fx knows no values: use torch.compile", "control flow"),
     "torch.compile": AsEager("a graph break: the branch runs in Python"),
   }
 
@@ -344,9 +350,10 @@ class TorchCond(Case):
     return (torch.ones(3) if step == 0 else -torch.ones(3),)
 
   doors = {
-    "module": Refuses("kiln.Error K1103", "torch.cond is not supported: use `torch.where`"),
-    "torch.compile": Refuses("kiln.Error K1103", "torch.cond is not supported: use `if`"),
+    "module": AsEager("both branches are computed"),
+    "torch.compile": AsEager("both branches are computed"),
     "command": Refuses("kiln.Error K1140", "torch.cond is not supported: use `torch.where`"),
+    "fx": Refuses("kiln.Error K1102", "torch.fx does not trace torch.cond", "Expected pred"),
     "torchscript": NotExpressible("`torch.cond`"),
   }
 
@@ -365,6 +372,10 @@ class LoopOverShape(Case):
 
   def inputs(self, step, last):
     return (torch.randn(4, 3),)
+
+  doors = {
+    "fx": Refuses("kiln.Error K1102", "torch.fx knows no sizes: use torch.export", "cannot be iterated"),
+  }
 
 
 class ItemReturned(Case):
@@ -491,6 +502,10 @@ class Assertions(Case):
 
   def inputs(self, step, last):
     return (torch.randn(3, 2),)
+
+  doors = {
+    "fx": Refuses("kiln.Error K1102", "torch.fx knows no sizes: use torch.export", "cond must be a bool"),
+  }
 
 
 class Sparse(Case):
