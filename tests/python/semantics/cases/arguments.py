@@ -73,6 +73,7 @@ class NamedTupleOutput(Case):
   doors = {
     "pt2": Refuses("kiln.Error K1014", "torch cannot write this namedtuple: save as `.kiln`"),
     "command": Refuses("NotImplementedError", "torch.export.save cannot write this namedtuple"),
+    "torchscript": Differs(("structure",), "TorchScript returns plain tuples"),
   }
 
 
