@@ -200,6 +200,7 @@ class OptionalTensor(Case):
 
   doors = {
     "pt2": Refuses("kiln.Error K3122", "torch cannot read back a call without results"),
+    "torchscript": Refuses("kiln.Error K1146", "TorchScript raises: the argument needs an annotation"),
   }
 
 
@@ -216,6 +217,7 @@ class OptionalTensorLater(Case):
 
   doors = {
     "module": Refuses("kiln.Error K4101", "`None` is fixed at capture: compile for a tensor as well"),
+    "torchscript": Refuses("kiln.Error K1146", "TorchScript raises: the argument needs an annotation"),
   }
 
 
