@@ -74,6 +74,7 @@ class NamedTupleOutput(Case):
   doors = {
     "pt2": Refuses("kiln.Error K1014", "torch cannot write this namedtuple: save as `.kiln`"),
     "command": Refuses("NotImplementedError", "torch.export.save cannot write this namedtuple"),
+    "torchscript": Differs(("structure",), "TorchScript returns plain tuples"),
   }
 
 
@@ -202,6 +203,7 @@ class OptionalTensor(Case):
 
   doors = {
     "pt2": Refuses("kiln.Error K3122", "torch cannot read back a call without results"),
+    "torchscript": Refuses("kiln.Error K1146", "TorchScript raises: the argument needs an annotation"),
   }
 
 
@@ -218,6 +220,7 @@ class OptionalTensorLater(Case):
 
   doors = {
     "module": Refuses("kiln.Error K4101", "`None` is fixed at capture: compile for a tensor as well"),
+    "torchscript": Refuses("kiln.Error K1146", "TorchScript raises: the argument needs an annotation"),
   }
 
 
