@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 import kiln
-import torch_tensorrt
 from compat_model import X, error_of, net, same, works
 from torch_tensorrt import Device, EngineCapability, Input, ts
 
@@ -96,11 +95,6 @@ def _():
   assert ts.check_method_op_support(odd) is False
   assert ts.check_method_op_support(odd, "other") is True
   assert error_of(lambda: ts.check_method_op_support(odd, "none")).code == "K1002"
-
-
-@works("ts.logging")
-def _():
-  assert ts.logging is torch_tensorrt.logging
 
 
 def _accepts(call: Callable, **arguments: Any) -> Callable:
