@@ -54,6 +54,13 @@ function(kiln_link_closure target)
   kiln_link_objects(${target} ${folders})
 endfunction()
 
+# Nothing but Kiln's own names leaves the library (docs/decisions/019-exported-names.md).
+function(kiln_export_own_names target)
+  set(script "${CMAKE_SOURCE_DIR}/cmake/exported_names.map")
+  target_link_options(${target} PRIVATE "-Wl,--version-script=${script}")
+  set_property(TARGET ${target} APPEND PROPERTY LINK_DEPENDS "${script}")
+endfunction()
+
 # Sets `result` to TRUE when at least one of the folders has sources.
 function(kiln_any_sources result)
   set(any FALSE)

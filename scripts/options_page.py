@@ -16,15 +16,21 @@ PAGE = ROOT / "docs" / "options.md"
 HEAD = """\
 # Options
 
-Written by `scripts/options_page.py` from `python/kiln/options.py`. Every option means the same
+Written by `scripts/options_page.py` from `python/kiln/options.py`. `ir=` of `kiln.compile` names the
+door; without it the type of the model does: an nn.Module goes through torch.export, an
+fx.GraphModule through fx, a ScriptModule or ScriptFunction through torchscript. A door that does not
+take the model's type is an error (K1018) that names those that do. Every option means the same
 through every door:
 
 | door | how |
 |---|---|
 | module | `kiln.compile(module, inputs=..., OPTION=VALUE)` |
 | exported | `kiln.compile(exported_program, OPTION=VALUE)` |
-| torchscript | `kiln.compile(scripted_or_traced, inputs=..., OPTION=VALUE)` |
-| torch.compile | `torch.compile(module, backend="kiln", options={"OPTION": VALUE})` |
+| fx | `kiln.compile(graph_module, inputs=..., OPTION=VALUE)`, or `ir="fx"` with another module |
+| torchscript | `kiln.compile(script_module, inputs=..., OPTION=VALUE)`, or `ir="torchscript"` with another \
+module |
+| torch.compile | `torch.compile(module, backend="kiln", options={"OPTION": VALUE})`, or \
+`kiln.compile(module, ir="torch_compile", OPTION=VALUE)` |
 | explain | `kiln.explain(...)`, as `kiln.compile` |
 
 An unknown name is K1001, with the nearest known one; a value that an option cannot have is K1002
@@ -38,6 +44,10 @@ TAIL = """
 What a door sees differently:
 
 - explain builds and runs nothing, so `threads` and `cache` are checked and change nothing.
+- fx knows modules that torch.fx traced into by the calls that it recorded in them; a graph made by
+  hand says nothing of them.
+- torchscript has overloads of its own for numbers: `x * 2` is `aten::mul.Scalar` there, and
+  `aten::mul.Tensor` elsewhere. `"aten::mul"` names both.
 - exported and torch.compile know modules by the calls that were captured inside them: the path or
   class of a module without any call names nothing there. torch.compile records no calls of the
   compiled module itself, only of the modules inside it.

@@ -9,42 +9,42 @@ from typing import Any, Iterable
 
 import kiln
 import torch
+from kiln.capture import script
+from kiln.doors import choose
 from kiln.frontends.errors import FrontendError
 from kiln.frontends.export_driver import capture_module
+from kiln.partial import PartialProgram
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 from torch.utils._sympy.value_ranges import bound_sympy
 
 from . import _debugger
+from ._fx_words import WORDS, describe_inputs, examples, translate_words
 from ._input import Input, as_arguments
 from ._refusal import known_words, note, refuse_kind, refuse_value
 from ._settings import COMPILE, ENGINE, TORCH_COMPILE, Translated, translate
-
-_IRS = ("default", "dynamo", "torch_compile", "ts", "torchscript", "fx")
+from ._verify import verify
 
 
 def compile(module: Any, ir: str = "default", inputs: Any = None, arg_inputs: Any = None,
             kwarg_inputs: dict[str, Any] | None = None, enabled_precisions: Any = None,
             **kwargs: Any) -> torch.nn.Module:
-  """Compiles an nn.Module, fx.GraphModule or ExportedProgram.
+  """Compiles an nn.Module, fx.GraphModule, ExportedProgram or TorchScript.
 
-  ir: "default" and "dynamo" compile ahead of time and need inputs; "torch_compile" compiles at the
-    first call
+  ir: "default" goes by the type of the module; "dynamo", "fx" and "torchscript" ("ts") compile
+    ahead of time and need inputs; "torch_compile" compiles at the first call
   inputs, arg_inputs: positional arguments: tensors, torch_tensorrt.Input, numbers, nested
   kwarg_inputs: keyword arguments by name
   enabled_precisions: dtypes that may be computed in: float32 is lowered to the 16-bit ones
-  Other keywords: the settings of CompilationSettings, and kiln.compile's options.
+  Other keywords: the settings of CompilationSettings, kiln.compile's options and, where ir is "fx",
+    the words of fx.compile.
   Returns a kiln.Program. Raises kiln.Error K1001, K1002, K1041 and what kiln.compile raises.
   """
-  _check_ir("compile", ir, module)
+  door = _door("compile", ir, module)
   if enabled_precisions is not None:
     kwargs["enabled_precisions"] = enabled_precisions
   inputs = one_of("compile", inputs, arg_inputs)
-  if ir == "torch_compile":
-    return _torch_compile(module, inputs, kwarg_inputs, kwargs)
-  if isinstance(module, ExportedProgram):
-    return compile_exported("compile", module, inputs, kwarg_inputs, kwargs)
-  return _compile_module("compile", module, inputs, kwarg_inputs, translate(kwargs, COMPILE))
+  return _COMPILE[door](door, module, inputs, kwarg_inputs, kwargs)
 
 
 def convert_method_to_trt_engine(module: Any, method_name: str = "forward", inputs: Any = None,
@@ -53,9 +53,9 @@ def convert_method_to_trt_engine(module: Any, method_name: str = "forward", inpu
                                  enabled_precisions: Any = None, **kwargs: Any) -> bytes:
   """The bytes of a `.kiln` file. Arguments as for compile()."""
   name = "convert_method_to_trt_engine"
-  _check_ir(name, ir, module)
-  if ir == "torch_compile":
-    refuse_kind(f"{name}(ir)", '"default" or "dynamo"', ir)
+  door = _door(name, ir, module)
+  if door == "torch_compile":
+    refuse_kind(f"{name}(ir)", "a door that compiles ahead of time", ir)
   if method_name != "forward":
     refuse_value(f"{name}(method_name)", method_name)
   if enabled_precisions is not None:
@@ -64,19 +64,16 @@ def convert_method_to_trt_engine(module: Any, method_name: str = "forward", inpu
   if isinstance(module, ExportedProgram):
     return convert_exported(name, module, inputs, kwarg_inputs, kwargs)
   translated = translate(kwargs, ENGINE)
-  program = _compile_module(name, module, inputs, kwarg_inputs, translated)
+  program = _compile_module(name, module, inputs, kwarg_inputs, translated, door)
   return _file_bytes(program, translated)
 
 
-def _check_ir(door: str, ir: Any, module: Any) -> None:
-  if isinstance(module, (torch.jit.ScriptModule, torch.jit.ScriptFunction)) and \
-      ir in ("default", "dynamo"):
-    refuse_value("compile(module)", type(module).__name__)
-  if ir in ("ts", "torchscript", "fx"):
-    refuse_value("compile(ir)", ir)
+def _door(name: str, ir: Any, module: Any) -> str:
+  """The name of Kiln's door. K1005, K1018."""
   if ir not in _IRS:
-    raise FrontendError("K1005", f"torch_tensorrt.{door} does not know this ir: {ir!r}",
+    raise FrontendError("K1005", f"torch_tensorrt.{name} does not know this ir: {ir!r}",
                         hint=f"known: {', '.join(_IRS)}")
+  return choose(module, "auto" if ir == "default" else ir).name
 
 
 def one_of(door: str, inputs: Any, arg_inputs: Any) -> Any:
@@ -95,18 +92,64 @@ def _tensors(values: Any) -> Iterable[torch.Tensor]:
       yield torch.empty(0, dtype=value.dtype.to(torch.dtype))
 
 
-def _own_tensors(module: torch.nn.Module, inputs: Any) -> list[torch.Tensor]:
+def _own_tensors(module: Any, inputs: Any) -> list[torch.Tensor]:
   """Whose dtypes are the model's: its parameters and buffers, or the inputs where it has none."""
-  return [*module.parameters(), *module.buffers()] or list(_tensors(inputs))
+  own = [*module.parameters(), *module.buffers()] if isinstance(module, torch.nn.Module) else []
+  return own or list(_tensors(inputs))
 
 
 # ---- an nn.Module -------------------------------------------------------------------------------
 
 
+def _compile_dynamo(door: str, module: Any, inputs: Any, kwarg_inputs: Any,
+                    settings: dict[str, Any]) -> torch.nn.Module:
+  if isinstance(module, ExportedProgram):
+    return compile_exported("compile", module, inputs, kwarg_inputs, settings)
+  return _compile_module("compile", module, inputs, kwarg_inputs, translate(settings, COMPILE),
+                         door)
+
+
+def _compile_torchscript(door: str, module: Any, inputs: Any, kwarg_inputs: Any,
+                         settings: dict[str, Any]) -> torch.jit.ScriptModule:
+  from .ts import compile as ts_compile  # which is made of what stands here
+
+  if kwarg_inputs is not None:
+    refuse_kind("compile(kwarg_inputs)", 'nothing where ir="torchscript": give inputs', kwarg_inputs)
+  return ts_compile(script(module), inputs, **settings)
+
+
+def _compile_fx(door: str, module: Any, inputs: Any, kwarg_inputs: Any,
+                settings: dict[str, Any]) -> torch.nn.Module:
+  """The batch is that of the inputs here, as Torch-TensorRT has it, unless words say otherwise."""
+  words = {"dynamic_batch": False}
+  words.update((name, settings[name]) for name in WORDS if name in settings)
+  rest = {name: value for name, value in settings.items() if name not in WORDS}
+  return compile_fx("compile", module, inputs, kwarg_inputs, words, rest)
+
+
+def compile_fx(name: str, module: Any, inputs: Any, kwarg_inputs: Any, given: dict[str, Any],
+               settings: dict[str, Any]) -> torch.nn.Module:
+  """A module through the FX door; `given` are words of fx.compile."""
+  choose(module, "fx")
+  words = translate_words(given, settings)
+  described = describe_inputs((inputs, kwarg_inputs), words.batch_limit)
+  try:
+    program = _compile_module(name, module, *described, translate(words.settings, COMPILE), "fx")
+  except FrontendError as error:
+    if error.code != "K1102" or words.batch_limit is None:
+      raise
+    raise FrontendError(error.code, error.message, location=error.location, hint=(
+      "dynamic_batch=False compiles for the batch of the inputs alone")) from error
+  if words.tolerances is not None and isinstance(program, kiln.Program):
+    args, kwargs = examples((list(inputs or ()), dict(kwarg_inputs or {})))
+    verify(name, program, module, args, kwargs, atol=words.tolerances[0],
+           rtol=words.tolerances[1], what="the module itself",
+           hint="correctness_atol and correctness_rtol say what may differ")
+  return program
+
+
 def _compile_module(door: str, module: Any, inputs: Any, kwarg_inputs: Any,
-                    translated: Translated) -> torch.nn.Module:
-  if not isinstance(module, torch.nn.Module):
-    refuse_kind(f"{door}(module)", "an nn.Module or ExportedProgram", type(module).__name__)
+                    translated: Translated, ir: str) -> torch.nn.Module:
   if inputs is None and kwarg_inputs is None:
     raise FrontendError("K1101", f"torch_tensorrt.{door} needs the inputs of the model", hint=(
       f"torch_tensorrt.{door}(model, inputs=[torch_tensorrt.Input((1, 3, 224, 224))]), or example "
@@ -119,8 +162,8 @@ def _compile_module(door: str, module: Any, inputs: Any, kwarg_inputs: Any,
                "kwargs": as_arguments(kwarg_inputs)}
   with translated.compiling():
     if translated.dryrun:
-      return _dryrun(translated.dryrun, module, module, options, **arguments)
-    program = kiln.compile(module, **arguments, **options)
+      return _dryrun(translated.dryrun, module, module, options, ir=ir, **arguments)
+    program = kiln.compile(module, ir=ir, **arguments, **options)
     _debugger.compiled(program.report, program)
   return program
 
@@ -156,10 +199,8 @@ def _dryrun(where: Any, model: Any, untouched: torch.nn.Module, options: dict[st
   return untouched
 
 
-def _torch_compile(module: Any, inputs: Any, kwarg_inputs: Any,
+def _torch_compile(door: str, module: Any, inputs: Any, kwarg_inputs: Any,
                    settings: dict[str, Any]) -> torch.nn.Module:
-  if not isinstance(module, torch.nn.Module):
-    refuse_kind("compile(module)", 'an nn.Module where ir="torch_compile"', type(module).__name__)
   translated = translate(settings, TORCH_COMPILE)
   leaves = [v for v in pytree.tree_leaves((inputs, kwarg_inputs),
                                           is_leaf=lambda v: isinstance(v, Input)) if v is not None]
@@ -173,6 +214,12 @@ def _torch_compile(module: Any, inputs: Any, kwarg_inputs: Any,
     settings = {**settings, "notes": [*settings.get("notes", ()), note("compile(inputs)", "...")]}
   # By name: then the backend is found as it is in a process of its own.
   return torch.compile(module, backend="torch_tensorrt", options=settings or None)
+
+
+#: By the names of Kiln's doors.
+_COMPILE = {"dynamo": _compile_dynamo, "fx": _compile_fx, "torch_compile": _torch_compile,
+            "torchscript": _compile_torchscript}
+_IRS = ("default", *_COMPILE, "ts")
 
 
 # ---- an ExportedProgram -------------------------------------------------------------------------
@@ -273,7 +320,7 @@ def trace(mod: torch.nn.Module, inputs: Any = None, *, arg_inputs: Any = None,
 
 
 def _file_bytes(program: Any, translated: Translated) -> bytes:
-  if not isinstance(program, kiln.Program):
+  if not isinstance(program, (kiln.Program, PartialProgram)):
     refuse_kind("CompilationSettings.dryrun", "False where an engine is to be made", True)
   for line in translated.options.get("notes", ()):
     warnings.warn(line, stacklevel=4)  # the report stays behind

@@ -191,3 +191,22 @@ class Platform(enum.Enum):
       ("windows", "amd64"): cls.WIN_X86_64, ("windows", "arm64"): cls.WIN_ARM64,
     }
     return known.get((_platform.system().lower(), _platform.machine().lower()), cls.UNKNOWN)
+
+
+class LowerPrecision(enum.Enum):
+  """What the FX front end calls a precision."""
+
+  FP32 = "fp32"
+  FP16 = "fp16"
+  INT8 = "int8"
+  BF16 = "bf16"
+
+  @staticmethod
+  def from_str(label: str) -> "LowerPrecision | None":
+    """"fp16", "half", "torch.float16", ...; None for what is none of them."""
+    element = dtype.__members__.get(label.removeprefix("torch."))
+    return _PRECISIONS.get(element)
+
+
+_PRECISIONS = {dtype.f32: LowerPrecision.FP32, dtype.f16: LowerPrecision.FP16,
+               dtype.i8: LowerPrecision.INT8, dtype.bf16: LowerPrecision.BF16}

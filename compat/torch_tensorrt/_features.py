@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 
 class FeatureSet(NamedTuple):
-  torchscript_frontend: bool = False
+  torchscript_frontend: bool = True
   torch_tensorrt_runtime: bool = True
   dynamo_frontend: bool = True
-  fx_frontend: bool = False
+  fx_frontend: bool = True
   refit: bool = True
   qdp_plugin: bool = False
   windows_cross_compile: bool = False

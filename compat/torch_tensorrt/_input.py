@@ -52,7 +52,7 @@ class Input:
     if profiles is not None:
       if any(s is not None for s in (shape, min_shape, opt_shape, max_shape)):
         refuse_kind("Input(profiles)", "the ranges: give no other shape", profiles)
-      min_shape, opt_shape, max_shape = _hull(profiles)
+      min_shape, opt_shape, max_shape = hull("Input(profiles)", profiles)
     ranged = [s is not None for s in (min_shape, opt_shape, max_shape)]
     if any(ranged) and not all(ranged):
       refuse_kind("Input", "min_shape, opt_shape and max_shape together", (min_shape, opt_shape,
@@ -193,13 +193,12 @@ def _dtype(value: Any, example: torch.Tensor | None) -> dtype:
   return result
 
 
-def _hull(profiles: Any) -> tuple[tuple[int, ...], ...]:
+def hull(name: str, profiles: Any) -> tuple[tuple[int, ...], ...]:
   """The range that holds all profiles, with the optimum of the first."""
   try:
     lows, opts, highs = zip(*[[tuple(profile[key]) for key in _RANGE] for profile in profiles])
     if len({len(shape) for shape in (*lows, *opts, *highs)}) != 1:
       raise ValueError("ranks differ")
   except (KeyError, TypeError, ValueError):
-    refuse_kind("Input(profiles)", "a list of {min_shape, opt_shape, max_shape} of one rank",
-                profiles)
+    refuse_kind(name, "a list of {min_shape, opt_shape, max_shape} of one rank", profiles)
   return tuple(map(min, zip(*lows))), opts[0], tuple(map(max, zip(*highs)))

@@ -7,12 +7,11 @@ from typing import Any, Mapping
 
 import kiln
 import torch
-from kiln.frontends.errors import FrontendError
 from torch.export import ExportedProgram
-from torch.utils import _pytree as pytree
 
 from ._compile import one_of
 from ._refusal import refuse_kind
+from ._verify import verify
 
 _NAME = "dynamo.refit_module_weights"
 
@@ -35,7 +34,9 @@ def refit_module_weights(compiled_module: Any, new_weight_module: Any, arg_input
   program = compiled_module if in_place else copy.deepcopy(compiled_module)
   program.update_weights(weights)
   if verify_output:
-    _verify(program, module, list(one_of(_NAME, arg_inputs, None) or ()), dict(kwarg_inputs or {}))
+    verify(_NAME, program, module, list(one_of(_NAME, arg_inputs, None) or ()),
+           dict(kwarg_inputs or {}), rtol=1e-3, atol=1e-4, what="the new module",
+           hint="are both of the same model? compile the new one")
   return program
 
 
@@ -48,19 +49,3 @@ def _weights(source: Any) -> tuple[Mapping[str, torch.Tensor], torch.nn.Module |
     return source, None
   refuse_kind(f"{_NAME}(new_weight_module)", "an ExportedProgram, a module or a state_dict",
               type(source).__name__)
-
-
-def _verify(program: kiln.Program, module: torch.nn.Module, args: list[Any],
-            kwargs: dict[str, Any]) -> None:
-  with torch.no_grad():
-    got = pytree.tree_leaves(program(*args, **kwargs))
-    want = pytree.tree_leaves(module(*args, **kwargs))
-  for index, (own, other) in enumerate(zip(got, want, strict=True)):
-    if not isinstance(other, torch.Tensor):
-      continue
-    try:
-      torch.testing.assert_close(own, other, rtol=1e-3, atol=1e-4, equal_nan=True)
-    except AssertionError as error:
-      raise FrontendError("K1042", f"torch_tensorrt.{_NAME}: output {index} is not that of the new "
-                          f"module: {' '.join(str(error).split())}",
-                          hint="are both of the same model? compile the new one") from error

@@ -45,12 +45,19 @@ class Setting:
   def is_default(self, value: Any) -> bool:
     return value is self.default or (type(value) is type(self.default) and value == self.default)
 
+  def check(self, name: str, value: Any) -> None:
+    """K1002 or K1041, for the row `name`, unless `value` can be honoured."""
+    if not self.valid(value):
+      refuse_kind(name, self.expected, value)
+    if self.refused(value):
+      refuse_value(name, value)
 
-def _flag(default: bool, **more: Any) -> Setting:
+
+def flag(default: bool, **more: Any) -> Setting:
   return Setting(default, lambda v: isinstance(v, bool), "True or False", **more)
 
 
-def _integer(default: int | None, low: int = 0, high: float = float("inf"), **more: Any) -> Setting:
+def integer(default: int | None, low: int = 0, high: float = float("inf"), **more: Any) -> Setting:
   bounds = f"{low} to {high}" if high != float("inf") else f"at least {low}"
   expected = f"an integer, {bounds}" + (", or None" if default is None else "")
   return Setting(default, lambda v: v is None and default is None or type(v) is int
@@ -85,47 +92,47 @@ def _is_given(value: Any) -> bool:
 
 
 SETTINGS: dict[str, Setting] = {
-  "workspace_size": _integer(0),
-  "min_block_size": _integer(1, 1),
+  "workspace_size": integer(0),
+  "min_block_size": integer(1, 1),
   "torch_executed_ops": _collection(),
-  "pass_through_build_failures": _flag(False),
-  "max_aux_streams": _integer(None),
-  "version_compatible": _flag(False),
-  "optimization_level": _integer(None, 0, 5),
-  "truncate_double": _flag(False),
-  "use_complex_decomposition": _flag(True),
-  "use_fast_partitioner": _flag(True),
-  "enable_experimental_decompositions": _flag(False),
+  "pass_through_build_failures": flag(False),
+  "max_aux_streams": integer(None),
+  "version_compatible": flag(False),
+  "optimization_level": integer(None, 0, 5),
+  "truncate_double": flag(False),
+  "use_complex_decomposition": flag(True),
+  "use_fast_partitioner": flag(True),
+  "enable_experimental_decompositions": flag(False),
   "device": _anything(None),
-  "require_full_compilation": _flag(False),
-  "disable_tf32": _flag(False),
-  "assume_dynamic_shape_support": _flag(False),
-  "sparse_weights": _flag(False),
+  "require_full_compilation": flag(False),
+  "disable_tf32": flag(False),
+  "assume_dynamic_shape_support": flag(False),
+  "sparse_weights": flag(False),
   "engine_capability": _choice(
     EngineCapability.STANDARD, EngineCapability.SAFETY, EngineCapability.DLA_STANDALONE,
     refused=lambda v: v is not EngineCapability.STANDARD),
-  "num_avg_timing_iters": _integer(1, 1),
-  "dla_sram_size": _integer(1 << 20),
-  "dla_local_dram_size": _integer(1 << 30),
-  "dla_global_dram_size": _integer(1 << 29),
+  "num_avg_timing_iters": integer(1, 1),
+  "dla_sram_size": integer(1 << 20),
+  "dla_local_dram_size": integer(1 << 30),
+  "dla_global_dram_size": integer(1 << 29),
   "dryrun": Setting(False, lambda v: isinstance(v, (bool, str, os.PathLike)),
                     "True, False or a path"),
-  "hardware_compatible": _flag(False),
+  "hardware_compatible": flag(False),
   "timing_cache_path": _path(None),
-  "lazy_engine_init": _flag(False),
-  "cache_built_engines": _flag(True),
-  "reuse_cached_engines": _flag(True),
-  "use_fp32_acc": _flag(False),
-  "refit_identical_engine_weights": _flag(False),
-  "strip_engine_weights": _flag(False),
-  "immutable_weights": _flag(True),
-  "enable_weight_streaming": _flag(False, refused=_is_true),
-  "enable_cross_compile_for_windows": _flag(False, refused=_is_true),
+  "lazy_engine_init": flag(False),
+  "cache_built_engines": flag(True),
+  "reuse_cached_engines": flag(True),
+  "use_fp32_acc": flag(False),
+  "refit_identical_engine_weights": flag(False),
+  "strip_engine_weights": flag(False),
+  "immutable_weights": flag(True),
+  "enable_weight_streaming": flag(False, refused=_is_true),
+  "enable_cross_compile_for_windows": flag(False, refused=_is_true),
   "tiling_optimization_level": _choice("none", "fast", "moderate", "full"),
-  "l2_limit_for_tiling": _integer(-1, -1),
-  "use_distributed_mode_trace": _flag(False),
-  "offload_module_to_cpu": _flag(False),
-  "enable_autocast": _flag(False, refused=_is_true),
+  "l2_limit_for_tiling": integer(-1, -1),
+  "use_distributed_mode_trace": flag(False),
+  "offload_module_to_cpu": flag(False),
+  "enable_autocast": flag(False, refused=_is_true),
   "autocast_low_precision_type": Setting(
     None, lambda v: v is None or dtype.try_from(v) in (dtype.f16, dtype.bf16),
     "float16, bfloat16 or None"),
@@ -133,27 +140,27 @@ SETTINGS: dict[str, Setting] = {
   "autocast_excluded_ops": _collection(),
   "autocast_max_output_threshold": Setting(
     512, lambda v: isinstance(v, (int, float)) and not isinstance(v, bool), "a number"),
-  "autocast_max_depth_of_reduction": _integer(None),
+  "autocast_max_depth_of_reduction": integer(None),
   "autocast_calibration_dataloader": _anything(None),
-  "enable_resource_partitioning": _flag(False),
-  "cpu_memory_budget": _integer(None, refused=_is_given),
-  "dynamically_allocate_resources": _flag(False),
-  "decompose_attention": _flag(False),
+  "enable_resource_partitioning": flag(False),
+  "cpu_memory_budget": integer(None, refused=_is_given),
+  "dynamically_allocate_resources": flag(False),
+  "decompose_attention": flag(False),
   "disabled_constant_fold_exclusions": _collection(frozenset()),
-  "attn_bias_is_causal": _flag(True),
-  "fallback_data_dependent_ops": _flag(False),
+  "attn_bias_is_causal": flag(True),
+  "fallback_data_dependent_ops": flag(False),
   # beside CompilationSettings
   "enabled_precisions": Setting(
     None, lambda v: v is None or isinstance(v, (list, tuple, set, frozenset)) and len(v) > 0
     and all(dtype.try_from(p) is not None for p in v), "a set of dtypes", is_field=False),
   "torch_executed_modules": _collection(is_field=False),
   "engine_cache_dir": _path(None, refused=_is_given, is_field=False),
-  "engine_cache_size": _integer(None, refused=_is_given, is_field=False),
+  "engine_cache_size": integer(None, refused=_is_given, is_field=False),
   "custom_engine_cache": _anything(None, refused=_is_given, is_field=False),
-  "debug": _flag(False, is_field=False),
-  "refit": _flag(False, is_field=False),
-  "make_refittable": _flag(False, is_field=False),
-  "truncate_long_and_double": _flag(False, is_field=False),
+  "debug": flag(False, is_field=False),
+  "refit": flag(False, is_field=False),
+  "make_refittable": flag(False, is_field=False),
+  "truncate_long_and_double": flag(False, is_field=False),
   "use_python_runtime": Setting(None, lambda v: v is None or isinstance(v, bool),
                                 "True, False or None", is_field=False),
 }
@@ -239,10 +246,8 @@ def check(name: str, value: Any) -> None:
   if name == "device":
     if value is not None:
       Device._from(value)
-  elif not setting.valid(value):
-    refuse_kind(_PREFIX + name, setting.expected, value)
-  elif setting.refused(value):
-    refuse_value(_PREFIX + name, value)
+  else:
+    setting.check(_PREFIX + name, value)
 
 
 def translate(given: dict[str, Any], door: str) -> Translated:
@@ -250,6 +255,10 @@ def translate(given: dict[str, Any], door: str) -> Translated:
   result = Translated()
   own = set(known_options())
   for name, value in given.items():
+    if name == "notes":
+      for line in value:
+        result.note(line)
+      continue
     if name in own and name not in SETTINGS:
       result.options[name] = value
       continue

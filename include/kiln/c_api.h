@@ -218,7 +218,8 @@ kiln_error* kiln_context_run(kiln_context* context, const kiln_tensor* inputs, s
                              const kiln_tensor* outputs, size_t output_count);
 
 /* Memory for an output, `bytes` of it, aligned to 64 bytes, on the program's device; it must live
- * until the caller is done with the output. NULL refuses, and the run fails with K4110. */
+ * until the caller is done with the output. NULL refuses, and the run fails with K4110. Called in
+ * the thread that runs. */
 typedef void* (*kiln_allocate)(void* user, size_t output, const kiln_tensor* spec, size_t bytes);
 
 /* Runs into memory that `allocate` gives when the shape of an output is known. `*outputs` are views
@@ -282,16 +283,23 @@ const char* kiln_compiled_target(const kiln_compiled* compiled);
 /* The build report as JSON (docs/report.md). */
 const char* kiln_compiled_report(const kiln_compiled* compiled);
 
-enum {
-  KILN_EMBED_WEIGHTS = 0,   /* the file holds the weights */
-  KILN_EXTERNAL_WEIGHTS = 1 /* it lists them with their hashes; whoever loads it gives the values */
-};
+/* Start from KILN_SAVE_OPTIONS_INIT: the defaults, all zero but the size. */
+typedef struct kiln_save_options {
+  size_t struct_size;
+  int32_t external_weights; /* not 0: the file lists the weights; whoever loads it gives them */
+  int32_t native; /* not 0: with machine code for the GPU; see SaveOptions in kiln/builder.h */
+} kiln_save_options;
 
-/* Writes a .kiln file; when that fails, an existing file stays as it was. K3003. */
-kiln_error* kiln_compiled_save(kiln_compiled* compiled, const char* path, int32_t weights);
+#define KILN_SAVE_OPTIONS_INIT \
+  { sizeof(kiln_save_options), 0, 0 }
+
+/* Writes a .kiln file; when that fails, an existing file stays as it was. `options` may be NULL.
+ * K3003. */
+kiln_error* kiln_compiled_save(kiln_compiled* compiled, const char* path,
+                               const kiln_save_options* options);
 /* The bytes of such a file, until the next call of this function on `compiled`. */
-kiln_error* kiln_compiled_serialize(kiln_compiled* compiled, int32_t weights, const void** bytes,
-                                    size_t* size);
+kiln_error* kiln_compiled_serialize(kiln_compiled* compiled, const kiln_save_options* options,
+                                    const void** bytes, size_t* size);
 /* A program to run here. It keeps what it needs: `compiled` and the .pt2 file may go. */
 kiln_error* kiln_compiled_instantiate(kiln_compiled* compiled, const kiln_load_options* options,
                                       kiln_program** program);

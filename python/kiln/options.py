@@ -49,7 +49,8 @@ class Options:
   def module_paths(self, source: Any) -> list[str]:
     """Paths of the modules kept in PyTorch; a class stands for all its instances.
 
-    `source` tells of the instances: a module, or an FX graph whose calls say where they stand.
+    `source` tells of the instances: a module, or an FX graph whose calls say where they stand;
+    a GraphModule is both, as torch.fx inlines modules that are no longer there.
     """
     paths: list[str] = []
     classes: list[type] = []
@@ -62,9 +63,12 @@ class Options:
         raise FrontendError("K1002", "option torch_executed_modules takes paths and classes of "
                             f"modules: {entry!r}")
     if classes:
-      instances = _modules_of_graph(source) if isinstance(source, torch.fx.Graph) \
-        else ((path, type(module)) for path, module in source.named_modules())
-      paths += [path for path, cls in instances if issubclass(cls, tuple(classes))]
+      instances: dict[str, type] = {}
+      if not isinstance(source, torch.fx.Graph):
+        instances.update((path, type(module)) for path, module in source.named_modules())
+      if isinstance(source, (torch.fx.Graph, torch.fx.GraphModule)):
+        instances.update(_modules_of_graph(getattr(source, "graph", source)))
+      paths += [path for path, cls in instances.items() if issubclass(cls, tuple(classes))]
     return paths
 
 

@@ -67,13 +67,11 @@ kiln::Result<kiln::Pt2Options> read_pt2_options(const kiln_compile_options& give
   return options;
 }
 
-kiln::Result<kiln::SaveOptions> read_save_options(int32_t weights) {
-  if (weights != KILN_EMBED_WEIGHTS && weights != KILN_EXTERNAL_WEIGHTS) {
-    return bad_argument("weights must be KILN_EMBED_WEIGHTS or KILN_EXTERNAL_WEIGHTS: " +
-                        std::to_string(weights));
-  }
+kiln::Result<kiln::SaveOptions> read_save_options(const kiln_save_options* given) {
+  KILN_ASSIGN_OR_RETURN(const kiln_save_options read, kiln::capi::read_options(given));
   kiln::SaveOptions options;
-  if (weights == KILN_EXTERNAL_WEIGHTS) options.weights = kiln::WeightPolicy::kExternal;
+  if (read.external_weights != 0) options.weights = kiln::WeightPolicy::kExternal;
+  options.native = read.native != 0;
   return options;
 }
 
@@ -111,25 +109,26 @@ const char* kiln_compiled_report(const kiln_compiled* compiled) {
   return compiled->compiled->report_json().c_str();
 }
 
-kiln_error* kiln_compiled_save(kiln_compiled* compiled, const char* path, int32_t weights) {
+kiln_error* kiln_compiled_save(kiln_compiled* compiled, const char* path,
+                               const kiln_save_options* options) {
   return at_border([&]() -> Status {
     KILN_RETURN_IF_ERROR(not_null(compiled, "compiled"));
     KILN_RETURN_IF_ERROR(not_null(path, "path"));
-    KILN_ASSIGN_OR_RETURN(const kiln::SaveOptions options, read_save_options(weights));
-    return compiled->compiled->save(path, options);
+    KILN_ASSIGN_OR_RETURN(const kiln::SaveOptions read, read_save_options(options));
+    return compiled->compiled->save(path, read);
   });
 }
 
-kiln_error* kiln_compiled_serialize(kiln_compiled* compiled, int32_t weights, const void** bytes,
-                                    size_t* size) {
+kiln_error* kiln_compiled_serialize(kiln_compiled* compiled, const kiln_save_options* options,
+                                    const void** bytes, size_t* size) {
   if (bytes != nullptr) *bytes = nullptr;
   if (size != nullptr) *size = 0;
   return at_border([&]() -> Status {
     KILN_RETURN_IF_ERROR(not_null(compiled, "compiled"));
     KILN_RETURN_IF_ERROR(not_null(bytes, "bytes"));
     KILN_RETURN_IF_ERROR(not_null(size, "size"));
-    KILN_ASSIGN_OR_RETURN(const kiln::SaveOptions options, read_save_options(weights));
-    KILN_ASSIGN_OR_RETURN(compiled->bytes, compiled->compiled->serialize(options));
+    KILN_ASSIGN_OR_RETURN(const kiln::SaveOptions read, read_save_options(options));
+    KILN_ASSIGN_OR_RETURN(compiled->bytes, compiled->compiled->serialize(read));
     *bytes = compiled->bytes.data();
     *size = compiled->bytes.size();
     return {};

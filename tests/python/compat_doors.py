@@ -350,11 +350,6 @@ def _():
   same(own(X))
 
 
-@works("ts.logging")
-def _():
-  assert torch_tensorrt.ts.logging is torch_tensorrt.logging
-
-
 # ---- settings ------------------------------------------------------------------------------------
 
 

@@ -131,14 +131,6 @@ REFUSED_SETTINGS: dict[str, Any] = {
 }
 
 
-def _script(folder: pathlib.Path) -> None:
-  torch_tensorrt.compile(torch.jit.trace(net(), X), inputs=[X])
-
-
-def _ir(ir: str) -> Callable:
-  return lambda folder: torch_tensorrt.compile(net(), ir=ir, inputs=[X])
-
-
 def _save(**arguments: Any) -> Callable:
   return lambda folder: torch_tensorrt.save(program(), folder / "file", **arguments)
 
@@ -166,9 +158,6 @@ def _dryrun(folder: pathlib.Path) -> None:
 
 _CONVERT = "dynamo.convert_exported_program_to_serialized_trt_engine"
 RAISES: dict[str, Callable] = {
-  "compile(module)=ScriptModule": _script,
-  "compile(ir)=ts, torchscript": _ir("torchscript"),
-  "compile(ir)=fx": _ir("fx"),
   "compile(enabled_precisions)=other sets": lambda folder: torch_tensorrt.compile(
     net(), inputs=[X], enabled_precisions={torch.int8}),
   "convert_method_to_trt_engine(method_name)=others": lambda folder:

@@ -46,6 +46,23 @@ def _():
     lambda: ts.compile(traced(), inputs=[X], max_aux_streams=4)))
 
 
+@works("compile(module)=ScriptModule", "compile(ir)=ts, torchscript")
+def _():
+  for ir in ("default", "ts", "torchscript"):
+    compiled = torch_tensorrt.compile(traced(), ir=ir, inputs=[X])
+    assert isinstance(compiled, torch.jit.ScriptModule) and "kiln::run" in str(compiled.inlined_graph)
+    same(compiled(X))
+  own = nn.Sequential(net().conv, nn.ReLU())
+  same(torch_tensorrt.compile(own, ir="ts", inputs=[X])(X), own(X))
+  for ir in ("dynamo", "fx", "torch_compile"):
+    assert error_of(lambda: torch_tensorrt.compile(traced(), ir=ir, inputs=[X])).code == "K1018"
+  assert error_of(lambda: torch_tensorrt.compile(traced(), ir="ts")).code == "K1101"
+  assert error_of(lambda: torch_tensorrt.compile(traced(), "ts", [X], kwarg_inputs={"bias": X})
+                  ).code == "K1002"
+  data = torch_tensorrt.convert_method_to_trt_engine(own, inputs=[X], ir="ts")
+  same(ts.embed_engine_in_new_module(data)(X), own(X))
+
+
 class Pair(nn.Module):
   def forward(self, pair: tuple[torch.Tensor, list[torch.Tensor]], x: torch.Tensor):
     return pair[0] * pair[1][0] + x

@@ -177,7 +177,8 @@ def _():
 @works("ENABLED_FEATURES")
 def _():
   features = torch_tensorrt.ENABLED_FEATURES
-  assert features.dynamo_frontend and features.refit and not features.tensorrt_rtx
+  assert features.dynamo_frontend and features.fx_frontend and features.refit
+  assert features.torchscript_frontend and not features.tensorrt_rtx
 
 
 @works("__version__")

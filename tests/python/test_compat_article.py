@@ -67,27 +67,41 @@ def test_unified_interface(example):
     assert text in str(error.value)
 
 
-@pytest.mark.parametrize("door, use", [
-  (lambda tt, model, x: tt.ts.compile(torch.jit.trace(model, x)), 'ir="dynamo"'),
-  (lambda tt, model, x: tt.fx.compile(torch.fx.symbolic_trace(model)), 'ir="dynamo"'),
-  (lambda tt, model, x: tt.compile(model, ir="torchscript"), 'ir="dynamo"'),
-])
-def test_later_doors_say_what_to_use(example, door, use):
+def test_torchscript(example):
   model, x = example
   import torch_tensorrt
 
-  with pytest.raises(kiln.Error) as error:
-    door(torch_tensorrt, model, x)
-  assert error.value.code in ("K1040", "K1041") and use in error.value.hint
+  scripted_model = torch.jit.script(model)
+  trt_model = torch_tensorrt.ts.compile(scripted_model, inputs=[x])
+  torch.testing.assert_close(trt_model(x), model(x))
+  trt_model = torch_tensorrt.compile(model, ir="torchscript", inputs=[x])
+  torch.testing.assert_close(trt_model(x), model(x))
 
 
-def test_traced_graph_through_the_door_that_the_hint_names(example):
+def test_fx(example):
   model, x = example
   import torch_tensorrt
 
   traced_model = torch.fx.symbolic_trace(model)
-  trt_model = torch_tensorrt.compile(traced_model, ir="dynamo", inputs=[x])
+  trt_model = torch_tensorrt.fx.compile(traced_model, [x])
   torch.testing.assert_close(trt_model(x), model(x))
+  torch.testing.assert_close(trt_model(x[:1]), model(x[:1]))
+  with pytest.raises(kiln.Error, match="K1101.*torch_tensorrt.fx.compile needs the inputs") as error:
+    torch_tensorrt.fx.compile(traced_model)
+  assert "[torch_tensorrt.Input(" in error.value.hint
+
+
+@pytest.mark.parametrize("ir", ["dynamo", "torchscript", "fx"])
+def test_key_parameters(example, ir):
+  model, x = example
+  import torch_tensorrt
+
+  trt_model = torch_tensorrt.compile(
+    model, ir=ir, inputs=[torch_tensorrt.Input((2, 3, 16, 16))],
+    enabled_precisions={torch.float32, torch.bfloat16})
+  if ir != "torchscript":  # a ScriptModule has no report
+    assert trt_model.report.precision["asked"] == ["bf16"]
+  torch.testing.assert_close(trt_model(x), model(x), rtol=2e-2, atol=2e-2)
 
 
 # ---- in a process of its own, installed and not -------------------------------------------------

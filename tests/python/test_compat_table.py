@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import compat_doors as doors
+import compat_fx  # noqa: F401: registers its checks
 import compat_refusals as refusals
 import compat_ts
 import compat_types  # noqa: F401: registers its checks
@@ -110,7 +111,8 @@ def test_settings_are_the_known_ones():
   assert list(vars(torch_tensorrt.dynamo.CompilationSettings())) == fields
 
 
-MODULES = ("", "dynamo", "dynamo.runtime", "runtime", "logging", "ts", "fx", "kernels")
+MODULES = ("", "dynamo", "dynamo.runtime", "runtime", "logging", "ts", "fx", "fx.lower", "fx.utils",
+           "kernels")
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -134,8 +136,8 @@ _EVERYWHERE = {"module", "inputs", "arg_inputs", "kwarg_inputs", "enabled_precis
 @pytest.mark.parametrize("name", [
   "compile", "convert_method_to_trt_engine", "save", "load", "Input", "dynamo.compile",
   "dynamo.trace", "dynamo.convert_exported_program_to_serialized_trt_engine", "dynamo.export",
-  "dynamo.refit_module_weights", "dynamo.Debugger", "MutableTorchTensorRTModule", "ts.compile",
-  "ts.convert_method_to_trt_engine", "ts.embed_engine_in_new_module",
+  "dynamo.refit_module_weights", "dynamo.Debugger", "MutableTorchTensorRTModule", "fx.compile",
+  "ts.compile", "ts.convert_method_to_trt_engine", "ts.embed_engine_in_new_module",
   "ts.check_method_op_support"])
 def test_no_parameter_without_a_row(name):
   names = {row.name for row in ROWS}

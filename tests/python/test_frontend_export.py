@@ -390,7 +390,7 @@ def test_grad_mode_region_alone():
 def test_other_higher_order_operators_are_refused_with_location():
   class Model(nn.Module):
     def forward(self, x):
-      return torch.cond(x.sum() > 0, lambda a: a + 1, lambda a: a - 1, (x,))
+      return torch.cond(x.sum() > 0, lambda a: torch.rand_like(a), lambda a: a - 1, (x,))
 
   captured = capture_module(Model(), inputs=[torch.ones(3)])
   with pytest.raises(FrontendError) as error:

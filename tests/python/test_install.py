@@ -13,6 +13,7 @@ import subprocess
 import numpy as np
 import pytest
 import torch
+import torch.utils.cpp_extension
 
 import kiln
 
@@ -76,12 +77,10 @@ def model(tmp_path_factory):
 
 def build(name, source, prefix, folder, *options):
   """Configures and builds a CMake project as a stranger would; its executable."""
-  copy = folder / name
-  shutil.copytree(source, copy)
-  run("cmake", "-S", copy, "-B", copy / "build", "-DCMAKE_BUILD_TYPE=Release",
+  run("cmake", "-S", source, "-B", folder / "build", "-DCMAKE_BUILD_TYPE=Release",
       f"-DCMAKE_PREFIX_PATH={prefix}", *options)
-  run("cmake", "--build", copy / "build")
-  return copy / "build" / name
+  run("cmake", "--build", folder / "build")
+  return folder / "build" / name
 
 
 def libraries_of(program):
@@ -101,12 +100,15 @@ def check_raw_outputs(folder, prefix, outputs):
 
 
 def test_what_is_installed(prefix):
-  headers = {path.name for path in (ROOT / "include" / "kiln").glob("*.h")}
+  headers = {path.name for folder in ("include", "torch/include")
+             for path in (ROOT / folder / "kiln").glob("*.h")}
   assert {path.name for path in (prefix / "include" / "kiln").iterdir()} == headers
   assert {path.name for path in (prefix / "bin").iterdir()} == {"kiln"}
   libraries = {path.name for path in (prefix / "lib").glob("*.so")}
-  assert libraries == {"libkiln_runtime.so", "libkiln.so", "libkiln_torch.so"}
+  assert libraries == {"libkiln_runtime.so", "libkiln.so", "libkiln_torch.so",
+                       "libkiln_torch_compile.so"}
   assert {path.name for path in prefix.iterdir()} == {"include", "bin", "lib"}
+  assert (prefix / "include/torch_tensorrt/torch_tensorrt.h").is_file()
 
 
 def test_nothing_names_the_build(prefix):
@@ -223,6 +225,20 @@ endif()
     assert complaint in done.stderr and "wrong targets" not in done.stderr
 
 
+def test_torch_that_was_found_before(prefix, tmp_path):
+  """A project with find_package(Torch) of its own links its targets, not a second torch."""
+  (tmp_path / "CMakeLists.txt").write_text("""
+cmake_minimum_required(VERSION 3.23)
+project(finds LANGUAGES NONE)
+add_library(torch INTERFACE IMPORTED)
+find_package(Kiln REQUIRED COMPONENTS torch)
+get_target_property(links Kiln::torch INTERFACE_LINK_LIBRARIES)
+message(STATUS "links: ${links}")
+""")
+  done = run("cmake", "-S", tmp_path, "-B", tmp_path / "build", f"-DCMAKE_PREFIX_PATH={prefix}")
+  assert "links: Kiln::runtime;torch\n" in done.stdout
+
+
 HYBRID = """
 #include <kiln/c_api.h>
 #include <stdio.h>
@@ -279,3 +295,78 @@ target_link_libraries(hybrid PRIVATE Kiln::torch)
   done = subprocess.run([built, tmp_path / "hybrid.kiln", "torch"], capture_output=True, timeout=300)
   assert done.returncode == 0, done.stderr
   assert done.stdout == expected.tobytes()
+
+
+def test_only_names_of_kiln_are_exported(prefix):
+  names = set()
+  for library in ("kiln_runtime", "kiln"):
+    text = run("nm", "-DC", "--defined-only", prefix / f"lib/lib{library}.so").stdout
+    own = [line.split(" ", 2)[2] for line in text.splitlines()]
+    strange = [name for name in own if "kiln::" not in name and not name.startswith("kiln_")]
+    assert own and not strange, strange[:20]
+    names.update(own)
+  header = re.sub(r"/\*.*?\*/", "", (prefix / "include/kiln/c_api.h").read_text(), flags=re.S)
+  declared = set(re.findall(r"\b(kiln_\w+)\((?!\*)", header))
+  assert len(declared) > 30 and declared - names == {"kiln_torch_host"}  # in libkiln_torch
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/cpp.md"])
+def test_samples_compile(page, prefix, tmp_path):
+  """The samples in C++ and C, each as the body of a function."""
+  blocks = re.findall(r"```(cpp|c)\n(.*?)```", (ROOT / page).read_text(), re.S)
+  assert blocks
+  torch_headers = [word for folder in torch.utils.cpp_extension.include_paths()
+                   for word in ("-isystem", folder)]
+  for i, (language, block) in enumerate(blocks):
+    lines = block.splitlines()
+    includes = [line for line in lines if line.startswith("#include")]
+    body = [line for line in lines if not line.startswith("#include")]
+    if language == "cpp":
+      views = "const std::vector<kiln::TensorView>&"
+      with_torch = any("<torch/" in line for line in includes)
+      given = "const torch::Tensor& x" if with_torch else f"{views} inputs, {views} outputs"
+      compiler, head = ["c++", "-std=c++20"], f"void sample({given})"
+    else:
+      compiler, head = ["cc", "-std=c99", "-pedantic"], "void sample(void)"
+      # A sample that goes on from what another one declared.
+      if not includes:
+        includes = ["#include <kiln/c_api.h>", "static kiln_program* program;"]
+    source = tmp_path / f"sample{i}.{language}"
+    source.write_text("\n".join([*includes, f"{head};", f"{head} {{", *body, "}", ""]))
+    # All warnings but those on what a sample leaves out on purpose: uses of its results, and fields
+    # of options that keep their defaults.
+    run(*compiler, "-Wall", "-Wextra", "-Werror", "-Wno-unused-variable", "-Wno-unused-parameter",
+        "-Wno-missing-field-initializers", "-fsyntax-only", f"-I{prefix}/include", *torch_headers,
+        source)
+
+
+def test_libtorch_app(prefix, model, tmp_path):
+  """The libtorch program of the examples, on a file of which a part stays in PyTorch."""
+  built = build("libtorch_app", ROOT / "examples/libtorch_app",
+                f"{prefix};{torch.utils.cmake_prefix_path}", tmp_path)
+  check_libraries(built, prefix, {"libkiln_torch", "libkiln_runtime"})
+  program = kiln.compile(exported(), torch_executed_ops=["aten::softmax"])
+  program.save(tmp_path / "hybrid.kiln")
+  torch.save(list(INPUTS), tmp_path / "inputs.pt")
+  run(built, tmp_path / "hybrid.kiln", tmp_path / "inputs.pt", tmp_path / "outputs.pt")
+  with torch.no_grad():
+    expected = program(*INPUTS)
+  assert all(map(torch.equal, torch.load(tmp_path / "outputs.pt"), expected))
+
+
+def test_ts_compile(prefix, tmp_path):
+  """Torch-TensorRT's C++ names, from the installed header."""
+  built = build("ts_compile", ROOT / "examples/ts_compile",
+                f"{prefix};{torch.utils.cmake_prefix_path}", tmp_path)
+  check_libraries(built, prefix,
+                  {"libkiln_torch_compile", "libkiln_torch", "libkiln", "libkiln_runtime"})
+  torch.manual_seed(0)
+  module = torch.jit.script(torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.GELU()).eval())
+  module.save(tmp_path / "model.ts")
+  run(built, tmp_path / "model.ts", tmp_path / "compiled.ts", tmp_path / "engine.kiln", "3x8")
+  x = torch.linspace(-1, 1, 24).reshape(3, 8)
+  with torch.no_grad():
+    compiled, engine = torch.jit.load(tmp_path / "compiled.ts")(x), kiln.load(tmp_path / "engine.kiln")(x)
+    # Sums of eight products in another order.
+    assert torch.allclose(compiled, module(x), rtol=1e-5, atol=1e-6)
+  assert torch.equal(compiled, engine)

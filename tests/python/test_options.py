@@ -47,11 +47,26 @@ def exported_door(model, x, **options):
   return program.report, program
 
 
+def fx_door(model, x, **options):
+  program = kiln.compile(torch.fx.symbolic_trace(model), inputs=[x], ir="fx", **options)
+  return program.report, program
+
+
+def traced_door(model, x, **options):
+  program = kiln.compile(model, inputs=[x], ir="fx", **options)
+  return program.report, program
+
+
 def torchscript_door(model, x, **options):
   with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # torch calls TorchScript deprecated
     script = torch.jit.script(model)
   program = kiln.compile(script, inputs=[x], **options)
+  return program.report, program
+
+
+def scripted_door(model, x, **options):
+  program = kiln.compile(model, inputs=[x], ir="torchscript", **options)
   return program.report, program
 
 
@@ -62,12 +77,20 @@ def jit_door(model, x, **options):
   return kiln.jit_reports()[-1], function
 
 
+def jit_ir_door(model, x, **options):
+  torch._dynamo.reset()
+  function = kiln.compile(model, ir="torch_compile", **options)
+  function(x)
+  return kiln.jit_reports()[-1], function
+
+
 def explain_door(model, x, **options):
   return kiln.explain(model, inputs=[x], **options), None
 
 
-DOORS = {"module": module_door, "exported": exported_door, "torchscript": torchscript_door,
-         "torch.compile": jit_door, "explain": explain_door}
+DOORS = {"module": module_door, "exported": exported_door, "fx": fx_door, "traced": traced_door,
+         "torchscript": torchscript_door, "scripted": scripted_door,
+         "torch.compile": jit_door, "ir=torch_compile": jit_ir_door, "explain": explain_door}
 
 
 def in_torch(report):
@@ -94,7 +117,8 @@ ROWS = [
   ("torch_executed_ops", ["aten::tanh"], lambda r: in_torch(r) == {"aten::tanh": 1}),
   ("torch_executed_ops", [torch.ops.aten.relu.default], lambda r: in_torch(r) == {"aten::relu": 2}),
   ("torch_executed_ops", {"aten.tanh.default"}, lambda r: in_torch(r) == {"aten::tanh": 1}),
-  ("torch_executed_ops", {"aten.mul.Tensor"}, lambda r: in_torch(r) == {"aten::mul": 1}),
+  # torch.export and Dynamo call it Tensor, TorchScript calls a product with a number Scalar.
+  ("torch_executed_ops", {"aten.mul.Tensor", "aten.mul.Scalar"}, lambda r: in_torch(r) == {"aten::mul": 1}),
   ("torch_executed_modules", ["first"],
    lambda r: in_torch(r) == {"aten::linear": 1, "aten::relu": 1}),
   ("torch_executed_modules", [Block], lambda r: in_torch(r) == {"aten::linear": 2, "aten::relu": 2}),
@@ -193,9 +217,10 @@ def test_without_inputs_the_error_shows_the_line_to_write():
       (nn.Sequential(nn.Conv2d(3, 4, 1)), "inputs=[torch.randn(1, 3, 224, 224)]"),
       (nn.Linear(7, 2), "inputs=[torch.randn(1, 7)]"),
       (Two(), 'inputs={"ids": torch.randn(SHAPE), "mask": torch.randn(SHAPE)}')):
-    with pytest.raises(kiln.Error) as error:
-      kiln.compile(model)
-    assert error.value.code == "K1101" and line in str(error.value)
+    for ir in ("auto", "fx"):
+      with pytest.raises(kiln.Error) as error:
+        kiln.compile(model, ir=ir)
+      assert error.value.code == "K1101" and line in str(error.value)
 
 
 def test_explain_asks_for_the_same_threads(monkeypatch):

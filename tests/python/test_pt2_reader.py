@@ -4,13 +4,13 @@ import os
 import pathlib
 import re
 import subprocess
-import zipfile
 
 import pytest
 import torch
 from torch.export import Dim
 
 import kiln
+from kir_text import graph
 from tests.models import zoo
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -29,15 +29,6 @@ def compiled(path, *options):
   done, target = compile_file(path, *options)
   assert done.returncode == 0, done.stderr
   return target
-
-
-def graph(path):
-  """graph.kir with names of values and places normalised."""
-  with zipfile.ZipFile(path) as archive:
-    text = archive.read("graph.kir").decode()
-  names = {}
-  text = re.sub(r"%[A-Za-z0-9_.]+", lambda m: names.setdefault(m[0], f"%{len(names)}"), text)
-  return text
 
 
 def leaves(value):

@@ -22,6 +22,8 @@ def test_samples_run(tmp_path):
   checks = (
     "assert y.shape == (8, 4)\n"
     "with torch.no_grad(): assert torch.allclose(y, model(x), atol=1e-5)\n"
+    "with torch.no_grad(): assert torch.allclose(y_fx, model(x), atol=1e-5)\n"
+    "with torch.no_grad(): assert torch.allclose(y_fast, model(x), atol=1e-5)\n"
     "with torch.no_grad(): assert torch.allclose(y_trt, model(x), atol=1e-5)\n"
     "with torch.no_grad(): assert torch.allclose(y_jit, model(x), atol=1e-5)\n"
     "assert small.shape == (1, 4) and large.shape == (64, 4)\n"

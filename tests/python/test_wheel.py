@@ -109,3 +109,28 @@ def test_what_the_wheel_holds(wheel):
   there = {name for name in dir(kiln._native) if not name.startswith("_")}
   assert told and told <= there | {"_"}
   assert {"CaptureBuilder", "compile"} <= told
+
+
+def test_editable_installation_compiles_nothing(tmp_path):
+  """What ./dev does: the Python files as they lie in the tree, beside what the build made."""
+  settings = re.findall(r"--config-settings (\S+)", (ROOT / "dev").read_text())
+  assert settings
+  source, folder = tmp_path / "source", tmp_path / "environment"
+  source.mkdir()
+  for name in ("pyproject.toml", "README.md", "LICENSE", "CMakeLists.txt"):
+    (source / name).write_bytes((ROOT / name).read_bytes())
+  (source / "python").symlink_to(ROOT / "python")
+  subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+  # The packages around this one by their files alone: not its own editable installation.
+  [site] = folder.glob("lib/python3*/site-packages")
+  (site / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
+  subprocess.run([sys.executable, "-m", "pip", "--python", folder / "bin/python", "install",
+                  "--quiet", "--disable-pip-version-check", "--no-build-isolation", "--no-deps",
+                  *(word for setting in settings for word in ("--config-settings", setting)),
+                  "--editable", source], check=True)
+  assert not (source / "build").exists()
+  where = "import importlib.util; print(importlib.util.find_spec('kiln').origin)"
+  done = subprocess.run([folder / "bin/python", "-c", where], cwd=tmp_path, env=_clean(),
+                        capture_output=True, text=True, check=True)
+  assert Path(done.stdout.strip()).resolve() == (ROOT / "python/kiln/__init__.py").resolve()
+  assert (folder / "bin/kiln").exists()

@@ -147,6 +147,10 @@ c10::IValue Importer::declare_input(const c10::IValue& value, const std::string&
     description = constant_leaf(value);
     return value;
   }
+  if (value.isTensor() && !value.toTensor().defined()) {  // None for an argument of type Tensor
+    description = constant_leaf(c10::IValue());
+    return value;
+  }
   if (value.isList() || value.isTuple()) {
     const auto given =
         value.isList() ? value.toListRef().vec() : value.toTupleRef().elements().vec();

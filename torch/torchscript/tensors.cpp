@@ -259,6 +259,16 @@ std::vector<Stack> Importer::evaluate_at_points(const c10::OperatorHandle& op,
   for (size_t point = 0; point < (varies ? kPoints : 1); ++point) {
     Stack stack;
     for (size_t i = 0; i < inputs.size(); ++i) {
+      const SymbolicNumber* number = symbolic(inputs[i]);
+      const auto* host =
+          number == nullptr ? nullptr : std::get_if<SymbolicNumber::HostResult>(&number->value);
+      // A number read from a tensor that takes part in the arithmetic says nothing of the shape.
+      if (host != nullptr && parameters[i].type()->kind() == c10::TypeKind::NumberType) {
+        stack.push_back(host->kind == 'f'   ? c10::IValue(1.0)
+                        : host->kind == 'i' ? c10::IValue(int64_t{1})
+                                            : c10::IValue(true));
+        continue;
+      }
       stack.push_back(at_point(inputs[i], point, false));
       if (is_device(parameters[i].type()) && (factory || !stack[i].isNone())) {
         stack[i] = c10::Device(c10::kMeta);

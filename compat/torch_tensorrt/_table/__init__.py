@@ -41,9 +41,10 @@ class Section:
 
 
 def sections() -> tuple[Section, ...]:
-  from . import doors, runtime, settings, ts, types
+  from . import doors, fx, runtime, settings, ts, types
 
-  return (*doors.SECTIONS, *ts.SECTIONS, *settings.SECTIONS, *types.SECTIONS, *runtime.SECTIONS)
+  return (*doors.SECTIONS, *ts.SECTIONS, *fx.SECTIONS, *settings.SECTIONS, *types.SECTIONS,
+          *runtime.SECTIONS)
 
 
 def rows() -> Iterator[Row]:

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from . import ACCEPTED, RAISES, WORKS, Row, Section
 
-_TORCHSCRIPT = ('TorchScript comes with a later version; hand the nn.Module to '
-                'torch_tensorrt.compile(model, ir="dynamo", inputs=[...])')
-_FX = ('the FX door comes with a later version; an fx.GraphModule is a module, so '
-       'torch_tensorrt.compile(graph_module, ir="dynamo", inputs=[...]) takes it')
 _WINDOWS = ("Kiln builds for the machine that it runs on, and not for Windows yet; build where the "
             "program will run")
 _EXECUTORCH = 'Kiln writes no ExecuTorch programs; output_format="kiln" gives a file that runs ' \
@@ -29,11 +25,12 @@ SECTIONS = (
     Row("compile", WORKS, "kiln.compile, or torch.compile for `ir=\"torch_compile\"`"),
     Row("compile(module)", WORKS, "an nn.Module, fx.GraphModule or ExportedProgram",
         "nn.Module, GraphModule, ExportedProgram"),
-    Row("compile(module)", RAISES, _TORCHSCRIPT, "ScriptModule"),
+    Row("compile(module)", WORKS, "a scripted or traced module, through ts.compile", "ScriptModule"),
     Row("compile(ir)", WORKS, "ahead of time", "default, dynamo"),
     Row("compile(ir)", WORKS, "a torch.compile'd module, built at its first call", "torch_compile"),
-    Row("compile(ir)", RAISES, _TORCHSCRIPT, "ts, torchscript"),
-    Row("compile(ir)", RAISES, _FX, "fx"),
+    Row("compile(ir)", WORKS, "ts.compile, whose ScriptModule comes back; another module is "
+        "scripted", "ts, torchscript"),
+    Row("compile(ir)", WORKS, "ahead of time, by way of an FX graph: fx.compile", "fx"),
     Row("compile(inputs)", WORKS, "tensors, Input, plain values, nested in lists, tuples, dicts"),
     Row("compile(inputs)", ACCEPTED, "shapes are those of the first call; a range is an error",
         'with ir="torch_compile"'),
@@ -162,15 +159,5 @@ SECTIONS = (
         "kwarg_inputs; an error (K1042) where they differ"),
     Row("dynamo.refit_module_weights(in_place)", WORKS, "True: the program itself; False: a copy "
         "that shares the plan"),
-  )),
-  Section("FX", "", (
-    Row("fx.compile", RAISES, _FX),
-    Row("fx.LowerSetting", RAISES, _FX),
-    Row("fx.Lowerer", RAISES, _FX),
-    Row("fx.InputTensorSpec", RAISES, "torch_tensorrt.Input describes inputs"),
-    Row("fx.TRTModule", RAISES, "kiln.load gives a torch.nn.Module"),
-    Row("fx.TRTInterpreter", RAISES, _FX),
-    Row("fx.TRTSplitter", RAISES, _FX),
-    Row("fx.LowerPrecision", RAISES, "Kiln computes in the dtypes that the model has"),
   )),
 )

@@ -30,7 +30,8 @@ uninstalled one took files of the same names with it.
   set by the rules of [precision.md](precision.md). Torch-TensorRT's Dynamo door drops it since it
   builds strongly typed engines. A set that neither allows nor lowers the dtypes that the model has,
   such as `{torch.int8}` for a float32 model, raises.
-- `min_block_size` is 1 unless given; Torch-TensorRT's default is 5.
+- `min_block_size` is 1 unless given; Torch-TensorRT's default is 5, and 10 of `fx.compile`, whose
+  `lower_precision` is float32 here unless given, not FP16.
 - A compiled model is a `kiln.Program`. It is a `torch.nn.Module`, but has no submodules
   `_run_on_acc_0`: operators that stay in PyTorch run inside the program, and `program.report` lists
   them with the reason.

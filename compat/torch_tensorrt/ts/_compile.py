@@ -72,7 +72,7 @@ def _build(name: str, module: Any, inputs: Any, input_signature: Any,
     inputs = list(input_signature) if isinstance(input_signature, (tuple, list)) else \
       [input_signature]
   program = _compile._compile_module(name, module, _compile.one_of(name, inputs, None), None,
-                                     translated)
+                                     translated, "torchscript")
   if translated.options.get("notes"):
     for line in translated.options["notes"]:  # a ScriptModule has no report
       warnings.warn(line, stacklevel=3)

@@ -4,7 +4,7 @@
 is the user's source line where it is known. Codes used here:
 
   K1101  what was passed to describe the inputs makes no sense
-  K1102  torch.export could not capture the model
+  K1102  torch.export, or torch.fx before it, could not capture the model
   K1103  a higher-order operator that has no meaning here
   K1104  an input, weight or constant of a type that Kiln cannot hold
   K1105  an argument, node or graph shape that the capture stream cannot express

@@ -12,7 +12,7 @@ import torch
 from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
 
-from . import tree
+from . import fx_graphs, tree
 from .errors import FrontendError
 from .input_spec import Input
 
@@ -54,16 +54,19 @@ def capture_module(model: torch.nn.Module, args: Sequence[Any] | None = None,
   if not isinstance(model, torch.nn.Module):
     raise FrontendError("K1101", f"expected a torch.nn.Module, got {type(model).__name__}")
   tree.register_known_types()
+  if isinstance(model, torch.fx.GraphModule):
+    model = fx_graphs.as_plain_module(model)
   notes: list[str] = []
-  if inputs is None and args is None and kwargs is None:
-    raise FrontendError("K1101", "no example inputs given", hint=_line_to_write(model))
-  call_args, call_kwargs = collect_arguments(args, kwargs, inputs)
+  call_args, call_kwargs = collect_arguments(model, args, kwargs, inputs)
   call_args, call_kwargs, dynamic_shapes = _resolve_inputs(
     model, call_args, call_kwargs, dynamic_shapes)
   call_args, call_kwargs = _enlarge_examples(
     model, call_args, call_kwargs, dynamic_shapes, notes)
   call_args, call_kwargs = separate_examples(call_args, call_kwargs)
-  program, mode = _export(model, call_args, call_kwargs, dynamic_shapes, notes)
+  lines = fx_graphs.NodeLines(model)
+  program, mode = _export(model, call_args, call_kwargs, dynamic_shapes, notes, lines)
+  if lines:
+    fx_graphs.name_origins(program, lines)
   if _trains(program):
     message = ("the model is in training mode, so dropout and batch norm are captured as training "
                "does them; call model.eval() first for inference")
@@ -72,8 +75,11 @@ def capture_module(model: torch.nn.Module, args: Sequence[Any] | None = None,
   return CapturedModule(program, positional_parameters(model), mode, notes)
 
 
-def collect_arguments(args: Any, kwargs: Any, inputs: Any) -> tuple[tuple, dict]:
-  """The arguments of the call as a tuple and a dict, however they were given. K1101."""
+def collect_arguments(model: torch.nn.Module, args: Any, kwargs: Any,
+                      inputs: Any) -> tuple[tuple, dict]:
+  """Positional and named arguments, from either way to give them. K1101."""
+  if inputs is None and args is None and kwargs is None:
+    raise FrontendError("K1101", "no example inputs given", hint=_line_to_write(model))
   if inputs is not None and (args is not None or kwargs is not None):
     raise FrontendError("K1101", "give the arguments either as inputs or as args and kwargs")
   if inputs is None:
@@ -100,7 +106,7 @@ def _line_to_write(model: torch.nn.Module) -> str:
   try:
     parameters = [p for p in inspect.signature(model.forward).parameters.values()
                   if p.kind in kinds and p.default is inspect.Parameter.empty]
-  except (TypeError, ValueError):
+  except (AttributeError, TypeError, ValueError):  # a ScriptFunction has no forward
     parameters = []
   if not parameters:
     return "write kiln.compile(model, inputs=[torch.randn(SHAPE)])"
@@ -352,8 +358,9 @@ def _exported_parameters(program: ExportedProgram) -> tuple[str, ...]:
 
 
 def _export(model: torch.nn.Module, args: tuple, kwargs: dict, dynamic_shapes: Any,
-            notes: list[str]) -> tuple[ExportedProgram, str]:
-  """Non-strict first, as torch does; strict (Dynamo) where that fails."""
+            notes: list[str], lines: fx_graphs.NodeLines) -> tuple[ExportedProgram, str]:
+  """Non-strict first, as torch does; strict (Dynamo) where that fails. `lines` tell of the FX node
+  that failed."""
   failures: list[tuple[str, Exception]] = []
   for mode, strict in (("non-strict", False), ("strict", True)):
     try:
@@ -371,8 +378,10 @@ def _export(model: torch.nn.Module, args: tuple, kwargs: dict, dynamic_shapes: A
       notes.append("autocast regions were written out as casts")
     return program, mode
   reasons = "; ".join(f"{mode}: {_brief(error)}" for mode, error in failures)
+  node = lines.of_error(failures[0][1])
   raise FrontendError(
     "K1102", f"torch.export could not capture the model: {reasons}",
+    location=fx_graphs.describe_node(*node) if node else "",
     hint='torch.compile(model, backend="kiln") captures around what export cannot',
   ) from failures[0][1]
 

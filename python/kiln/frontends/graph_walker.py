@@ -14,6 +14,7 @@ import sympy
 import torch
 from torch.fx import GraphModule, Node
 
+from . import branches
 from . import symbols as sizes
 from .errors import FrontendError
 from .origins import origin_of
@@ -306,11 +307,7 @@ class GraphWalker:
     if isinstance(value, (bool, int, float)):
       return value
     if isinstance(value, torch.SymBool):
-      if sizes.always_true(value, self.ranges):
-        return True
-      if sizes.always_true(torch.sym_not(value), self.ranges):
-        return False
-      return None
+      return self._known_predicate(node)
     if isinstance(value, torch.SymInt):
       try:
         dim = dim_of(value)
@@ -442,6 +439,8 @@ class GraphWalker:
       raise self._refuse(
         "K1103", "an autocast region changes dtypes and is not inlined", node,
         hint="exported_program.run_decompositions({}) writes the casts out")
+    if name == "cond":
+      return self._cond(node, env)
     if name in ("auto_functionalized", "auto_functionalized_v2"):
       return self._auto_functionalized(node, env, name.endswith("v2"))
     raise self._refuse("K1103", f"a higher-order operator that is not supported: {name}", node)
@@ -457,6 +456,49 @@ class GraphWalker:
     for placeholder, argument in zip(placeholders, args):
       inner[placeholder] = env[argument] if isinstance(argument, Node) else argument
     return self.walk(body, inner, prefix=f"{region.target}.")
+
+  def _cond(self, node: Node, env: dict[Node, Any]) -> Any:
+    """torch.cond: one branch where the sizes decide, else both and a choice (branches.py)."""
+    predicate, *regions, operands = node.args
+    known = self._known_predicate(predicate)
+    if known is not None:
+      return self._inline(node, regions[0 if known else 1], operands, env)
+    condition = predicate.meta.get("val")
+    if not isinstance(condition, torch.Tensor):
+      raise self._refuse("K1103", "torch.cond on a size that decides at run time", node,
+                         hint="torch.where chooses between results")
+    for region in regions:
+      reason = branches.reason_against(env[region])
+      if reason:
+        raise self._refuse(
+          "K1103", "torch.cond with a branch that cannot be computed in vain, as it "
+          f"{reason}", node, hint="torch.where chooses between results")
+    chosen = env[predicate]
+    if condition.ndim > 0:  # one element, in as many dims as it likes
+      chosen = self._emit(node, "aten::reshape", "", [chosen, []], condition.new_empty(()),
+                          str(aten.reshape.default._schema), single=True)
+    results = []
+    for taken, other, value in zip(*(self._inline(node, region, operands, env)
+                                     for region in regions), node.meta["val"], strict=True):
+      if taken == other:
+        results.append(taken)
+      elif isinstance(value, torch.Tensor):
+        results.append(self._emit(node, "aten::where", "self", [chosen, taken, other], value,
+                                  str(aten.where.self._schema), single=True))
+      else:
+        raise self._refuse("K1103", "torch.cond that returns different numbers", node)
+    note = "both branches of torch.cond are computed, and torch.where chooses"
+    if note not in self.notes:
+      self.notes.append(note)
+    return results
+
+  def _known_predicate(self, predicate: Any) -> bool | None:
+    """What the sizes of the inputs make of a condition; None where they do not decide."""
+    value = predicate.meta.get("val") if isinstance(predicate, Node) else predicate
+    if isinstance(value, torch.SymBool):
+      return True if sizes.always_true(value, self.ranges) else \
+        False if sizes.always_true(torch.sym_not(value), self.ranges) else None
+    return value if isinstance(value, bool) else None
 
   def _auto_functionalized(self, node: Node, env: dict[Node, Any], second: bool) -> Any:
     """A mutating custom operator made pure: copy what it writes, call it, return the copies.

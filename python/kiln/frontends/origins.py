@@ -49,8 +49,18 @@ def location_of_trace(stack_trace: str) -> str:
   return f"{shorten_file(file)}:{line}"
 
 
+_ORIGIN = "kiln_origin"
+
+
+def set_origin(node: Node, path: str, location: str) -> None:
+  """Says what origin_of() answers for a node whose own metadata know less."""
+  node.meta[_ORIGIN] = (path, location)
+
+
 def origin_of(node: Node) -> tuple[str, str]:
   """(module path, "file.py:line"), each "" where unknown."""
+  if _ORIGIN in node.meta:
+    return node.meta[_ORIGIN]
   stack = node.meta.get("nn_module_stack")
   module_path = ""
   if stack:

@@ -77,13 +77,10 @@ def capture_script(model: Any, cap: Any, inputs: Any, kwargs: dict[str, Any] | N
   if dynamic_shapes is not None:
     raise FrontendError("K1101", "dynamic_shapes is torch.export's",
                         hint="give a scripted module its ranges with kiln.Input")
-  if inputs is None and kwargs is None:
-    raise FrontendError("K1101", "no example inputs given",
-                        hint="write kiln.compile(module, inputs=[torch.randn(SHAPE)])")
   if kwargs is None:
-    args, named = collect_arguments(None, None, inputs)
+    args, named = collect_arguments(model, None, None, inputs)
   else:
-    args, named = collect_arguments(inputs, kwargs, None)
+    args, named = collect_arguments(model, inputs, kwargs, None)
   args, named = separate_examples(args, named)
   args, named, dims, symbols = _resolve_inputs(args, named)
   placement = place(_tensors_of(model, args, named), target)

@@ -120,6 +120,19 @@ class FunctionalDoor(Door):
     return Subject(program, model, program.report)
 
 
+class FxDoor(Door):
+  """The module traced by torch.fx, which runs forward with stand-ins for the arguments."""
+
+  name = "fx"
+  title = '`kiln.compile(module, ir="fx")`'
+  follows = "module"
+
+  def build(self, case, model, example):
+    program = kiln.compile(model, example.args, kwargs=example.kwargs,
+                           dynamic_shapes=case.dynamic_shapes, ir="fx")
+    return Subject(program, model, program.report)
+
+
 class TorchCompileDoor(Door):
   name = "torch.compile"
   title = '`torch.compile(backend="kiln")`'
@@ -246,6 +259,7 @@ class TorchScriptDoor(Door):
 
   name = "torchscript"
   title = "`kiln.compile(torch.jit.script(module))`, traced where it cannot be scripted"
+  follows = "module"
 
   def takes(self, case):
     return not isinstance(self.outcome(case), NotExpressible)
@@ -260,6 +274,5 @@ class TorchScriptDoor(Door):
 
 
 DOORS: dict[str, Door] = {door.name: door for door in (
-  ModuleDoor(), ExportDoor(), FunctionalDoor(), TorchCompileDoor(), FileDoor(), FreshDoor(),
-  Pt2Door(), CommandDoor(),
-  TorchScriptDoor())}
+  ModuleDoor(), ExportDoor(), FunctionalDoor(), FxDoor(), TorchCompileDoor(), FileDoor(), FreshDoor(),
+  Pt2Door(), CommandDoor(), TorchScriptDoor())}

@@ -30,7 +30,7 @@ nothing and are not compared.
 """
 
 COLUMNS = (("module", "module"), ("export", "exported"), ("functional", "decomposed"),
-           ("torch.compile", "torch.compile"), ("file", "loaded"), ("pt2", "loaded .pt2"),
+           ("fx", "fx"), ("torch.compile", "torch.compile"), ("file", "loaded"), ("pt2", "loaded .pt2"),
            ("command", "kiln compile"), ("torchscript", "TorchScript"))
 
 
@@ -39,7 +39,13 @@ def page() -> str:
   for name, column in COLUMNS:
     text += f"| {DOORS[name].title} | {column} |\n"
   text += ("\nFiles give the same in the process that wrote them and in a new one. *decomposed* is "
-           "looked at where\ninputs or buffers are written; elsewhere it is as *exported*.\n")
+           "looked at where\ninputs or buffers are written; elsewhere it is as *exported*. *fx* traces "
+           "the module and refuses what\ntorch.fx would take for granted. A graph that "
+           "`torch.fx.symbolic_trace` made does what its own forward\ndoes, but that has lost some "
+           "of the module already: writes to buffers and random numbers happened\nonce, while it was "
+           "traced, and autocast and hooks of the module are gone. A leaf module whose Python\nlooks "
+           'at values is an error (K1102) that names its node; `ir="torch_compile"` runs it between\n'
+           "programs.\n")
   heading = None
   for case in CASES.values():
     title = sys.modules[type(case).__module__].TITLE
@@ -59,7 +65,7 @@ def _row(case: Case) -> list[str]:
 
 
 def _cell(case: Case, door: Door) -> str:
-  shown = door if door.takes(case) or door.follows is None else DOORS[door.follows]
+  shown = door if door.takes(case) or door.name in case.doors else DOORS[door.follows]
   return shown.outcome(case).cell().replace("|", "\\|")
 
 

@@ -128,8 +128,8 @@ TEST_F(CApiErrors, NullPointers) {
       code_of(kiln_context_run_allocating(own, &input, 1, never, nullptr, &outputs, nullptr)),
       code_of(kiln_compile_pt2(nullptr, nullptr, &compiled)),
       code_of(kiln_compile_pt2("x", nullptr, nullptr)),
-      code_of(kiln_compiled_save(nullptr, "x", 0)),
-      code_of(kiln_compiled_serialize(nullptr, 0, &bytes, &count)),
+      code_of(kiln_compiled_save(nullptr, "x", nullptr)),
+      code_of(kiln_compiled_serialize(nullptr, nullptr, &bytes, &count)),
       code_of(kiln_compiled_instantiate(nullptr, nullptr, &program))};
   for (size_t i = 0; i < std::size(refusals); ++i) EXPECT_EQ(refusals[i], "K1050") << i;
   kiln_error_free(nullptr);
@@ -187,13 +187,13 @@ TEST_F(CApiErrors, LoadOptions) {
   EXPECT_EQ(load_code(&options), "");
   options.allow_op_count = 2;
   EXPECT_EQ(load_code(&options), "K1050");
-  Values values({4, 8}, 0, 1);
-  kiln_weight weight = {"first.weight", values.tensor()};
+  Values values({4}, 0, 1);
+  kiln_weight weight = {"first.bias", values.tensor()};
   options = KILN_LOAD_OPTIONS_INIT;
   options.weights = &weight;
   options.weight_count = 1;
   EXPECT_EQ(load_code(&options), "");
-  const int64_t strides[] = {1, 4};
+  const int64_t strides[] = {2};
   weight.value.strides = strides;
   EXPECT_EQ(load_code(&options), "K1050");
 }
@@ -210,7 +210,7 @@ TEST_F(CApiErrors, CompileOptions) {
   const kiln_compile_options defaults = KILN_COMPILE_OPTIONS_INIT;
   kiln_compile_options options = defaults;
   options.target = "tpu";
-  EXPECT_EQ(code(options), "K1002");
+  EXPECT_EQ(code(options), "K2010");
   options = defaults;
   options.min_block_size = -1;
   EXPECT_EQ(code(options), "K1050");
@@ -240,7 +240,11 @@ TEST_F(CApiErrors, CompileOptions) {
   const auto compiled = compile("stateful.pt2", &options);
   kiln_program* program = nullptr;
   EXPECT_EQ(code_of(kiln_compiled_instantiate(compiled.get(), nullptr, &program)), "K3302");
-  EXPECT_EQ(code_of(kiln_compiled_save(compiled.get(), "x", 2)), "K1050");
+  kiln_save_options save = KILN_SAVE_OPTIONS_INIT;
+  save.native = 1;  // there is none for a CPU
+  EXPECT_EQ(code_of(kiln_compiled_save(compiled.get(), "x", &save)), "K2011");
+  save.struct_size = 0;
+  EXPECT_EQ(code_of(kiln_compiled_save(compiled.get(), "x", &save)), "K1050");
 }
 
 TEST_F(CApiErrors, ShapesThatAreFixed) {

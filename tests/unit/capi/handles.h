@@ -48,10 +48,10 @@ inline CompiledHandle compile(const std::string& name,
   return CompiledHandle(compiled);
 }
 
-inline std::string bytes_of(kiln_compiled* compiled, int32_t weights = KILN_EMBED_WEIGHTS) {
+inline std::string bytes_of(kiln_compiled* compiled, const kiln_save_options* options = nullptr) {
   const void* bytes = nullptr;
   size_t size = 0;
-  EXPECT_TRUE(fine(kiln_compiled_serialize(compiled, weights, &bytes, &size)));
+  EXPECT_TRUE(fine(kiln_compiled_serialize(compiled, options, &bytes, &size)));
   return std::string(static_cast<const char*>(bytes), size);
 }
 

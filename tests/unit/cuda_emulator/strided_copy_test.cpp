@@ -45,7 +45,7 @@ void check(const Case& c) {
   Shape launch;
   launch.grid[0] = shape.blocks();
   launch.block[0] = cuda::CopyShape::kThreads;
-  const size_t count = 3 + 3 * static_cast<size_t>(shape.rank);
+  const size_t count = 3 + 3 * static_cast<size_t>(shape.kernel_rank());
   EXPECT_EQ((*kernel)->launch(launch, {arguments.values, arguments.values + count}), "");
   EXPECT_EQ(to.values<uint8_t>(), expected) << source_text->text;
 }

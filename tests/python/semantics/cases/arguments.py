@@ -56,6 +56,7 @@ class NestedOutputs(Case):
     return (torch.randn(3),)
 
   doors = {
+    "fx": Differs(("structure",), "torch.fx makes an OrderedDict a dict"),
     "torchscript": NotExpressible("a dict of values of several types"),
   }
 
@@ -141,6 +142,8 @@ class VariableArguments(Case):
     return Args((a, b), {"scale": c, "shift": d})
 
   doors = {
+    "fx": Refuses("kiln.Error K1102", "torch.fx does not know how many arguments there are",
+                  "cannot be iterated"),
     "torchscript": NotExpressible("`*args` and keyword-only arguments"),
   }
 
@@ -249,6 +252,7 @@ class OtherPythonNumbers(Case):
 
   doors = {
     "module": Refuses("kiln.Error K4101", "numbers are fixed at capture: give tensors"),
+    "torchscript": Refuses("kiln.Error K1101", "numbers need annotations in TorchScript"),
   }
 
 

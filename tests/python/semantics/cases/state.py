@@ -262,6 +262,7 @@ class PythonState(Case):
 
   doors = {
     "module": Differs(("values",), "the number is fixed at capture: use a buffer"),
+    "torchscript": Refuses("kiln.Error K1145", "an attribute that is no tensor would change: use a buffer"),
   }
 
 
@@ -300,6 +301,7 @@ class RandomNumbers(Case):
 
   doors = {
     "command": Refuses("kiln.Error K1142", "the schema of `bernoulli` is not known: `--op-schema`"),
+    "fx": Refuses("kiln.Error K1102", "torch.fx would draw them once: use torch.export", "random numbers"),
   }
 
 
@@ -317,6 +319,8 @@ class UnusedRandomNumbers(Case):
 
   doors = {
     "torch.compile": Differs(("values",), "torch removes random numbers that nothing uses"),
+    "fx": Refuses("kiln.Error K1102", "torch.fx would draw them once: use torch.export", "random numbers"),
+    "torchscript": Differs(('values',), "TorchScript removes random numbers that nothing uses"),
   }
 
 
@@ -338,6 +342,8 @@ class OwnGenerator(Case):
   doors = {
     "module": Refuses("kiln.Error K1102", "own generators are not captured by torch.export"),
     "export": Refuses("NotImplementedError", "own generators are not captured by torch.export"),
+    "fx": Refuses("kiln.Error K1102", "torch.fx would draw them once: use torch.export", "random numbers"),
+    "torchscript": Refuses("kiln.Error K1145", "own generators cannot be expressed"),
   }
 
 
@@ -386,4 +392,6 @@ class AutocastInside(Case):
 
   doors = {
     "command": Refuses("kiln.Error K1140", "autocast is a region: use `run_decompositions({})`"),
+    "fx": Refuses("kiln.Error K1102", "an FX graph holds no such region: use torch.export", "autocast"),
+    "torchscript": Refuses("kiln.Error K1145", "autocast regions are not imported"),
   }

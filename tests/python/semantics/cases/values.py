@@ -111,6 +111,7 @@ class ComplexInside(Case):
     "module": Differs(("strides",), COMPLEX_VIEWS),
     "torch.compile": Differs(("strides",), COMPLEX_VIEWS),
     "command": Refuses("kiln.Error K1140", "complex constants are not supported"),
+    "torchscript": Refuses("kiln.Error K1146", "complex constants cannot be expressed"),
   }
 
 
@@ -189,6 +190,7 @@ class ReductionDtypes(Case):
   doors = {
     "pt2": Refuses("kiln.Error K1014", "torch cannot write `return_types`: save as `.kiln`"),
     "command": Refuses("NotImplementedError", "torch.export.save cannot write `return_types`"),
+    "torchscript": Differs(('structure',), "TorchScript returns plain tuples"),
   }
 
 
@@ -266,6 +268,10 @@ class LargeValues(Case):
   def inputs(self, step, last):
     return (torch.tensor([2**41, 2**41 + 1, -2**53, 5]),)
 
+  doors = {
+    "torchscript": Differs(('dtype', 'values'), "TorchScript's own result differs"),
+  }
+
 
 class WhereWithNumbers(Case):
   title = "`torch.where` and `masked_fill` with Python numbers"
@@ -292,6 +298,10 @@ class BranchOnShape(Case):
   def inputs(self, step, last):
     return (torch.randn(4, 3),)
 
+  doors = {
+    "fx": Refuses("kiln.Error K1102", "torch.fx knows no sizes: use torch.export", "control flow"),
+  }
+
 
 class BranchOnOtherShape(Case):
   title = "`if` on a shape that another call answers otherwise"
@@ -308,6 +318,7 @@ class BranchOnOtherShape(Case):
 
   doors = {
     "module": Refuses("kiln.Error K4105", "the branch and the shape are fixed at capture"),
+    "fx": Refuses("kiln.Error K1102", "torch.fx knows no sizes: use torch.export", "control flow"),
   }
 
 
@@ -328,7 +339,9 @@ class BranchOnValue(Case):
   doors = {
     "module": Refuses("kiln.Error K1102", "torch.export captures one path: use torch.compile"),
     "export": Refuses("GuardOnDataDependentSymNode", "torch.export captures one path: use torch.compile"),
+    "fx": Refuses("kiln.Error K1102", "torch.fx knows no values: use torch.compile", "control flow"),
     "torch.compile": AsEager("a graph break: the branch runs in Python"),
+    "torchscript": Refuses("kiln.Error K1145", "a branch on a value: the method would stay in TorchScript"),
   }
 
 
@@ -344,9 +357,10 @@ class TorchCond(Case):
     return (torch.ones(3) if step == 0 else -torch.ones(3),)
 
   doors = {
-    "module": Refuses("kiln.Error K1103", "torch.cond is not supported: use `torch.where`"),
-    "torch.compile": Refuses("kiln.Error K1103", "torch.cond is not supported: use `if`"),
+    "module": AsEager("both branches are computed"),
+    "torch.compile": AsEager("both branches are computed"),
     "command": Refuses("kiln.Error K1140", "torch.cond is not supported: use `torch.where`"),
+    "fx": Refuses("kiln.Error K1102", "torch.fx does not trace torch.cond", "Expected pred"),
     "torchscript": NotExpressible("`torch.cond`"),
   }
 
@@ -365,6 +379,10 @@ class LoopOverShape(Case):
 
   def inputs(self, step, last):
     return (torch.randn(4, 3),)
+
+  doors = {
+    "fx": Refuses("kiln.Error K1102", "torch.fx knows no sizes: use torch.export", "cannot be iterated"),
+  }
 
 
 class ItemReturned(Case):
@@ -423,6 +441,7 @@ class MaskedSelect(Case):
 
   doors = {
     "pt2": Refuses("kiln.Error K1014", "only PyTorch knows the shape of a result: save as `.kiln`"),
+    "torchscript": Refuses("kiln.Error K1145", "the shape of a result depends on values"),
   }
 
 
@@ -441,6 +460,7 @@ class NonzeroGoesOn(Case):
 
   doors = {
     "pt2": Refuses("kiln.Error K1014", "only PyTorch knows the shape of a result: save as `.kiln`"),
+    "torchscript": Refuses("kiln.Error K1145", "the shape of a result depends on values"),
   }
 
 
@@ -492,6 +512,10 @@ class Assertions(Case):
   def inputs(self, step, last):
     return (torch.randn(3, 2),)
 
+  doors = {
+    "fx": Refuses("kiln.Error K1102", "torch.fx knows no sizes: use torch.export", "cond must be a bool"),
+  }
+
 
 class Sparse(Case):
   title = "sparse tensors inside"
@@ -506,4 +530,5 @@ class Sparse(Case):
 
   doors = {
     "command": Refuses("kiln.Error K1142", "the schema of `to_sparse` is not known: `--op-schema`"),
+    "torchscript": Refuses("kiln.Error K1146", "sparse tensors have no shape without data"),
   }
