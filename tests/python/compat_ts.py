@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import kiln
+import torch_tensorrt
 from compat_model import X, error_of, net, same, works
 from torch_tensorrt import Device, EngineCapability, Input, ts
 
