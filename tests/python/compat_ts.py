@@ -115,6 +115,11 @@ def _():
   assert error_of(lambda: ts.check_method_op_support(odd, "none")).code == "K1002"
 
 
+@works("ts.logging")
+def _():
+  assert ts.logging is torch_tensorrt.logging
+
+
 def _accepts(call: Callable, **arguments: Any) -> Callable:
   def check(folder: pathlib.Path) -> list[str]:
     return _warnings(lambda: call(traced(), inputs=[X], **arguments))
