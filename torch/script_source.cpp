@@ -329,7 +329,9 @@ Result<std::string> Writer::parameters(const Json& metadata) {
     const Json* kind = node.find("kind");
     return kind != nullptr && *kind == Json("const");
   };
-  size_t first_default = by_position;
+  // torch's files do not keep that an argument goes by name only, and then a default must not be
+  // followed by an argument without one.
+  size_t first_default = ordered.size();
   while (first_default > 0 && is_constant(*ordered[first_default - 1].node)) --first_default;
   for (const Parameter& parameter : ordered) {
     if (!is_identifier(parameter.name)) {
@@ -349,7 +351,6 @@ Result<std::string> Writer::parameters(const Json& metadata) {
       KILN_ASSIGN_OR_RETURN(const Expression value, literal(*node->find("value")));
       text += " = " + value.text;
     }
-    if (i == by_position) texts.emplace_back("*");
     texts.push_back(std::move(text));
     KILN_RETURN_IF_ERROR(take(*node, name, type, name));
   }
