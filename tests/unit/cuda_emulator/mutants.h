@@ -12,6 +12,7 @@
 // sizes are those of its description, and it is always launched alike.
 #pragma once
 
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -59,7 +60,7 @@ struct MutantTally {
 };
 
 inline constexpr size_t kCasesPerMutant = 16;
-inline constexpr unsigned kSeconds = 20;  // a mutant that runs longer does not end
+inline constexpr unsigned kSeconds = 30;  // of a processor; a mutant that runs longer has no end
 
 // One kernel and the samples that run it.
 struct Subject {
@@ -138,8 +139,9 @@ inline bool survives(const Subject& subject, const cuda::CompiledKernel& mutant)
   const pid_t child = fork();
   KILN_CHECK(child >= 0);
   if (child == 0) {
-    alarm(kSeconds);
-    Emulator::instance().execution().set_access_limit(int64_t{1} << 24);
+    const rlimit limit{kSeconds, kSeconds};
+    setrlimit(RLIMIT_CPU, &limit);
+    Emulator::instance().execution().set_access_limit(int64_t{1} << 26);
     HostKernelCompiler::instance().set_replacement(
         [&](const cuda::KernelSource& source, cuda::CompiledKernel& compiled) {
           if (source.text == subject.source.text) compiled = mutant;
