@@ -467,7 +467,8 @@ def attempt(what, content):
     if load == "kiln":
       torch.testing.assert_close(program(x), expected)
     right += 1
-  assert time.perf_counter() - start < 2 + warm, what
+  # torch's reader may take a length of 2 GB from a damaged pickle, and fills the memory first.
+  assert time.perf_counter() - start < (2 if load == "kiln" else 20) + warm, what
 warm = 10
 attempt("whole", data)
 assert right == 1
