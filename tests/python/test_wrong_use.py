@@ -64,7 +64,7 @@ def test_files_that_cannot_be(program, tmp_path):
   assert error_of(lambda: kiln.load(tmp_path / "none.kiln")).code == "K3001"
   assert error_of(lambda: kiln.load(tmp_path)).code.startswith("K300")
   assert error_of(lambda: p.save(tmp_path / "no" / "folder" / "m.kiln")).code.startswith("K30")
-  assert error_of(lambda: p.save(tmp_path / "m.ts")).code == "K1010"
+  assert error_of(lambda: p.save(tmp_path / "m.pt")).code == "K1010"
   (tmp_path / "text.kiln").write_text("this is no program, however long the text may be")
   assert error_of(lambda: kiln.load(tmp_path / "text.kiln")).code == "K3103"
   (tmp_path / "empty.kiln").write_text("")
