@@ -12,6 +12,7 @@ outputs is only worth something when the outputs carry information, so the build
 from __future__ import annotations
 
 import inspect
+import warnings
 from dataclasses import dataclass
 from typing import Any, Callable
 
@@ -236,3 +237,21 @@ def build(name: str, seed: int = 0, **kw: Any) -> tuple[nn.Module, MakeInputs]:
 def is_text(name: str) -> bool:
   """Whether the model takes tokens (and so a sequence length) rather than images."""
   return name in ("bert", "gpt2")
+
+
+def traced(model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> torch.jit.ScriptModule:
+  """The model as torch.jit.trace sees it; results may be dictionaries.
+
+  Attention is traced as its parts: fused into aten::_native_multi_head_attention, as PyTorch does
+  for inference, it would stay in PyTorch.
+  """
+  fused = torch.backends.mha.get_fastpath_enabled()
+  torch.backends.mha.set_fastpath_enabled(False)
+  try:
+    with warnings.catch_warnings(), torch.no_grad():
+      warnings.simplefilter("ignore")
+      if args:
+        return torch.jit.trace(model, args, strict=False)
+      return torch.jit.trace(model, example_kwarg_inputs=kwargs, strict=False)
+  finally:
+    torch.backends.mha.set_fastpath_enabled(fused)

@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 
 import kiln
 from pt2_cases import ROOT, cases, clone, run_python
+from tests.models import zoo
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 
@@ -607,3 +608,25 @@ def test_a_cpp_program_compiles_under_the_names_of_torch_tensorrt(tmp_path):
                       (("4x8:1x8:2x8", "4"), "no range")):
     done = compile_it(*sizes)
     assert done.returncode == 1 and text in done.stderr, done.stderr
+
+
+@pytest.mark.long
+@needs_app
+@pytest.mark.parametrize("name", ["resnet50", "mobilenet_v3_large", "vit_b_16", "bert", "gpt2"])
+def test_models_travel(tmp_path, name):
+  """Traced, compiled and saved: a fresh process and a C++ program compute the same bits."""
+  model, make_inputs = zoo.build(name, **({"use_cache": False} if name == "gpt2" else {}))
+  args, kwargs = make_inputs()
+  traced = zoo.traced(model, args, kwargs)
+  program = kiln.compile(traced, inputs=list(args) or dict(kwargs))
+  program.save(tmp_path / f"{name}.ts")
+  with torch.no_grad():
+    expected = pytree.tree_leaves(program(*args, **kwargs))
+    torch.save([((), kwargs, program(**kwargs)) if kwargs else (args, {}, program(*args))],
+               tmp_path / f"{name}.pt")
+  names = [argument.name for argument in traced.forward.schema.arguments[1:]]
+  got = run_app(tmp_path, tmp_path / f"{name}.ts", args or [kwargs[n] for n in names])
+  assert len(got) == len(expected)
+  assert all(map(torch.equal, got, expected))
+  done = run_python(FRESH, tmp_path, name)
+  assert done.returncode == 0, done.stderr[-3000:]

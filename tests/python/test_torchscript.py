@@ -308,20 +308,7 @@ def test_zoo_models(name, how):
   model, make_inputs = zoo.build(name, **({"use_cache": False} if name == "gpt2" else {}))
   args, kwargs = make_inputs()
   inputs = list(args) if args else dict(kwargs)
-  # Fused into aten::_native_multi_head_attention, attention would stay in PyTorch.
-  fused = torch.backends.mha.get_fastpath_enabled()
-  torch.backends.mha.set_fastpath_enabled(False)
-  try:
-    if how == "script":
-      module = scripted(model)
-    elif args:
-      module = traced(model, *args, strict=False)
-    else:
-      with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        module = torch.jit.trace(model, example_kwarg_inputs=kwargs, strict=False)
-  finally:
-    torch.backends.mha.set_fastpath_enabled(fused)
+  module = scripted(model) if how == "script" else zoo.traced(model, args, kwargs)
   program = kiln.compile(module, inputs=inputs)
   exported = kiln.compile(model, inputs=inputs)
   with torch.no_grad():
