@@ -32,4 +32,4 @@ done
 while (($(jobs -rp | wc -l) > 0)); do wait -n; done
 c++ -shared -o "python/kiln/_native$suffix" "$objects"/*.o -L"$libraries" \
   -Wl,--disable-new-dtags -Wl,-rpath,"$libraries" -Wl,-rpath,"$torch_dir/lib" -Wl,-z,undefs -Wl,--allow-shlib-undefined \
-  -lkiln_torch -lkiln -lkiln_runtime -L"$torch_dir/lib" -ltorch_python -ltorch -ltorch_cpu -lc10
+  -lkiln_torch_compile -lkiln_torch -lkiln -lkiln_runtime -L"$torch_dir/lib" -ltorch_python -ltorch -ltorch_cpu -lc10
