@@ -19,6 +19,16 @@ constexpr const char* kLongestFirst =
   const int64 head = block_x() % all_heads;
 )";
 
+constexpr const char* kMaskAt = R"(  KILN_DEVICE Mask mask(Index i, Index j) const {
+    return base[i * m2 + j * m3];
+  }
+)";
+constexpr const char* kPutEight = R"(  KILN_DEVICE void put_eight(Index i, Index e,
+                             const Pack<$type, 8>& values) const {
+    if (i < rows) store<8>(base + (i * o2 + e), values);
+  }
+)";
+
 std::string yes(bool value) { return value ? "true" : "false"; }
 
 Result<KernelSource> print_attention(const Json& json) {
@@ -65,20 +75,10 @@ $eight};
 )",
       {{"masked", yes(p.mask)},
        {"mask_type", p.mask ? mask_type : "bool"},
-       {"mask", p.mask ? "  KILN_DEVICE Mask mask(Index i, Index j) const { return "
-                         "base[i * m2 + j * m3]; }\n"
-                       : ""},
+       {"mask", p.mask ? kMaskAt : ""},
        {"causal", yes(p.causal)},
        {"scale", double_literal(p.matrix ? p.scale * kLog2E : p.scale)},
-       {"eight",
-        p.o_eight
-            ? fill(
-                  R"(  KILN_DEVICE void put_eight(Index i, Index e, const Pack<$type, 8>& values) const {
-    if (i < rows) store<8>(base + (i * o2 + e), values);
-  }
-)",
-                  {{"type", type}})
-            : ""},
+       {"eight", p.o_eight ? fill(kPutEight, {{"type", type}}) : ""},
        {"pointer", p.mask ? "  In<" + mask_type + "> base;\n" : ""},
        {"members", p.mask ? size_members(p.sizes, of_scores) : ""},
        {"of", of},
