@@ -66,6 +66,11 @@ def cases(dtype: torch.dtype) -> dict[str, tuple[Any, list[torch.Tensor]]]:
     "conv": (nn.Conv2d(16, 24, 3, padding=1, stride=2).cuda().to(dtype), [image]),
     "conv of 3 channels": (nn.Conv2d(3, 8, 7, padding=3).cuda().to(dtype),
                            [_x(1, 3, 33, 31, dtype=dtype)]),
+    "conv of patches": (nn.Conv2d(3, 24, 4, stride=4).cuda().to(dtype),
+                        [_x(2, 3, 18, 24, dtype=dtype)]),
+    "conv of channels-last patches": (
+      nn.Conv2d(3, 24, 4, stride=4).cuda().to(dtype),
+      [_x(2, 3, 16, 24, dtype=dtype).to(memory_format=torch.channels_last)]),
     "depthwise": (nn.Conv2d(16, 16, 3, padding=1, groups=16).cuda().to(dtype), [image]),
     "groups": (nn.Conv2d(16, 32, 3, groups=4).cuda().to(dtype), [image]),
     "transposed": (nn.ConvTranspose2d(16, 8, 3, stride=2).cuda().to(dtype), [image]),
