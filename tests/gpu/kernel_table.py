@@ -57,6 +57,9 @@ def cases(dtype: torch.dtype) -> dict[str, tuple[Any, list[torch.Tensor]]]:
     "softmax": (lambda a: a.softmax(-1), [_x(5, 301, dtype=dtype)]),
     "long row": (lambda a: a.float().sum(-1), [_x(2, 70001, dtype=dtype)]),
     "columns": (lambda a: a.mean(1), [_x(3, 77, 41, dtype=dtype)]),
+    "columns of images": (
+      lambda a: (F.hardswish(a), F.hardswish(a).mean((1, 2))), [_x(2, 28, 28, 72, dtype=dtype)]),
+    "columns in passes": (lambda a: a.softmax(1), [_x(2, 300, 40, dtype=dtype)]),
     "layer norm": (nn.LayerNorm(129).cuda().to(dtype), [_x(9, 129, dtype=dtype)]),
     "group norm": (nn.GroupNorm(4, 16).cuda().to(dtype), [image]),
     "argmax": (lambda a: a.argmax(-1), [_x(11, 257, dtype=dtype)]),
