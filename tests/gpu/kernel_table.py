@@ -57,6 +57,9 @@ def cases(dtype: torch.dtype) -> dict[str, tuple[Any, list[torch.Tensor]]]:
     "softmax": (lambda a: a.softmax(-1), [_x(5, 301, dtype=dtype)]),
     "long row": (lambda a: a.float().sum(-1), [_x(2, 70001, dtype=dtype)]),
     "columns": (lambda a: a.mean(1), [_x(3, 77, 41, dtype=dtype)]),
+    "columns of images": (
+      lambda a: (F.hardswish(a), F.hardswish(a).mean((1, 2))), [_x(2, 28, 28, 72, dtype=dtype)]),
+    "columns in passes": (lambda a: a.softmax(1), [_x(2, 300, 40, dtype=dtype)]),
     "layer norm": (nn.LayerNorm(129).cuda().to(dtype), [_x(9, 129, dtype=dtype)]),
     "group norm": (nn.GroupNorm(4, 16).cuda().to(dtype), [image]),
     "argmax": (lambda a: a.argmax(-1), [_x(11, 257, dtype=dtype)]),
@@ -66,6 +69,11 @@ def cases(dtype: torch.dtype) -> dict[str, tuple[Any, list[torch.Tensor]]]:
     "conv": (nn.Conv2d(16, 24, 3, padding=1, stride=2).cuda().to(dtype), [image]),
     "conv of 3 channels": (nn.Conv2d(3, 8, 7, padding=3).cuda().to(dtype),
                            [_x(1, 3, 33, 31, dtype=dtype)]),
+    "conv of patches": (nn.Conv2d(3, 24, 4, stride=4).cuda().to(dtype),
+                        [_x(2, 3, 18, 24, dtype=dtype)]),
+    "conv of channels-last patches": (
+      nn.Conv2d(3, 24, 4, stride=4).cuda().to(dtype),
+      [_x(2, 3, 16, 24, dtype=dtype).to(memory_format=torch.channels_last)]),
     "depthwise": (nn.Conv2d(16, 16, 3, padding=1, groups=16).cuda().to(dtype), [image]),
     "groups": (nn.Conv2d(16, 32, 3, groups=4).cuda().to(dtype), [image]),
     "transposed": (nn.ConvTranspose2d(16, 8, 3, stride=2).cuda().to(dtype), [image]),

@@ -40,8 +40,8 @@ class CublasLtProvider : public testing::Test {
   // The program in steps, after it has computed what the reference does.
   static Program checked(const std::string& text, double tolerance = 0,
                          const SymbolValues& symbols = {}) {
-    Program program = lower(text, kPasses, DataKind::kSmallIntegers,
-                            std::make_unique<LibraryBackend>());
+    Program program =
+        lower(text, kPasses, DataKind::kSmallIntegers, std::make_unique<LibraryBackend>());
     expect_same(program, symbols, tolerance);
     return program;
   }
@@ -158,6 +158,82 @@ TEST_F(CublasLtProvider, ViewsAreReadAndWrittenInPlace) {
               ElementsAre("copy", "cuda.cublaslt"));
 }
 
+// A convolution of patches with its bias. `order`: the image is a permuted input; `rest`: behind
+// it, of which %3 is the result.
+std::string patches(const std::string& image, const std::string& weight, const std::string& result,
+                    const std::string& stride, const std::string& rest = "",
+                    const std::string& input = "", const std::string& order = "") {
+  const std::string out = weight.substr(0, weight.find(','));
+  std::string text = "weights {\n  %w0 = parameter \"w\" : f32[" + weight +
+                     "]\n  %w1 = parameter \"b\" : f32[" + out +
+                     "]\n}\ninit {\n  const %c0 = %w0 : f32[" + weight +
+                     "]\n  const %c1 = %w1 : f32[" + out + "]\n}\nmain(%x: f32[" +
+                     (order.empty() ? image : input) + "], %z: f32[" + result + "]) {\n";
+  if (!order.empty()) text += "  %0 = permute(%x) {order=[" + order + "]} : f32[" + image + "]\n";
+  text += "  %1 = conv(%" + std::string(order.empty() ? "x" : "0") + ", %c0, %c1) {stride=[" +
+          stride + "]} : f32[" + result + "]\n" + rest;
+  return text + "  return %" + (rest.empty() ? "1" : "3") + " {name=\"y\"}\n}";
+}
+
+TEST_F(CublasLtProvider, ConvolutionsOfPatchesAreProducts) {
+  // Pixels are gathered in the order in which weights lie; the contiguous result is one copy more.
+  Program program = checked(patches("2,3,8,12", "5,3,4,4", "2,5,2,3", "4, 4"));
+  EXPECT_THAT(steps(program), ElementsAre("copy", "cuda.cublaslt", "copy"));
+  EXPECT_TRUE(program.plan.init.steps.empty());
+  EXPECT_EQ(fake_cublaslt().products, 1);
+  // Of a channels-last image, a row of a window lies in a row: the weights are turned at load.
+  program =
+      checked(patches("2,3,8,12", "5,3,4,4", "2,5,2,3", "4, 4", "", "2,8,12,3", "0, 3, 1, 2"));
+  EXPECT_THAT(steps(program), ElementsAre("copy", "cuda.cublaslt", "copy"));
+  EXPECT_EQ(program.plan.init.steps.size(), 1U);
+  const PlanView& windows = program.plan.main.steps[0].inputs[0];
+  EXPECT_EQ(windows.dims.size(), 6U);
+  EXPECT_TRUE(windows.strides.back().is_value(1));
+  EXPECT_TRUE(windows.dims.back().is_value(3));
+  // Pixels behind the last window; windows that are no squares; other numbers of axes.
+  for (const std::string& text :
+       {patches("1,3,9,11", "5,3,4,2", "1,5,2,5", "4, 2"), patches("2,2,11", "5,2,3", "2,5,3", "3"),
+        patches("2,2,11", "5,2,3", "2,5,3", "3", "", "2,11,2", "0, 2, 1"),
+        patches("1,1,4,6,4", "5,1,2,3,4", "1,5,2,2,1", "2, 3, 4"),
+        patches("0,3,8,8", "5,3,4,4", "0,5,2,2", "4, 4")}) {
+    EXPECT_EQ(checked(text).count_steps("cuda.cublaslt"), 1) << text;
+  }
+}
+
+TEST_F(CublasLtProvider, ConvolutionsOfPatchesHaveTheEpiloguesOfProducts) {
+  const Program program = checked(patches("2,3,8,8", "5,3,4,4", "2,5,2,2", "4, 4",
+                                          "  %2 = add(%1, %z) : f32[2,5,2,2]\n"
+                                          "  %3 = relu(%2) : f32[2,5,2,2]\n"));
+  EXPECT_EQ(program.count_steps("cuda.cublaslt"), 1);
+  EXPECT_EQ(program.count_steps("tile"), 0);
+}
+
+TEST_F(CublasLtProvider, OtherConvolutionsAreNoProducts) {
+  const auto meant_for_it = [](const std::string& operands, const std::string& attrs) {
+    auto module = parse_module(
+        "main(" + operands.substr(0, operands.find(';')) + ") {\n  %0 = conv(%x, %w) {" + attrs +
+        "} : " + operands.substr(operands.find(';') + 1) + "\n  return %0 {name=\"y\"}\n}");
+    EXPECT_TRUE(module.ok()) << module.status().to_string();
+    const auto provider = cuda::make_cublaslt_provider({});
+    return refusal_of(*(*module)->main.snapshot()[0], *provider).empty();
+  };
+  EXPECT_TRUE(meant_for_it("%x: f16[1,3,8,8], %w: f16[4,3,2,2];f16[1,4,4,4]", "stride=[2, 2]"));
+  // Windows that overlap, or have pixels between them; padding; holes; groups.
+  EXPECT_FALSE(meant_for_it("%x: f16[1,3,8,8], %w: f16[4,3,2,2];f16[1,4,7,4]", "stride=[1, 2]"));
+  EXPECT_FALSE(meant_for_it("%x: f16[1,3,8,8], %w: f16[4,3,2,2];f16[1,4,3,3]", "stride=[3, 3]"));
+  EXPECT_FALSE(meant_for_it("%x: f16[1,3,6,8], %w: f16[4,3,2,2];f16[1,4,4,4]",
+                            "stride=[2, 2], padding=[1, 0]"));
+  EXPECT_FALSE(meant_for_it("%x: f16[1,3,7,8], %w: f16[4,3,2,2];f16[1,4,4,4]",
+                            "stride=[2, 2], padding=[0, 0], padding_high=[1, 0]"));
+  EXPECT_FALSE(meant_for_it("%x: f16[1,3,8,8], %w: f16[4,3,2,2];f16[1,4,3,4]",
+                            "stride=[2, 2], dilation=[2, 1]"));
+  EXPECT_FALSE(
+      meant_for_it("%x: f16[1,6,8,8], %w: f16[4,3,2,2];f16[1,4,4,4]", "stride=[2, 2], groups=2"));
+  // Pixels of whole vectors; windows of one pixel.
+  EXPECT_FALSE(meant_for_it("%x: f16[1,8,8,8], %w: f16[4,8,2,2];f16[1,4,4,4]", "stride=[2, 2]"));
+  EXPECT_FALSE(meant_for_it("%x: f16[1,3,8,8], %w: f16[4,3,1,1];f16[1,4,8,8]", "stride=[1, 1]"));
+}
+
 TEST_F(CublasLtProvider, RefusesWithReasons) {
   auto refusal = [](const std::string& text) {
     auto module = parse_module(text);
@@ -187,10 +263,10 @@ TEST_F(CublasLtProvider, ComputesTheSamplesOfItsOps) {
       ASSERT_TRUE(graph.ok());
       const auto results = run_reference(*graph->node, *data);
       ASSERT_TRUE(results.ok());
-      for (const InputForm form : {InputForm::kContiguous, InputForm::kReversed, InputForm::kGaps,
-                                   InputForm::kWeights}) {
-        auto program = SampleProgram::make(*op, sample, form, 1,
-                                           std::make_unique<LibraryBackend>(), &*data);
+      for (const InputForm form :
+           {InputForm::kContiguous, InputForm::kReversed, InputForm::kGaps, InputForm::kWeights}) {
+        auto program =
+            SampleProgram::make(*op, sample, form, 1, std::make_unique<LibraryBackend>(), &*data);
         ASSERT_TRUE(program.ok()) << sample.why << ": " << program.status().to_string();
         EXPECT_NE((*program)->steps().find("cuda.cublaslt"), std::string::npos) << sample.why;
         const auto outputs = (*program)->run(*data);

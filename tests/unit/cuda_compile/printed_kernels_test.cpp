@@ -62,6 +62,12 @@ main(%x: f32[6,50,40]) {
   %0 = reduce_max(%x) {axes=[1]} : f32[6,40]
   return %0 {name="y"}
 })"},
+    {"columns_of_images", "means of channels-last images, which are stored in the same pass", R"(
+main(%x: f16[32,14,14,480]) {
+  %0 = hardswish(%x) : f16[32,14,14,480]
+  %1 = reduce_mean(%0) {axes=[1,2]} : f16[32,480]
+  return %0 {name="y"}, %1 {name="mean"}
+})"},
     {"transpose", "points by way of shared memory", R"(
 main(%x: f32[70,50], %y: f32[50,70]) {
   %0 = permute(%x) {order=[1,0]} : f32[50,70]

@@ -1,4 +1,5 @@
 #include "backends/cuda/compile/library_providers.h"
+#include "backends/cuda/compile/patch_product.h"
 #include "backends/cuda/runtime/cublaslt_api.h"
 #include "backends/cuda/runtime/cudnn_api.h"
 #include "backends/cuda/runtime/driver.h"
@@ -7,8 +8,9 @@ namespace kiln::cuda {
 
 std::vector<std::unique_ptr<KernelProvider>> library_providers(const LibraryWishes& wishes) {
   std::vector<std::unique_ptr<KernelProvider>> providers;
-  providers.push_back(make_cudnn_conv_provider(wishes));
+  // What both compute, convolutions of patches, is faster as a product.
   providers.push_back(make_cublaslt_provider(wishes));
+  providers.push_back(make_cudnn_conv_provider(wishes));
   return providers;
 }
 
@@ -24,7 +26,7 @@ std::string library_surroundings(const LibraryWishes& wishes) {
 
 int library_epilogue_length(Node& anchor, const std::vector<Node*>& epilogue,
                             const DeviceSpec& device, const LibraryWishes& wishes) {
-  if (anchor.is("linear") || anchor.is("matmul")) {
+  if (anchor.is("linear") || anchor.is("matmul") || is_patch_product(anchor)) {
     return cublaslt_epilogue_length(anchor, epilogue);
   }
   if (anchor.is("conv") || anchor.is("conv_transpose")) {
@@ -36,7 +38,7 @@ int library_epilogue_length(Node& anchor, const std::vector<Node*>& epilogue,
 int64_t library_channel_multiple(Node& conv) {
   const DType dtype = conv.result()->dtype();
   const bool half = dtype == DType::kF16 || dtype == DType::kBF16;
-  return half && cudnn().ok() ? 8 : 1;
+  return half && cudnn().ok() && !is_patch_product(conv) ? 8 : 1;
 }
 
 }  // namespace kiln::cuda

@@ -2,11 +2,13 @@
 // addend, then one activation.
 //
 // Operands are views as they are: the step finds batches and rows that are one at concrete sizes.
-// A copy is made only of operands without a dense dim among their last two.
+// A copy is made only of operands without a dense dim among their last two, and of the images of
+// convolutions that are products of their patches (patch_product.h).
 #include <algorithm>
 #include <utility>
 
 #include "backends/cuda/compile/library_providers.h"
+#include "backends/cuda/compile/patch_product.h"
 #include "backends/cuda/runtime/cublaslt_step.h"
 #include "base/check.h"
 #include "base/status.h"
@@ -29,8 +31,13 @@ struct Epilogue {
   MatmulActivation activation = MatmulActivation::kNone;
 };
 
-// Takes one more node behind `y` in; false when no epilogue has it.
-bool absorb(Node& node, Value* y, bool linear_bias, Epilogue& e) {
+// The dim of an anchor's result that the product's columns are.
+size_t column_dim(Node& anchor) {
+  return anchor.is("conv") ? 1 : anchor.result()->shape().size() - 1;
+}
+
+// Takes one more node behind `y`, whose columns are `column`, in; false when no epilogue has it.
+bool absorb(Node& node, Value* y, size_t column, bool has_bias, Epilogue& e) {
   if (node.num_results() != 1 || !(node.result()->shape() == y->shape()) ||
       node.result()->dtype() != y->dtype() || e.activation != MatmulActivation::kNone) {
     return false;
@@ -53,7 +60,7 @@ bool absorb(Node& node, Value* y, bool linear_bias, Epilogue& e) {
   if (!other->type.is_tensor() || other->dtype() != y->dtype()) return false;
   if (const auto number = number_of(other)) {
     // A factor of the product alone, which is not rounded in between.
-    if (linear_bias || e.bias != nullptr || e.add != nullptr) return false;
+    if (has_bias || e.bias != nullptr || e.add != nullptr) return false;
     if (node.is("mul")) {
       e.alpha *= *number;
       return true;
@@ -66,7 +73,7 @@ bool absorb(Node& node, Value* y, bool linear_bias, Epilogue& e) {
   if (!node.is("add")) return false;
   const Shape& shape = y->shape();
   const bool full = other->shape() == shape;
-  if (!linear_bias && e.bias == nullptr && is_per_channel(other, shape, shape.size() - 1) &&
+  if (!has_bias && e.bias == nullptr && is_per_channel(other, shape, column) &&
       !(full && shape.size() > 1)) {
     e.bias = other;
     return true;
@@ -79,9 +86,8 @@ bool absorb(Node& node, Value* y, bool linear_bias, Epilogue& e) {
 Epilogue epilogue_of(Node& anchor, const std::vector<Node*>& nodes) {
   Epilogue e;
   Value* y = anchor.result();
-  const bool linear_bias = anchor.has_operand(2);
   for (Node* node : nodes) {
-    if (!absorb(*node, y, linear_bias, e)) break;
+    if (!absorb(*node, y, column_dim(anchor), anchor.has_operand(2), e)) break;
     ++e.nodes;
     y = node->result();
   }
@@ -147,7 +153,7 @@ class MatmulTactic : public Tactic {
     Node& anchor = *match_.anchor;
     const Epilogue epilogue = epilogue_of(anchor, match_.epilogue);
     KILN_CHECK_EQ(epilogue.nodes, static_cast<int>(match_.epilogue.size()));
-    const bool linear = anchor.is("linear");
+    const bool linear = anchor.is("linear"), conv = anchor.is("conv");
     const size_t rank = std::max<size_t>(anchor.result()->shape().size(), 2);
     CublasLtStepParams params;
     params.alpha = epilogue.alpha;
@@ -157,31 +163,38 @@ class MatmulTactic : public Tactic {
     params.workspace_bytes = library_workspace_bytes(sm_);
     StepDesc step{"cuda.cublaslt", {}, {}, {}, node.origin.to_string(), match_.label()};
 
-    auto input = [&](Value* value, bool transposed) {
-      PlanView view =
-          matrix_view(at_least_matrix(lowering.view(match_.outer(value))), transposed, rank);
+    // Results and addends: the columns are the last dim.
+    auto columns_last = [&](const PlanView& view) { return conv ? channels_at_end(view) : view; };
+    auto operand = [&](const PlanView& given, bool transposed) {
+      PlanView view = matrix_view(at_least_matrix(given), transposed, rank);
       if (!repeats(view) && (is_unit(view, rank - 1) || is_unit(view, rank - 2))) return view;
       return lowering.materialize(view, {}, node.origin);
     };
-    step.inputs.push_back(input(anchor.operand(0), !linear && anchor.get_bool("transpose_a")));
-    step.inputs.push_back(input(anchor.operand(1), linear || anchor.get_bool("transpose_b")));
+    Value *a = match_.outer(anchor.operand(0)), *b = match_.outer(anchor.operand(1));
+    if (conv) {
+      const PatchViews views = patch_views(anchor, a, b, lowering, node.origin);
+      step.inputs = {operand(views.pixels, false), operand(views.weight, true)};
+    } else {
+      step.inputs.push_back(operand(lowering.view(a), !linear && anchor.get_bool("transpose_a")));
+      step.inputs.push_back(operand(lowering.view(b), linear || anchor.get_bool("transpose_b")));
+    }
     Value* bias = anchor.has_operand(2) ? anchor.operand(2) : epilogue.bias;
     if (bias != nullptr) {
       params.bias = true;
       PlanView view = lowering.materialize(lowering.view(match_.outer(bias)), {}, node.origin);
-      view.dims = {anchor.result()->shape().back()};
+      view.dims = {anchor.result()->shape()[column_dim(anchor)]};
       view.strides = {DimExpr(1)};
       step.inputs.push_back(std::move(view));
     }
     if (epilogue.add != nullptr) {
       params.add = true;
-      PlanView view = at_least_matrix(lowering.view(match_.outer(epilogue.add)));
+      PlanView view = at_least_matrix(columns_last(lowering.view(match_.outer(epilogue.add))));
       if (!is_unit(view, rank - 1) || repeats(view)) {
         view = lowering.materialize(view, {}, node.origin);
       }
       step.inputs.push_back(std::move(view));
     }
-    const PlanView place = lowering.allocate(node.result());
+    const PlanView place = columns_last(lowering.allocate(node.result()));
     PlanView target = at_least_matrix(place);
     const bool direct = is_unit(target, rank - 1) && !repeats(target);
     if (!direct) target = lowering.allocate_temp(anchor.result()->dtype(), target.dims);
@@ -209,7 +222,8 @@ class CublasLtProvider : public KernelProvider {
 
   void candidates(Node& node, const DeviceSpec& device, Candidates& out) override {
     Anchor match;
-    if (!find_anchor(node, {"linear", "matmul"}, &match)) return;
+    if (!find_anchor(node, {"linear", "matmul", "conv"}, &match)) return;
+    if (match.anchor->is("conv") && !is_patch_product(*match.anchor)) return;
     if (const Status status = supported(*match.anchor); !status.ok()) {
       out.refusals.push_back({std::string(kName), status.message()});
       return;
@@ -221,8 +235,7 @@ class CublasLtProvider : public KernelProvider {
           {std::string(kName), "no epilogue for " + std::string(next->op_name())});
       return;
     }
-    out.tactics.push_back(
-        std::make_unique<MatmulTactic>(std::move(match), wishes_, device.sm()));
+    out.tactics.push_back(std::make_unique<MatmulTactic>(std::move(match), wishes_, device.sm()));
   }
 
  private:

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "backends/cuda/compile/own_providers.h"
+#include "backends/cuda/compile/patch_product.h"
 #include "backends/cuda/compile/plan_views.h"
 #include "backends/cuda/runtime/conv_kernel.h"
 #include "backends/cuda/runtime/gemm_kernel.h"
@@ -224,7 +225,7 @@ class DepthwiseProvider : public KernelProvider {
 
 bool is_depthwise(Node& node) {
   return node.is("conv") && node.operand(1)->shape()[1].is_value(1) &&
-         node.operand(0)->shape()[1].is_value(node.get_int("groups"));
+         node.operand(0)->shape()[1].is_value(node.get_int("groups")) && !is_patch_product(node);
 }
 
 std::unique_ptr<KernelProvider> make_gemm_provider() { return std::make_unique<GemmProvider>(); }

@@ -280,7 +280,7 @@ class TilePrinter {
   void print_items(int phase) {
     const std::vector<int>& reductions = values_.reductions(phase);
     std::vector<const TileStore*> stores;
-    if (phase == values_.last_phase()) {
+    if (phase == values_.last_item_pass()) {
       for (const TileStore& store : values_.stores()) {
         if (!store.per_row) stores.push_back(&store);
       }

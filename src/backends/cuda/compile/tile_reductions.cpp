@@ -16,10 +16,16 @@ int TileReductions::widths(int result) const {
   return schedule_.held || is_arg_reduction(registers_.instr(result).op) ? 1 : schedule_.vector;
 }
 
+int64_t TileReductions::across() const { return schedule_.threads / schedule_.row_threads; }
+
+int64_t TileReductions::column_parts() const {
+  return across() < 32 ? schedule_.threads / 32 : schedule_.row_threads;
+}
+
 void TileReductions::declare_shared(int result) {
   int64_t count = 0;
   if (columns()) {
-    count = schedule_.row_threads == 1 ? 0 : int64_t{schedule_.threads} * widths(result);
+    count = column_parts() == 1 ? 0 : column_parts() * across() * widths(result);
   } else {
     count = schedule_.row_threads > 32 ? schedule_.row_threads / 32 : 0;
   }
@@ -82,10 +88,12 @@ void TileReductions::close(int result) {
 void TileReductions::close_columns(int result) {
   const TileInstr& instr = registers_.instr(result);
   const std::string n = num(result), name = registers_.name(result);
-  if (schedule_.row_threads > 1) {
-    out_.line("columns_reduce<" + reduction_op(instr) + ", " +
-              num(schedule_.threads / schedule_.row_threads) + ", " + num(schedule_.row_threads) +
-              ", " + num(widths(result)) + ">(s" + n + ", shared" + n + ");");
+  const std::string of_columns = "<" + reduction_op(instr) + ", " + num(across()) + ", ";
+  if (column_parts() > 1) {
+    out_.line("columns_reduce" + of_columns + num(schedule_.row_threads) + ", " +
+              num(widths(result)) + ">(s" + n + ", shared" + n + ");");
+  } else if (schedule_.row_threads > 1) {
+    out_.line("column_lanes_reduce" + of_columns + num(widths(result)) + ">(s" + n + ");");
   }
   if (widths(result) == 1) {
     out_.line("const " + registers_.type(result) + " " + name + " = s" + n + "[0]" + member(instr) +

@@ -26,6 +26,9 @@ class TileReductions {
   bool columns() const { return schedule_.kind == TileSchedule::Kind::kColumns; }
   int widths(int result) const;
   void close_columns(int result);
+  // Of columns: threads side by side, and what warps leave of each column in shared memory.
+  int64_t across() const;
+  int64_t column_parts() const;
 
   const TileSchedule& schedule_;
   const TileRegisters& registers_;

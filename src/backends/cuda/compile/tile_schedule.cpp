@@ -18,6 +18,10 @@ constexpr int64_t kBusyThreads = 1024;
 constexpr int kMaxBlock = 1024;
 // 32-bit registers of a thread for what it holds of a row.
 constexpr int64_t kHeldRegisters = 64;
+// Threads of a block that reduces columns, and the most where columns are long and few.
+constexpr int64_t kColumnThreads = 256, kMostColumnThreads = 512;
+// What the caches of the device hold and fetch as one.
+constexpr int64_t kLineBytes = 128, kSectorBytes = 32;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
@@ -305,8 +309,8 @@ class Scheduler {
     if (along_outer > along_row) schedule().kind = Kind::kColumns;
   }
 
-  // Registers that the values of one row position need between passes.
-  int64_t held_registers() const {
+  // Bytes of registers that the values of one row position need between passes.
+  int64_t held_bytes() const {
     TileKernel trial = kernel_;
     trial.schedule.held = true;
     const TileValues values(trial);
@@ -320,8 +324,9 @@ class Scheduler {
         bytes += static_cast<int64_t>(lane_bytes(lane));
       }
     }
-    return ceil_div(bytes, 4);
+    return bytes;
   }
+  int64_t held_registers() const { return ceil_div(held_bytes(), 4); }
 
   void plan_rows() {
     TileSchedule& s = schedule();
@@ -385,31 +390,29 @@ class Scheduler {
     for_memory([&](const TileInstr& instr, const TileParams::Access&) {
       largest = std::max(largest, bytes_of(instr));
     });
-    int64_t across = 32;
+    // Threads side by side read a line of the cache; a sector of it where columns are few.
+    const int64_t bytes = s.vector * largest;
+    int64_t across = std::clamp<int64_t>(power_of_two_from(kLineBytes / bytes), 1, 32);
     const auto blocks = [&] { return ceil_div(ceil_div(columns.value, s.vector), across); };
-    while (columns.exact && s.vector > 1 && s.vector / 2 * largest >= 4 &&
-           blocks() < multiprocessors()) {
-      s.vector /= 2;
+    while (columns.exact && across > 1 && across * bytes > kSectorBytes &&
+           blocks() * 4 < multiprocessors() * 3) {
+      across /= 2;
     }
-    while (columns.exact && across > 8 && blocks() < multiprocessors()) across /= 2;
-    int64_t down = 256 / across;
-    if (columns.exact && blocks() < multiprocessors() / 2 && down < 32) down *= 2;
-    if (row.exact) down = std::min(down, power_of_two_from(row.value));
+    // Threads that share a column: each has several loads on their way.
+    int64_t down = row.exact ? power_of_two_from(ceil_div(row.value, 8)) : kColumnThreads;
+    while (row.exact && columns.exact && down * 4 <= row.value &&
+           blocks() * across * down < multiprocessors() * kBusyThreads) {
+      down *= 2;
+    }
+    while (down > 1 && across * down > (row.exact ? kMostColumnThreads : kColumnThreads)) down /= 2;
+    while (across * down < 128 && (!columns.exact || blocks() >= 2 * multiprocessors()))
+      across *= 2;
     down = std::max(down, 32 / across);
-    s.row_threads = static_cast<int>(std::min<int64_t>(down, 32));
-    s.threads = static_cast<int>(across * s.row_threads);
+    s.row_threads = static_cast<int>(down);
+    s.threads = static_cast<int>(across * down);
     if (!row.exact || row.value == 0) return;
-    TileKernel trial = kernel_;
-    const bool several_passes = TileValues(trial).last_phase() > 1 || stores_items();
-    const int64_t items = ceil_div(row.value, s.row_threads);
-    s.held = several_passes && items * s.vector * held_registers() <= kHeldRegisters / 2;
-  }
-
-  bool stores_items() const {
-    TileKernel trial = kernel_;
-    const TileValues values(trial);
-    return std::any_of(values.stores().begin(), values.stores().end(),
-                       [](const TileStore& store) { return !store.per_row; });
+    // Loaded all at once; what is passed over again is not read again.
+    s.held = ceil_div(row.value, down) * s.vector * held_bytes() <= kHeldRegisters * 4;
   }
 
   TileParams& form_;

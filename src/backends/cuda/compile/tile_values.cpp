@@ -72,13 +72,18 @@ void TileValues::classify(const TileKernel& kernel) {
 
 void TileValues::find_live(const TileCode& code) {
   std::vector<int> work;
-  for (const TileStore& store : stores_) work.push_back(code.instrs[store.instr].src[0]);
+  for (const TileStore& store : stores_) {
+    const int reg = code.instrs[store.instr].src[0];
+    work.push_back(reg);
+    if (!store.per_row) last_item_pass_ = std::max(last_item_pass_, (*this)[reg].phase);
+  }
   while (!work.empty()) {
     TileValue& value = values_[static_cast<size_t>(work.back())];
     work.pop_back();
     if (value.live) continue;
     value.live = true;
     last_phase_ = std::max(last_phase_, value.phase);
+    if (value.reduced) last_item_pass_ = std::max(last_item_pass_, value.phase - 1);
     for (int32_t source : code.instrs[value.instr].src) {
       if (source >= 0) work.push_back(source);
     }
@@ -111,7 +116,7 @@ std::vector<int> TileValues::roots(const TileCode& code, size_t pass) const {
     registers.push_back(code.instrs[(*this)[result].instr].src[0]);
   }
   for (const TileStore& store : stores_) {
-    if (static_cast<int>(pass) == last_phase_ && !store.per_row) {
+    if (static_cast<int>(pass) == last_item_pass_ && !store.per_row) {
       registers.push_back(code.instrs[store.instr].src[0]);
     }
   }

@@ -9,9 +9,9 @@
 namespace kiln::cuda {
 
 struct TileValue {
-  size_t instr = 0;     // that computes it
-  int access = -1;      // of a load or gather
-  bool live = false;    // a store needs it
+  size_t instr = 0;      // that computes it
+  int access = -1;       // of a load or gather
+  bool live = false;     // a store needs it
   bool reduced = false;  // result of a reduction
   // Once per thread (or per lane of the thread's vector), or in each item of the thread's loop: a
   // group of points, or a position of the row.
@@ -39,8 +39,10 @@ class TileValues {
   const TileValue& operator[](int reg) const { return values_[static_cast<size_t>(reg)]; }
   const std::vector<TileStore>& stores() const { return stores_; }
   int last_phase() const { return last_phase_; }
+  // The last pass that has items: what they store is stored in it, and nothing is read again.
+  int last_item_pass() const { return last_item_pass_; }
   // Registers that the items of pass `phase` compute, in order: all that its reductions, or in the
-  // last pass the stores, need and that earlier passes have not kept.
+  // last pass with items the stores, need and that earlier passes have not kept.
   const std::vector<int>& item_values(int phase) const {
     return item_values_[static_cast<size_t>(phase)];
   }
@@ -71,7 +73,7 @@ class TileValues {
 
   std::vector<TileValue> values_;
   std::vector<TileStore> stores_;
-  int last_phase_ = 0;
+  int last_phase_ = 0, last_item_pass_ = 0;
   std::vector<std::vector<int>> item_values_, kept_values_, thread_values_, reductions_;
 };
 

@@ -127,20 +127,49 @@ KILN_DEVICE T block_reduce(T value, Shared<T> shared) {
   return result;
 }
 
-// Threads thread_x() = y * kColumns + x with equal x, kRows of them, each with kVector values;
-// `shared` has room for one value of each thread and element.
+// ---- columns: threads thread_x() = y * kColumns + x with equal x, each with kVector values
+
+// Those of a warp, all 32 lanes of which take part; kColumns is a power of two.
+template <class Op, int kColumns, int kVector, class T>
+KILN_DEVICE void column_lanes_reduce(T (&values)[kVector]) {
+#pragma unroll
+  for (int32 mask = kColumns; mask < 32; mask *= 2) {
+#pragma unroll
+    for (int32 v = 0; v < kVector; ++v) values[v] = Op::join(values[v], exchange(values[v], mask));
+  }
+}
+
+// All kRows of them, powers of two, in whole warps. `shared` has room for kVector values of each
+// column and warp, or of each thread where a warp has no column twice.
 template <class Op, int kColumns, int kRows, int kVector, class T>
 KILN_DEVICE void columns_reduce(T (&values)[kVector], Shared<T> shared) {
+  constexpr int32 kTogether = kColumns < 32 ? 32 / kColumns : 1;  // rows of a warp
+  constexpr int32 kParts = kRows / kTogether, kAcross = kColumns * kVector;
   const int32 x = thread_x() % kColumns, y = thread_x() / kColumns;
+  column_lanes_reduce<Op, kColumns>(values);
+  if (y % kTogether == 0) {
 #pragma unroll
-  for (int32 v = 0; v < kVector; ++v) shared[(y * kVector + v) * kColumns + x] = values[v];
+    for (int32 v = 0; v < kVector; ++v) {
+      shared[y / kTogether * kAcross + v * kColumns + x] = values[v];
+    }
+  }
   barrier();
+  if (kParts * kVector > 16) {  // too much to read for each thread
+    for (int32 i = thread_x(); i < kAcross; i += kColumns * kRows) {
+      T result = shared[i];
+      for (int32 part = 1; part < kParts; ++part) {
+        result = Op::join(result, shared[part * kAcross + i]);
+      }
+      shared[i] = result;
+    }
+    barrier();
+  }
 #pragma unroll
   for (int32 v = 0; v < kVector; ++v) {
-    T result = shared[v * kColumns + x];
-    for (int32 other = 1; other < kRows; ++other) {
-      result = Op::join(result, shared[(other * kVector + v) * kColumns + x]);
+    values[v] = shared[v * kColumns + x];
+    if (kParts * kVector > 16) continue;
+    for (int32 part = 1; part < kParts; ++part) {
+      values[v] = Op::join(values[v], shared[part * kAcross + v * kColumns + x]);
     }
-    values[v] = result;
   }
 }

@@ -137,7 +137,13 @@ Status check_schedule(const TileKernel& kernel) {
                                      kTransposeTile % (s.threads / 32) != 0)) {
     return malformed("transposing schedule");
   }
-  if (s.kind == Kind::kColumns && kernel.outer_rank() < 1) return malformed("columns without rows");
+  if (s.kind == Kind::kColumns) {
+    if (kernel.outer_rank() < 1) return malformed("columns without rows");
+    // Lanes exchange by powers of two.
+    if (!is_power_of_two(s.row_threads) || !is_power_of_two(s.threads)) {
+      return malformed("threads of a column");
+    }
+  }
   if (s.vector > 1 && kernel.vector_dim() < 0) return malformed("vectors without a dim");
   if (s.tail && (s.kind != Kind::kPoints || kernel.rank() != 1)) return malformed("tail");
   if (s.tail && s.vector > 1) {

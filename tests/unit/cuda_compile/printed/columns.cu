@@ -5,7 +5,7 @@
 // | }
 
 // ---- tile: reduce_max_f32
-// reduce_max_f32: columns, 32 threads each
+// reduce_max_f32: columns, 16 threads each, 4 elements at once, kept in registers
 //   tile rank=3 row=1
 //   in f32
 //   out f32
@@ -14,25 +14,48 @@
 //   store.f32 out0 %1
 #include "device/tile.h"
 
-KILN_KERNEL(256) void reduce_max_f32(In<float> in0, Out<float> out0) {
-  KILN_SHARED(float, shared1, 256);
-  const int32 t = thread_x() / 8;
-  const int32 row = static_cast<int32>(block_x()) * 8 + thread_x() % 8;
-  const int32 q1 = divide_by<40>(row);
-  const int32 i1 = row - q1 * 40;
+KILN_KERNEL(32) void reduce_max_f32(In<float> in0, Out<float> out0) {
+  const int32 t = thread_x() / 2;
+  const int32 row = static_cast<int32>(block_x()) * 2 + thread_x() % 2;
+  const int32 q1 = divide_by<10>(row);
+  const int32 i1 = (row - q1 * 10) * 4;
   const int32 i0 = q1;
-  float s1[1];
+  float s1[4];
 #pragma unroll
-  for (int32 v = 0; v < 1; ++v) s1[v] = Max<float>::identity();
-#pragma unroll 4
-  for (int32 x = t; x < 50; x += 32) {
-    const int32 i2 = x;
-    const float r0 = Lane<float>::of(float(in0[i0 * 2000 + i1 + i2 * 40]));
-    s1[0] = Max<float>::join(s1[0], r0);
+  for (int32 v = 0; v < 4; ++v) s1[v] = Max<float>::identity();
+  Pack<float, 4> p0[4];
+#pragma unroll
+  for (int32 k = 0; k < 4; ++k) {
+    const int32 x = t + k * 16;
+    if (x < 50) {
+      const int32 i2 = x;
+      p0[k] = load<4>(in0 + (i0 * 2000 + i1 + i2 * 40));
+    }
   }
-  columns_reduce<Max<float>, 8, 32, 1>(s1, shared1);
-  const float r1 = s1[0];
+#pragma unroll
+  for (int32 k = 0; k < 4; ++k) {
+    const int32 x = t + k * 16;
+    if (x < 50) {
+      const int32 i2 = x;
+#pragma unroll
+      for (int32 v = 0; v < 4; ++v) {
+        const float r0 = Lane<float>::of(p0[k].at[v]);
+        s1[v] = Max<float>::join(s1[v], r0);
+      }
+    }
+  }
+  column_lanes_reduce<Max<float>, 2, 4>(s1);
+  float r1[4];
+#pragma unroll
+  for (int32 v = 0; v < 4; ++v) {
+    r1[v] = s1[v];
+  }
   if (t == 0) {
-    out0[i0 * 40 + i1] = Stored<float>::of(r1);
+    Pack<float, 4> w1;
+#pragma unroll
+    for (int32 v = 0; v < 4; ++v) {
+      w1.at[v] = Stored<float>::of(r1[v]);
+    }
+    store<4>(out0 + (i0 * 40 + i1), w1);
   }
 }
