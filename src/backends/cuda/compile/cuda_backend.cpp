@@ -17,6 +17,7 @@ class CudaBackend : public Backend {
       : device_(device), wishes_(wishes), providers_(cuda_providers(wishes)) {
     remove_disabled(providers_);
     takes_epilogues_ = has_libraries();
+    adds_masks_ = has("cudnn.sdpa");
   }
 
   std::string target() const override { return device_.target(); }
@@ -38,22 +39,26 @@ class CudaBackend : public Backend {
   int64_t channel_multiple(Node& conv) override {
     return takes_epilogues_ ? library_channel_multiple(conv) : 1;
   }
+  bool adds_mask(Node& attention) override {
+    return adds_masks_ && cudnn_sdpa_adds_mask(attention, device_, wishes_);
+  }
 
  private:
   // A fusion for a library that is disabled would find no kernel.
   bool has_libraries() const {
     const ProviderList libraries = library_providers(wishes_);
-    return std::all_of(libraries.begin(), libraries.end(), [&](const auto& library) {
-      return std::any_of(providers_.begin(), providers_.end(), [&](const auto& provider) {
-        return provider->name() == library->name();
-      });
-    });
+    return std::all_of(libraries.begin(), libraries.end(),
+                       [&](const auto& library) { return has(library->name()); });
+  }
+  bool has(std::string_view name) const {
+    return std::any_of(providers_.begin(), providers_.end(),
+                       [&](const auto& provider) { return provider->name() == name; });
   }
 
   DeviceSpec device_;
   LibraryWishes wishes_;
   ProviderList providers_;
-  bool takes_epilogues_ = true;
+  bool takes_epilogues_ = true, adds_masks_ = false;
 };
 
 }  // namespace
@@ -63,6 +68,7 @@ ProviderList cuda_providers(const LibraryWishes& wishes) {
   ProviderList providers;
   providers.push_back(make_depthwise_provider());
   for (auto& library : library_providers(wishes)) providers.push_back(std::move(library));
+  providers.push_back(make_cudnn_sdpa_provider(wishes, make_attention_provider()));
   providers.push_back(make_attention_provider());
   providers.push_back(make_tile_provider());
   providers.push_back(make_indexing_provider());
