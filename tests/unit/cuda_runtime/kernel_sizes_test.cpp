@@ -90,6 +90,12 @@ TEST(KernelSizes, WideElementsNeedAlignedViews) {
   ConcreteView gaps = dense({3, 8});
   gaps.strides[0] = 9;
   EXPECT_FALSE(takes_width(gaps, 1, 2));
+  // The stride of a dim of one element says nothing, whatever it is.
+  gaps.dims[0] = 1;
+  gaps.strides[0] = 1;
+  EXPECT_TRUE(takes_width(gaps, 1, 4));
+  EXPECT_EQ(widened(gaps, 1, 4).dims, (std::vector<int64_t>{1, 2}));
+  EXPECT_EQ(widened(gaps, 1, 4).strides[1], 1);
 }
 
 TEST(KernelSizes, NarrowKernelsRefuseLargeViews) {

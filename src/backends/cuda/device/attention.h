@@ -159,6 +159,51 @@ KILN_DEVICE void fetch_rows(const Rows<T, Index>& from, Index first, const Share
   }
 }
 
+// Of a warp's 16 queries, in fragments `left`, and a block of keys. kPart: only keys up to `limit`
+// count, of the others in steps of 16 nothing is computed; without, the products are one straight
+// piece of code.
+template <class T, int32 kDepth, int32 kKeys, bool kPart, class Index>
+KILN_DEVICE void multiply_keys(float (&score)[kKeys / 8][4],
+                               const uint32 (&left)[kDepth / 16 + 1][4], const Shared<T>& keys,
+                               Index limit) {
+  constexpr int32 kPitch = kDepth + 8;
+  KILN_UNROLL
+  for (int32 n = 0; n < kKeys / 8; n += 2) {
+    for (int32 i = 0; i < 4; ++i) score[n][i] = score[n + 1][i] = 0.0f;
+    if (kPart && n * 8 >= limit) continue;
+    KILN_UNROLL
+    for (int32 d = 0; d < kDepth; d += 16) {
+      uint32 b[4];
+      load_matrices<T>(
+          b, keys + ((n * 8 + lane() / 16 * 8 + lane() % 8) * kPitch + d + lane() / 8 % 2 * 8));
+      const uint32 low[2] = {b[0], b[1]}, high[2] = {b[2], b[3]};
+      mma_16x8x16(T{}, score[n], left[d / 16], low);
+      mma_16x8x16(T{}, score[n + 1], left[d / 16], high);
+    }
+  }
+}
+
+// The same of their terms and a block of values.
+template <class T, int32 kOut, int32 kKeys, bool kPart, class Index>
+KILN_DEVICE void add_values(float (&sums)[kOut / 8 + 1][4], const uint32 (&terms)[kKeys / 8][2],
+                            const Shared<T>& values, Index limit) {
+  constexpr int32 kPitch = kOut + 8;
+  KILN_UNROLL
+  for (int32 n = 0; n < kKeys / 8; n += 2) {
+    if (kPart && n * 8 >= limit) continue;
+    const uint32 a[4] = {terms[n][0], terms[n][1], terms[n + 1][0], terms[n + 1][1]};
+    KILN_UNROLL
+    for (int32 e = 0; e < kOut / 8; e += 2) {
+      uint32 b[4];
+      load_matrices_transposed<T>(
+          b, values + ((n * 8 + lane() % 16) * kPitch + e * 8 + lane() / 16 * 8));
+      const uint32 low[2] = {b[0], b[1]}, high[2] = {b[2], b[3]};
+      mma_16x8x16(T{}, sums[e], a, low);
+      mma_16x8x16(T{}, sums[e + 1], a, high);
+    }
+  }
+}
+
 // 64 queries by 4 warps of 16 each, by matrix instructions. Scores are logarithms to base 2.
 // kEight...: whether q, k, v are read, and the result is written, eight elements at a time. Dynamic
 // shared memory: AttentionKernel::shared_bytes.
@@ -219,19 +264,10 @@ KILN_DEVICE void matrix_attention(const Rows<T, Index>& q, const Rows<T, Index>&
       }
     }
     float score[kGroups][4];
-    KILN_UNROLL
-    for (int32 n = 0; n < kGroups; n += 2) {
-      for (int32 i = 0; i < 4; ++i) score[n][i] = score[n + 1][i] = 0.0f;
-      if (n * 8 >= limit) continue;
-      KILN_UNROLL
-      for (int32 d = 0; d < kDepth; d += 16) {
-        uint32 b[4];
-        load_matrices<T>(
-            b, keys + ((n * 8 + lane() / 16 * 8 + lane() % 8) * kPitch + d + lane() / 8 % 2 * 8));
-        const uint32 low[2] = {b[0], b[1]}, high[2] = {b[2], b[3]};
-        mma_16x8x16(T{}, score[n], left[d / 16], low);
-        mma_16x8x16(T{}, score[n + 1], left[d / 16], high);
-      }
+    if (limit >= kKeys) {
+      multiply_keys<T, kDepth, kKeys, false>(score, left, keys, limit);
+    } else {
+      multiply_keys<T, kDepth, kKeys, true>(score, left, keys, limit);
     }
     barrier();  // nobody reads the keys any more
     if (first + kKeys < end_key) {
@@ -291,19 +327,10 @@ KILN_DEVICE void matrix_attention(const Rows<T, Index>& q, const Rows<T, Index>&
     }
     copies.wait<1>();
     barrier();  // values are there
-    KILN_UNROLL
-    for (int32 n = 0; n < kGroups; n += 2) {
-      if (n * 8 >= limit) continue;
-      const uint32 a[4] = {terms[n][0], terms[n][1], terms[n + 1][0], terms[n + 1][1]};
-      KILN_UNROLL
-      for (int32 e = 0; e < kOut / 8; e += 2) {
-        uint32 b[4];
-        load_matrices_transposed<T>(
-            b, values + ((n * 8 + lane() % 16) * kPitchV + e * 8 + lane() / 16 * 8));
-        const uint32 low[2] = {b[0], b[1]}, high[2] = {b[2], b[3]};
-        mma_16x8x16(T{}, sums[e], a, low);
-        mma_16x8x16(T{}, sums[e + 1], a, high);
-      }
+    if (limit >= kKeys) {
+      add_values<T, kOut, kKeys, false>(sums, terms, values, limit);
+    } else {
+      add_values<T, kOut, kKeys, true>(sums, terms, values, limit);
     }
     barrier();  // nobody reads the values any more
   }
@@ -315,12 +342,11 @@ KILN_DEVICE void matrix_attention(const Rows<T, Index>& q, const Rows<T, Index>&
       total[r] += other;
     }
   }
+  const float share[2] = {total[0] == 0.0f ? 0.0f : 1.0f / total[0],
+                          total[1] == 0.0f ? 0.0f : 1.0f / total[1]};
   KILN_UNROLL
   for (int32 e = 0; e < kOut / 8; ++e) {
-    for (int32 i = 0; i < 4; ++i) {
-      const float sum = total[i / 2];
-      sums[e][i] = sum == 0.0f ? 0.0f : sums[e][i] / sum;
-    }
+    for (int32 i = 0; i < 4; ++i) sums[e][i] *= share[i / 2];
   }
   if constexpr (kEightOut) {
     // Through shared memory, each warp its own rows.

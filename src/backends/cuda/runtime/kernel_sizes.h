@@ -100,8 +100,8 @@ void NamedSizes<Size>::add_strides(std::string_view prefix, const std::vector<Si
 }
 
 // Whether `width` elements in a row along `dim` can be taken as one: the dim is contiguous, and its
-// size, the offset and all other strides (of dims of one element too, which a size may turn out to
-// be) are multiples of `width`. Bases of slots are aligned to 16 bytes at least.
+// size, the offset and the strides of all other dims that may have more than one element are
+// multiples of `width`. Bases of slots are aligned to 16 bytes at least.
 template <class View>
 bool takes_width(const View& view, size_t dim, int64_t width) {
   if (width == 1) return true;
@@ -110,7 +110,7 @@ bool takes_width(const View& view, size_t dim, int64_t width) {
     return false;
   }
   for (size_t i = 0; i < view.dims.size(); ++i) {
-    if (i != dim && !divides(width, view.strides[i])) return false;
+    if (i != dim && !is_one(view.dims[i]) && !divides(width, view.strides[i])) return false;
   }
   return true;
 }
@@ -122,7 +122,7 @@ View widened(View view, size_t dim, int64_t width) {
   for (size_t i = 0; i < view.dims.size(); ++i) {
     if (i == dim) {
       view.dims[i] = quotient(view.dims[i], width);
-    } else {
+    } else if (!is_one(view.dims[i])) {
       view.strides[i] = quotient(view.strides[i], width);
     }
   }
