@@ -8,7 +8,8 @@
 //   %3 = attention(%q, %k, %v, %2) : f16[2,12,?s,64]
 //
 // The results are equal: a row that sees no key is zero either way. The layers of a model share a
-// mask, and so they share what becomes of it, which is mostly fused with what computes the mask.
+// mask, and so they share what becomes of it. A reshape of the mask comes behind, where it costs
+// nothing and does not keep the new node from being fused with what computes the mask.
 //
 // Service: FusionAdvisor, the backend. Without one masks stay as they are.
 #include <limits>
@@ -17,6 +18,7 @@
 
 #include "fusion/fusion_advisor.h"
 #include "ir/op_def.h"
+#include "passes/match.h"
 #include "passes/pass_manager.h"
 #include "passes/rewriter.h"
 
@@ -29,7 +31,12 @@ Value* added(Module& module, PassContext& context, Node& node) {
   const DType dtype = node.operand(0)->dtype();
   Value* seen = r.scalar(dtype, 0);
   Value* unseen = r.scalar(dtype, -std::numeric_limits<double>::infinity());
-  return r.create("where", {node.operand(3), seen, unseen});
+  Value* mask = node.operand(3);
+  Node* reshape = producer_of(mask, "reshape");
+  const bool behind = reshape != nullptr && mask->tensor().layout.is_contiguous() &&
+                      reshape->operand(0)->tensor().layout.is_contiguous();
+  if (!behind) return r.create("where", {mask, seen, unseen});
+  return r.reshape(r.create("where", {reshape->operand(0), seen, unseen}), mask->shape());
 }
 
 }  // namespace
@@ -48,6 +55,8 @@ KILN_PASS(add_masks, "masks of attention in the form that a kernel adds") {
     Value*& sum = known[{mask, node->operand(0)->dtype()}];
     if (sum == nullptr) sum = added(module, context, *node);
     node->set_operand(3, sum);
+    Node* reshape = producer_of(mask, "reshape");
+    if (reshape != nullptr && is_dead(*reshape)) erase_with_producers(reshape);
     changed = true;
   }
   return changed;
