@@ -79,6 +79,12 @@ main(%table: f16[100,48], %index: i64[7,9]) {
   %0 = embedding(%table, %index) : f16[7,9,48]
   return %0 {name="y"}
 })"},
+    {"pad", "zeros beside few channels, written at once", R"(
+main(%x: f16[2,3,64,64]) {
+  %0 = max_pool(%x) {kernel=[2,2], stride=[2,2]} : f16[2,3,32,32]
+  %1 = pad(%0) {low=[0,0,0,0], high=[0,5,0,0]} : f16[2,8,32,32]
+  return %1 {name="y"}
+})"},
     {"strided_copy", "the runtime's own copy", "", "strided_copy",
      R"({"element_bytes": 4, "rank": 3, "wide": false})"},
 };
