@@ -28,6 +28,10 @@ Value* with_batch_of(ImportCall& call, Value* x, Value* query, bool grouped) {
 
 void scaled_dot_product_attention(ImportCall& call) {
   if (call.number(4) != 0) call.refuse("attention with dropout");
+  // PyTorch raises.
+  if (call.boolean(5) && call.tensor_or_null(3) != nullptr) {
+    call.refuse("is_causal together with a mask");
+  }
   const bool grouped = call.boolean(7);
   Value* query = call.tensor(0);
   call.result(
@@ -50,6 +54,7 @@ void flash_attention_for_cpu(ImportCall& call) {
   Value* mask = call.tensor_or_null(5);
   if (call.number(3) != 0) call.refuse("attention with dropout");
   const bool causal = call.boolean(4);
+  if (causal && mask != nullptr) call.refuse("is_causal together with a mask");
   const double scale = attention_scale(call, 6);
   call.result(
       call.emit("attention", {query, key, value, mask}, {{"scale", scale}, {"is_causal", causal}}));

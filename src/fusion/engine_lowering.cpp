@@ -1,6 +1,7 @@
 #include "fusion/engine_lowering.h"
 
 #include <algorithm>
+#include <iterator>
 #include <numeric>
 
 #include "base/check.h"
@@ -340,6 +341,16 @@ int EngineLowering::kernel(KernelDesc desc) {
 const SymbolRanges& EngineLowering::symbols() const { return impl_->module.symbols; }
 
 void EngineLowering::emit(StepDesc step) { impl_->side->plan.steps.push_back(std::move(step)); }
+
+Result<std::vector<StepDesc>> EngineLowering::collect(const std::function<Status()>& lower) {
+  std::vector<StepDesc>& steps = impl_->side->plan.steps;
+  const auto before = static_cast<std::ptrdiff_t>(steps.size());
+  KILN_RETURN_IF_ERROR(lower());
+  std::vector<StepDesc> collected(std::make_move_iterator(steps.begin() + before),
+                                  std::make_move_iterator(steps.end()));
+  steps.erase(steps.begin() + before, steps.end());
+  return collected;
+}
 
 PlanView EngineLowering::materialize(const PlanView& view, const std::vector<int>& order,
                                      const Origin& origin) {

@@ -5,6 +5,7 @@
 // plain or packed, and only what was requested is computed at load.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -57,6 +58,9 @@ class EngineLowering {
   PlanView constant_in_order(Value* constant, const std::vector<int>& order);
 
   void emit(StepDesc step);
+  // The steps that `lower` emits, taken out of the plan: for tactics that put something in front of
+  // another provider's.
+  Result<std::vector<StepDesc>> collect(const std::function<Status()>& lower);
 
   // The plan's kernel with this description, by position; equal descriptions are one kernel.
   int kernel(KernelDesc desc);

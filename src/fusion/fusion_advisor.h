@@ -16,6 +16,9 @@ class FusionAdvisor {
   virtual int epilogue_length(Node& anchor, const std::vector<Node*>& epilogue) = 0;
   // Channels of the input of a convolution come best in multiples of this; 1: any number does.
   virtual int64_t channel_multiple(Node& /*conv*/) { return 1; }
+  // Whether the kernel for this attention, whose mask is bool, would rather add one of minus
+  // infinity and zero, of the dtype of q.
+  virtual bool adds_mask(Node& /*attention*/) { return false; }
 };
 
 }  // namespace kiln

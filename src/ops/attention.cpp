@@ -1,4 +1,5 @@
 // attention: scaled dot product attention, with the semantics of torch's operator.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -54,9 +55,6 @@ Result<std::vector<Type>> infer(const OpContext& c) {
     }
     if (!broadcasts_to(mask.shape, scores)) {
       return refuse(c, "K2204", "mask does not broadcast to the scores");
-    }
-    if (c.get_bool("is_causal")) {
-      return refuse(c, "K2205", "is_causal together with a mask");
     }
   }
   if (!std::isfinite(c.get_float("scale"))) return refuse(c, "K2205", "scale is not finite");
@@ -131,13 +129,42 @@ Status reference(const ReferenceContext& c) {
   return {};
 }
 
+// A mask that is causal too: PyTorch takes one or the other.
+Value* causal_mask(Node& node, AtenEmitter& emit) {
+  const Shape& q = node.operand(0)->shape();
+  const Shape& k = node.operand(1)->shape();
+  Value* mask = node.operand(3);
+  const Shape scores{q[q.size() - 2], k[k.size() - 2]};
+  TensorType type = mask->tensor();
+  type.dtype = DType::kBool;
+  type.shape = scores;
+  type.layout = {};
+  Value* all = emit.call("aten::full", "",
+                         {dims_arg(scores), true, DType::kBool, none_arg(), type.device, false},
+                         {Type(type)})[0];
+  Value* causal = emit.call("aten::tril", "", {all, int64_t{0}}, {Type(type)})[0];
+  TensorType result = mask->tensor();
+  result.layout = {};
+  result.shape = mask->shape();
+  while (result.shape.size() < 2) result.shape.insert(result.shape.begin(), DimExpr(1));
+  std::copy(scores.begin(), scores.end(), result.shape.end() - 2);
+  if (mask->dtype() == DType::kBool) {
+    return emit.call("aten::bitwise_and", "Tensor", {mask, causal}, {Type(result)})[0];
+  }
+  return emit.call("aten::where", "ScalarOther",
+                   {causal, mask, -std::numeric_limits<double>::infinity()}, {Type(result)})[0];
+}
+
 Result<std::vector<Value*>> to_aten(Node& node, AtenEmitter& emit) {
   const double scale = node.get_float("scale");
-  return emit.call("aten::scaled_dot_product_attention", "",
-                   {node.operand(0), node.operand(1), node.operand(2), optional_arg(node, 3), 0.0,
-                    node.get_bool("is_causal"), scale == 0 ? none_arg() : CallArg(scale),
-                    node.get_bool("enable_gqa")},
-                   {node.result()->type});
+  const bool causal = node.get_bool("is_causal");
+  const bool both = causal && node.has_operand(3);
+  return emit.call(
+      "aten::scaled_dot_product_attention", "",
+      {node.operand(0), node.operand(1), node.operand(2),
+       both ? AtenEmitter::Arg(causal_mask(node, emit)) : optional_arg(node, 3), 0.0,
+       causal && !both, scale == 0 ? none_arg() : CallArg(scale), node.get_bool("enable_gqa")},
+      {node.result()->type});
 }
 
 std::vector<OpSample> samples() {
@@ -175,6 +202,12 @@ std::vector<OpSample> samples() {
                   {f32({2, 3, 5, 8}), f32({2, 3, 5, 8}), f32({2, 3, 5, 8}), f32({1, 3, 5, 5})}),
       make_sample("one query: decoding with a cache",
                   {f32({2, 4, 1, 16}), f32({2, 4, 29, 16}), f32({2, 4, 29, 16})}),
+      make_sample("causal and a padding mask over keys",
+                  {f32({2, 3, 7, 8}), f32({2, 3, 7, 8}), f32({2, 3, 7, 8}), boolean({2, 1, 1, 7})},
+                  causal, bool_mask),
+      make_sample("causal and an additive mask",
+                  {f32({2, 3, 7, 8}), f32({2, 3, 11, 8}), f32({2, 3, 11, 8}), f32({7, 11})},
+                  causal),
       make_sample("grouped queries", {f32({1, 6, 5, 8}), f32({1, 2, 7, 8}), f32({1, 2, 7, 8})},
                   gqa),
       make_sample("head size of v differs, odd",
@@ -196,6 +229,33 @@ std::vector<OpSample> samples() {
                                {tensor_of(dtype, {1, 2, 9, 16}), tensor_of(dtype, {1, 2, 9, 16}),
                                 tensor_of(dtype, {1, 2, 9, 16})},
                                causal));
+    if (dtype == DType::kF64) continue;
+    const size_t first_half = list.size();
+    auto half = [dtype](Shape shape) { return tensor_of(dtype, std::move(shape)); };
+    const std::string of = ", " + std::string(dtype_name(dtype));
+    list.push_back(
+        make_sample("several blocks of queries and of keys" + of,
+                    {half({1, 1, 70, 64}), half({1, 1, 130, 64}), half({1, 1, 130, 64})}));
+    list.push_back(
+        make_sample("causal over several blocks" + of,
+                    {half({1, 1, 150, 40}), half({1, 1, 150, 40}), half({1, 1, 150, 40})}, causal));
+    list.push_back(make_sample(
+        "bool mask; some rows may mask everything" + of,
+        {half({2, 1, 16, 8}), half({2, 1, 2, 8}), half({2, 1, 2, 8}), boolean({2, 1, 16, 2})}, {},
+        bool_mask));
+    list.push_back(make_sample(
+        "mask over keys of two blocks" + of,
+        {half({2, 2, 9, 16}), half({2, 2, 70, 16}), half({2, 2, 70, 16}), boolean({2, 1, 1, 70})},
+        {}, bool_mask));
+    list.push_back(make_sample(
+        "additive mask, grouped queries" + of,
+        {half({1, 4, 70, 24}), half({1, 2, 70, 24}), half({1, 2, 70, 24}), half({70, 70})}, gqa));
+    list.push_back(make_sample("odd head sizes" + of,
+                               {half({1, 2, 6, 12}), half({1, 2, 5, 12}), half({1, 2, 5, 7})}));
+    list.push_back(make_sample(
+        "large heads" + of, {half({1, 1, 9, 128}), half({1, 1, 70, 128}), half({1, 1, 70, 128})}));
+    // Kernels round a row's terms to the dtype before the second product.
+    for (size_t i = first_half; i < list.size(); ++i) list[i].tolerance *= 3;
   }
   return list;
 }

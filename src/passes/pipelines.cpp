@@ -29,7 +29,7 @@ const std::vector<NamedPipeline>& named_pipelines() {
       {"fuse", "memory orders, then fusions",
        // Epilogues first: an elementwise op is cheaper in a convolution than in a tile program.
        // Channels are padded in the memory order that convolutions have by then.
-       "assign_layouts, pad_channels, fuse_epilogues, fuse_tiles"},
+       "assign_layouts, pad_channels, add_masks, fuse_epilogues, fuse_tiles"},
   };
   return pipelines;
 }

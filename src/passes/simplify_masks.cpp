@@ -8,10 +8,11 @@
 // becomes
 //   %0 = attention(%q, %k, %v) {is_causal=true} : f32[?b,12,?s,64]
 //
-// A mask that is true everywhere goes, and comparisons that are true everywhere or nowhere become
-// `full`, which canonicalize drops from an "and". Proofs are those of index_form.h: they hold for
-// every size in the ranges of the symbols; an attention mask that starts at an offset is not
-// causal.
+// A mask that is true everywhere goes; of an "and" of masks, what is causal or true everywhere
+// goes, which leaves a padding mask over keys what it was. Comparisons that are true everywhere or
+// nowhere become `full`, which canonicalize drops from an "and". Proofs are those of index_form.h:
+// they hold for every size in the ranges of the symbols; an attention mask that starts at an offset
+// is not causal.
 #include "ir/op_def.h"
 #include "passes/index_form.h"
 #include "passes/match.h"
@@ -20,22 +21,42 @@
 namespace kiln {
 namespace {
 
+// Takes the known part of the mask away, which leaves `rest`, null for none.
+void replace_mask(Node& node, MaskKind known, Value* rest) {
+  Value* mask = node.operand(3);
+  node.set_operand(3, rest);
+  if (known == MaskKind::kCausal) node.set_attr("is_causal", true);
+  if (mask->producer() != nullptr && is_dead(*mask->producer())) {
+    erase_with_producers(mask->producer());
+  }
+}
+
 bool attention_mask(Rewriter& r) {
   Node& node = r.node();
   if (!node.is("attention") || !node.has_operand(3)) return false;
   Shape scores = node.operand(0)->shape();
   const Shape& keys = node.operand(1)->shape();
   scores.back() = keys[keys.size() - 2];
+  const auto known = [&](Value* mask) {
+    const MaskKind kind = mask_kind(r.module(), mask, scores);
+    return kind == MaskKind::kAllTrue || kind == MaskKind::kCausal ? kind : MaskKind::kUnknown;
+  };
   Value* mask = node.operand(3);
-  const MaskKind kind = mask_kind(r.module(), mask, scores);
-  const bool known = kind == MaskKind::kAllTrue || kind == MaskKind::kCausal;
-  if (!known || !r.allowed()) return false;
-  node.set_operand(3, nullptr);
-  if (kind == MaskKind::kCausal) node.set_attr("is_causal", true);
-  if (mask->producer() != nullptr && is_dead(*mask->producer())) {
-    erase_with_producers(mask->producer());
+  if (const MaskKind kind = known(mask); kind != MaskKind::kUnknown) {
+    if (!r.allowed()) return false;
+    replace_mask(node, kind, nullptr);
+    return true;
   }
-  return true;
+  Node* both = producer_of(mask, "bitwise_and");
+  if (both == nullptr || mask->dtype() != DType::kBool) return false;
+  for (const size_t i : {0, 1}) {
+    const MaskKind kind = known(both->operand(i));
+    if (kind == MaskKind::kUnknown) continue;
+    if (!r.allowed()) return false;
+    replace_mask(node, kind, both->operand(1 - i));
+    return true;
+  }
+  return false;
 }
 
 bool decided_comparison(Rewriter& r) {

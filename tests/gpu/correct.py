@@ -156,6 +156,34 @@ def check_dynamic() -> str:
   return f"{len(shapes)} shapes"
 
 
+class _Attention(torch.nn.Module):
+  def __init__(self, causal: bool):
+    super().__init__()
+    self.project = torch.nn.Linear(256, 3 * 256)
+    self.causal = causal
+
+  def forward(self, x: torch.Tensor) -> torch.Tensor:
+    q, k, v = self.project(x).unflatten(-1, (3, 4, 64)).permute(2, 0, 3, 1, 4).unbind(0)
+    y = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+    return y.transpose(1, 2).flatten(2)
+
+
+def check_dynamic_attention() -> str:
+  """Lengths come and go: cuDNN's plans and the own kernel take turns in one program."""
+  length = torch.export.Dim("length", min=1, max=1024)
+  lengths = (1, 77, 128, 197, 512, 63, 64)
+  for causal in (False, True):
+    model = _Attention(causal).cuda().half().eval()
+    x = torch.randn(2, 32, 256, device="cuda", dtype=torch.half)
+    exported = torch.export.export(model, (x,), dynamic_shapes=({1: length},))
+    program = kiln.compile(exported, cache=False)
+    with torch.no_grad():
+      for n in (*lengths, *lengths, *lengths):  # the third time from graphs
+        x = torch.randn(2, n, 256, device="cuda", dtype=torch.half)
+        torch.testing.assert_close(program(x), model(x), rtol=2e-2, atol=5e-3)
+  return f"{len(lengths)} lengths"
+
+
 def check_capture() -> str:
   """Inside somebody else's capture."""
   model = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU()).cuda().eval()
@@ -287,7 +315,9 @@ def run(stages: Stages, folder: Path, binaries: Path) -> None:
                lambda own=own: check_binary(Path(sys.executable), table, *own), needs=60)
   for name, check in (("hybrid", check_hybrid), ("torch.compile", check_torch_compile),
                       ("capture", check_capture), ("streams", check_streams),
-                      ("dynamic shapes", check_dynamic), ("bad index", check_bad_index),
+                      ("dynamic shapes", check_dynamic),
+                      ("dynamic attention", check_dynamic_attention),
+                      ("bad index", check_bad_index),
                       ("update_weights", check_update),
                       ("files", lambda: check_files(folder))):
     stages.run(name, check)

@@ -15,10 +15,10 @@ ROOT = Path(__file__).resolve().parents[2]
 for _folder in (ROOT, ROOT / "python"):
   sys.path.insert(0, str(_folder))
 
-# Two processes' worth: the libraries' products and convolutions, or Kiln's own.
+# Two processes' worth: the libraries' products, convolutions and attention, or Kiln's own.
 OWN = "--own" in sys.argv
 if OWN:
-  os.environ["KILN_OPTIONS"] = "disable_providers=cublaslt+cudnn.conv"
+  os.environ["KILN_OPTIONS"] = "disable_providers=cublaslt+cudnn.conv+cudnn.sdpa"
 
 import torch  # noqa: E402
 from torch import nn  # noqa: E402
@@ -46,6 +46,48 @@ def _index(high: int, *shape: int) -> torch.Tensor:
 
 def _attention(causal: bool) -> Callable:
   return lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+
+
+def _packed(heads: int, kv_heads: int, causal: bool = False) -> Callable:
+  """q, k and v as parts of one projection [batch, length, heads, size]; the result lies alike."""
+  def attend(x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+    q, k, v = x.transpose(1, 2).split([heads, kv_heads, kv_heads], 1)
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal,
+                                       enable_gqa=heads != kv_heads)
+    return y.transpose(1, 2).flatten(2)
+  return attend
+
+
+def _hidden(rows: int, columns: int) -> torch.Tensor:
+  """A mask of bool; row 1 sees nothing."""
+  mask = _x(2, 1, rows, columns) < 0.7
+  mask[:, :, 1] = False
+  return mask
+
+
+def _attention_cases(dtype: torch.dtype) -> dict[str, tuple[Any, list[torch.Tensor]]]:
+  table: dict[str, tuple[Any, list[torch.Tensor]]] = {}
+  for size, length in ((40, 77), (64, 197), (80, 128), (128, 197)):
+    name = f"attention of {length} by {size}"
+    x = _x(2, length, 12, size, dtype=dtype)
+    table[name] = (_packed(4, 4), [x])
+    table[f"causal {name}"] = (_packed(4, 4, True), [x])
+    table[f"grouped {name}"] = (_packed(8, 2, True), [x])
+    bias = _x(2, 4, length, length, dtype=dtype)
+    bias[:, :, 1] = -torch.inf
+    table[f"{name}, added mask"] = (_packed(4, 4), [x, bias])
+    table[f"{name}, one added mask"] = (_packed(8, 2), [x, bias[:1, :1].contiguous()])
+    table[f"{name}, bool mask"] = (_packed(4, 4), [x, _hidden(length, length)])
+    keys = _hidden(4, length)[:, :, :1].contiguous()
+    table[f"{name}, keys masked"] = (_packed(4, 4), [x, keys])
+  for rows, columns in ((1, 512), (5, 128), (512, 77), (130, 1)):
+    table[f"attention of {rows} to {columns}"] = (
+        _attention(False), [_x(2, 4, rows, 64, dtype=dtype), _x(2, 4, columns, 64, dtype=dtype),
+                            _x(2, 4, columns, 64, dtype=dtype)])
+    table[f"causal attention of {rows} to {columns}"] = (
+        _attention(True), [_x(2, 4, rows, 64, dtype=dtype), _x(2, 4, columns, 64, dtype=dtype),
+                           _x(2, 4, columns, 64, dtype=dtype)])
+  return table
 
 
 def cases(dtype: torch.dtype) -> dict[str, tuple[Any, list[torch.Tensor]]]:
@@ -109,13 +151,16 @@ def cases(dtype: torch.dtype) -> dict[str, tuple[Any, list[torch.Tensor]]]:
     "embedding": (nn.Embedding(40, 17).cuda().to(dtype), [_index(40, 3, 5)]),
     "attention": (_attention(False), [_x(2, 3, 77, 64, dtype=dtype)] * 3),
     "causal attention": (_attention(True), [_x(2, 3, 130, 40, dtype=dtype)] * 3),
+    **_attention_cases(dtype),
   }
 
 
 def main() -> int:
   right, wrong = 0, []
-  for dtype, tolerance in ((torch.float32, 1e-4), (torch.float16, 2e-2)):
-    for name, (function, inputs) in cases(dtype).items():
+  table = [(torch.float32, 1e-4, cases), (torch.float16, 2e-2, cases),
+           (torch.bfloat16, 4e-2, _attention_cases)]
+  for dtype, tolerance, make in table:
+    for name, (function, inputs) in make(dtype).items():
       module = function if isinstance(function, nn.Module) else _Function(function)
       with torch.no_grad():
         expected = module.eval()(*inputs)

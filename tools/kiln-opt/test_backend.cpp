@@ -14,7 +14,9 @@ void TestBackend::provide(PassContext& context) {
   context.provide<PrecisionWishes>(&precision_);
   if (!options_.refused.empty() || !options_.refused_dtypes.empty())
     context.provide<BackendSupport>(this);
-  if (options_.epilogue >= 0 || options_.channels > 1) context.provide<FusionAdvisor>(this);
+  if (options_.epilogue >= 0 || options_.channels > 1 || options_.adds_masks) {
+    context.provide<FusionAdvisor>(this);
+  }
 }
 
 Status TestBackend::supports(Node& node) {

@@ -17,6 +17,7 @@ struct TestBackendOptions {
   std::vector<DType> precisions;      // the user's wish
   int64_t min_block_size = 1;
   int64_t channels = 1;   // multiple that convolutions want
+  bool adds_masks = false;  // attention wants masks that are added
   int64_t epilogue = -1;  // elementwise nodes that a kernel takes; -1: nobody fuses epilogues
 };
 
@@ -29,6 +30,7 @@ class TestBackend : public BackendSupport, public FusionAdvisor {
   Status supports(Node& node) override;
   int epilogue_length(Node& anchor, const std::vector<Node*>& epilogue) override;
   int64_t channel_multiple(Node&) override { return options_.channels; }
+  bool adds_mask(Node&) override { return options_.adds_masks; }
 
  private:
   const TestBackendOptions& options_;

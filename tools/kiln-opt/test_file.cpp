@@ -75,6 +75,10 @@ Status parse_word(const std::string& word, RunLine* line) {
       line->backend.channels >= 1) {
     return {};
   }
+  if (key == "masks" && value == "added") {
+    line->backend.adds_masks = true;
+    return {};
+  }
   if (key == "epilogue" && cursor.integer(&line->backend.epilogue) && cursor.at_end() &&
       line->backend.epilogue >= 0) {
     return {};

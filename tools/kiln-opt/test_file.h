@@ -18,7 +18,8 @@
 // these; OP:DTYPE: none whose result has the dtype), refuse-dtype=DTYPE,... (only casts have one
 // whose result has one of these), precision=DTYPE,... (16-bit dtypes that the user allows),
 // min-block-size=N (the user's wish), epilogue=N (kernels take N elementwise nodes behind them),
-// channels=N (convolutions want channels in multiples of N).
+// channels=N (convolutions want channels in multiples of N), masks=added (attention wants masks
+// that are added).
 #pragma once
 
 #include <string>

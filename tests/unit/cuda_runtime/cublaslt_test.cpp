@@ -57,6 +57,7 @@ void check_product(const CublasLtStepParams& params, Operand a, Operand b, Opera
   }
   auto bound = bind_step("cuda.cublaslt", params.to_json(), inputs, d);
   ASSERT_TRUE(bound.ok()) << bound.status().to_string();
+  EXPECT_EQ((*bound)->replay(), BoundStep::Replay::kSameAddresses);
   const Status status = run_step(**bound, inputs, d);
   ASSERT_TRUE(status.ok()) << status.to_string();
   const size_t rank = d.view.dims.size();

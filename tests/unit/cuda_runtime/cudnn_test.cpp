@@ -187,6 +187,7 @@ TEST_F(CudnnConvTest, ComputesAConvolutionWithItsEpilogue) {
   for (Operand* operand : {&x, &w, &bias, &add}) operand->fill(seed++);
   auto bound = bind_step("cuda.cudnn_conv", p.to_json(), {&x, &w, &bias, &add}, y);
   ASSERT_TRUE(bound.ok()) << bound.status().to_string();
+  EXPECT_EQ((*bound)->replay(), BoundStep::Replay::kSameAddresses);
   ASSERT_TRUE(run_step(**bound, {&x, &w, &bias, &add}, y).ok());
   for (int64_t n = 0; n < 2; ++n) {
     for (int64_t k = 0; k < 4; ++k) {

@@ -1,8 +1,10 @@
 // cuDNN's graph API on host memory: descriptors keep what is set, executing a plan computes its
 // operations one by one in double precision. Convolutions have engines only where every tensor is
-// packed channels-last, as the fast ones of the real library demand.
+// packed channels-last, as the fast ones of the real library demand; attention where the
+// operations are those that the real library looks for, in that order.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -22,6 +24,8 @@ struct FakeCudnn {
   int failing_plans = 0;     // the first so many plans cannot be made
   int tensor_core_engines = 1;  // the first so many engines use tensor cores
   int live = 0;              // descriptors
+  size_t version = 91900;
+  int plans = 0;             // that were made
   std::string last_error;
 };
 inline FakeCudnn& fake_cudnn() {
@@ -75,7 +79,7 @@ inline CudnnStatus fail(const char* why) {
   fake_cudnn().last_error = why;
   return 3000;
 }
-inline size_t version() { return 91900; }
+inline size_t version() { return fake_cudnn().version; }
 inline const char* text(CudnnStatus) { return "CUDNN_STATUS_TEST"; }
 inline void last_error(char* message, size_t bytes) {
   std::snprintf(message, bytes, "%s", fake_cudnn().last_error.c_str());
@@ -137,11 +141,55 @@ inline std::vector<const Object*> operations_of(const Object& graph) {
   return list;
 }
 
+inline int mode_of(const Object& operation) {
+  if (operation.type == kCudnnOperationPointwise) {
+    return operation.object(kCudnnOperationPointwiseDescriptor).one<int>(kCudnnPointwiseMode, -1);
+  }
+  if (operation.type == kCudnnOperationReduction) {
+    return operation.object(kCudnnOperationReductionDescriptor).one<int>(kCudnnReductionMode, -1);
+  }
+  return -1;
+}
+
+// What the engines of cuDNN 9.19 for attention accept, tried with the library.
+inline const char* misfit_of_attention(const std::vector<const Object*>& operations) {
+  std::vector<int> seen;
+  for (const Object* operation : operations) {
+    seen.push_back(operation->type * 1000 + mode_of(*operation));
+    if (operation->type != kCudnnOperationMatmul) continue;
+    const Tensor a = tensor_of(operation->object(kCudnnOperationMatmulA));
+    const Tensor b = tensor_of(operation->object(kCudnnOperationMatmulB));
+    const Tensor c = tensor_of(operation->object(kCudnnOperationMatmulC));
+    const bool first = !a.is_virtual;
+    if ((first && a.strides[3] != 1) || b.strides[first ? 2 : 3] != 1 || c.strides[3] != 1) {
+      return "the real library crashes";
+    }
+  }
+  const int product = kCudnnOperationMatmul * 1000 - 1, point = kCudnnOperationPointwise * 1000;
+  const int reduce = kCudnnOperationReduction * 1000;
+  std::vector<int> wanted{product, point + kCudnnMul};
+  if (seen.size() > 2 && seen[2] == point + kCudnnAdd) wanted.push_back(seen[2]);
+  if (seen.size() > wanted.size() && seen[wanted.size()] == point + kCudnnGenIndex) {
+    wanted.insert(wanted.end(), {point + kCudnnGenIndex, point + kCudnnGenIndex,
+                                 point + kCudnnGreaterEqual, point + kCudnnBinarySelect});
+  }
+  wanted.insert(wanted.end(), {reduce + kCudnnReduceMax, point + kCudnnSub, point + kCudnnExp,
+                               reduce + kCudnnReduceAdd, point + kCudnnLog, point + kCudnnAdd,
+                               point + kCudnnDiv, product});
+  return seen == wanted ? nullptr : "not the operations of attention";
+}
+
 inline CudnnStatus finalize(CudnnDescriptor descriptor) {
   auto* object = static_cast<Object*>(descriptor);
   if (object->type == kCudnnEngineHeuristics) {
-    for (const Object* operation : operations_of(object->object(kCudnnHeuristicGraph))) {
-      if (operation->type == kCudnnOperationPointwise) continue;
+    const auto operations = operations_of(object->object(kCudnnHeuristicGraph));
+    const bool attention = std::any_of(operations.begin(), operations.end(), [](const auto* op) {
+      return op->type == kCudnnOperationMatmul;
+    });
+    const char* misfit = attention ? misfit_of_attention(operations) : nullptr;
+    if (misfit != nullptr) return fail(misfit);
+    for (const Object* operation : operations) {
+      if (attention || operation->type == kCudnnOperationPointwise) continue;
       const bool forward = operation->type == kCudnnConvolutionForward;
       for (const int role : forward ? std::vector<int>{kCudnnForwardX, kCudnnForwardW,
                                                        kCudnnForwardY}
@@ -156,6 +204,7 @@ inline CudnnStatus finalize(CudnnDescriptor descriptor) {
   if (object->type == kCudnnExecutionPlan) {
     const Object& config = object->object(kCudnnPlanEngineConfig);
     if (config.engine < fake_cudnn().failing_plans) return fail("this engine cannot");
+    ++fake_cudnn().plans;
   }
   object->final = true;
   return 0;
@@ -303,6 +352,40 @@ class Machine {
     write(forward ? small : large, out);
   }
 
+  // Batch dims of b that divide those of a are shared by neighbours.
+  void matmul(const Object& op) {
+    const Object& c = op.object(kCudnnOperationMatmulC);
+    const auto dims_a = tensor_of(op.object(kCudnnOperationMatmulA)).dims;
+    const auto dims_b = tensor_of(op.object(kCudnnOperationMatmulB)).dims;
+    const auto dims = tensor_of(c).dims;
+    const Values a = read(op.object(kCudnnOperationMatmulA));
+    const Values b = read(op.object(kCudnnOperationMatmulB));
+    Values out(count_of(dims), 0.0);
+    walk(dims, [&](const std::vector<int64_t>& at, size_t flat) {
+      std::vector<int64_t> in_a = at, in_b = at;
+      for (size_t d = 0; d < 2; ++d) in_b[d] = at[d] / (dims[d] / dims_b[d]);
+      for (int64_t k = 0; k < dims_a[3]; ++k) {
+        in_a[3] = in_b[2] = k;
+        out[flat] += a[flat_of(dims_a, in_a)] * b[flat_of(dims_b, in_b)];
+      }
+    });
+    write(c, out);
+  }
+
+  void reduction(const Object& op) {
+    const Object& y = op.object(kCudnnOperationReductionY);
+    const auto dims = tensor_of(op.object(kCudnnOperationReductionX)).dims;
+    const auto dims_y = tensor_of(y).dims;
+    const bool max = mode_of(op) == kCudnnReduceMax;
+    const Values x = read(op.object(kCudnnOperationReductionX));
+    Values out(count_of(dims_y), max ? -HUGE_VAL : 0.0);
+    walk(dims, [&](const std::vector<int64_t>& at, size_t flat) {
+      double& result = out[flat_of(dims_y, at)];
+      result = max ? std::max(result, x[flat]) : result + x[flat];
+    });
+    write(y, out);
+  }
+
   void pointwise(const Object& op) {
     const Object& p = op.object(kCudnnOperationPointwiseDescriptor);
     const Object& x = op.object(kCudnnOperationPointwiseX);
@@ -312,7 +395,12 @@ class Machine {
     const Values vx = read(x);
     Values vb, vy(count_of(dims));
     std::vector<int64_t> dims_b;
-    if (mode == kCudnnAdd || mode == kCudnnMul) {
+    const bool binary = mode == kCudnnAdd || mode == kCudnnMul || mode == kCudnnSub ||
+                        mode == kCudnnDiv || mode == kCudnnGreaterEqual ||
+                        mode == kCudnnBinarySelect;
+    Values vt;
+    if (mode == kCudnnBinarySelect) vt = read(op.object(kCudnnOperationPointwiseT));
+    if (binary) {
       const Object& b = op.object(kCudnnOperationPointwiseB);
       vb = read(b);
       dims_b = tensor_of(b).dims;
@@ -323,6 +411,27 @@ class Machine {
       switch (mode) {
         case kCudnnAdd: result = v + vb[flat_of(dims_b, at)]; break;
         case kCudnnMul: result = v * vb[flat_of(dims_b, at)]; break;
+        // As the kernels do it: a maximum of minus infinity takes nothing away, a sum of zero
+        // divides nothing.
+        case kCudnnSub: {
+          const double b = vb[flat_of(dims_b, at)];
+          result = std::isinf(b) ? v : v - b;
+          break;
+        }
+        case kCudnnDiv: {
+          const double b = vb[flat_of(dims_b, at)];
+          result = b == 0 ? 0 : v / b;
+          break;
+        }
+        case kCudnnExp: result = std::exp(v); break;
+        case kCudnnLog: result = std::log(v); break;
+        case kCudnnGenIndex: {
+          const auto axis = static_cast<size_t>(p.one<int64_t>(kCudnnPointwiseAxis));
+          result = static_cast<double>(at[axis]);
+          break;
+        }
+        case kCudnnGreaterEqual: result = v >= vb[flat_of(dims_b, at)] ? 1 : 0; break;
+        case kCudnnBinarySelect: result = vt[flat] != 0 ? v : vb[flat_of(dims_b, at)]; break;
         case kCudnnRelu: {
           const double lower = p.one<double>(kCudnnPointwiseReluLowerClip);
           const double upper = p.one<double>(kCudnnPointwiseReluUpperClip, HUGE_VAL);
@@ -359,6 +468,8 @@ inline CudnnStatus execute(CudnnHandle, CudnnDescriptor plan, CudnnDescriptor pa
   Machine machine(*static_cast<const Object*>(pack));
   for (const Object* operation : operations_of(config.object(-1))) {
     if (operation->type == kCudnnOperationPointwise) machine.pointwise(*operation);
+    else if (operation->type == kCudnnOperationMatmul) machine.matmul(*operation);
+    else if (operation->type == kCudnnOperationReduction) machine.reduction(*operation);
     else machine.convolution(*operation);
   }
   return 0;

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <map>
 
@@ -133,6 +134,56 @@ TEST_F(LibraryTuner, StepsAreTunedWhereTheyAskForIt) {
   auto step = bind_step("cuda.cudnn_conv", conv.to_json(), {&x, &w, &k, &z}, y);
   ASSERT_TRUE(step.ok()) << step.status().to_string();
   EXPECT_GT(fake_cudnn().executions, 3);
+}
+
+// A step whose launches take so many milliseconds.
+class Other : public BoundStep {
+ public:
+  explicit Other(float cost) : cost_(cost) {}
+  Status run(const RunArgs& args) override {
+    milliseconds_of_a_launch = cost_;
+    std::memset(args.inputs[3], 0, 5 * 7 * 2);  // all operands are there
+    std::memset(args.outputs[0], 0, 2 * 4 * 5 * 8 * 2);
+    std::memset(args.scratch, 0, scratch_bytes());
+    return {};
+  }
+  size_t scratch_bytes() const override { return 100000; }
+  std::string implementation() const override { return "other"; }
+
+ private:
+  float cost_;
+};
+
+TEST_F(LibraryTuner, AttentionIsCudnnsOrTheOtherSteps) {
+  set_cudnn_for_test(&fake_cudnn_table());
+  const Operand q(DType::kF16, {2, 4, 5, 8}), k(DType::kF16, {2, 4, 7, 8});
+  const Operand mask(DType::kF16, {1, 1, 5, 7}), out(DType::kF16, {2, 4, 5, 8});
+  const CudnnSdpa::Operands operands{q.view, k.view, k.view, out.view, mask.view};
+  CudnnSdpaStepParams params;
+  params.mask = true;
+  params.workspace_bytes = 1 << 20;
+  auto chosen = [&](double scale, BoundStep* other) {
+    params.scale = scale;
+    milliseconds_of_a_launch = 1;
+    fake_cudnn().plans = fake_cudnn().executions = 0;
+    const auto sdpa = tune_sdpa(params, operands, other, 0);
+    if (!sdpa.ok()) return sdpa.status().to_string();
+    return *sdpa == nullptr ? "other" : (*sdpa)->engine();
+  };
+  Other slow(2), fast(0.5f);
+  EXPECT_EQ(chosen(1, &slow), "eng0.0");
+  EXPECT_GT(fake_cudnn().executions, 3 * 4);
+  EXPECT_EQ(fake_cudnn().plans, 3);
+  EXPECT_EQ(chosen(2, &fast), "other");
+  // Known by then: one plan, or none, and nothing is measured.
+  EXPECT_EQ(chosen(1, &slow), "eng0.0");
+  EXPECT_EQ(fake_cudnn().plans, 1);
+  EXPECT_EQ(fake_cudnn().executions, 0);
+  EXPECT_EQ(chosen(2, &slow), "other");
+  EXPECT_EQ(fake_cudnn().plans, 0);
+  // Without another step there are only the plans.
+  EXPECT_EQ(chosen(2, nullptr), "eng0.0");
+  EXPECT_GT(fake_cudnn().executions, 3 * 4);
 }
 
 }  // namespace

@@ -61,8 +61,6 @@ TEST(Attention, Refusals) {
   const Type kv(DType::kF32, {1, 2, 7, 8});
   EXPECT_EQ(refusal("attention", {q, kv, kv}), "K2204");
   EXPECT_EQ(refusal("attention", {q, kv, kv}, {{"enable_gqa", true}}), "");
-  EXPECT_EQ(refusal("attention", {q, q, q, Type(DType::kBool, {5, 5})}, {{"is_causal", true}}),
-            "K2205");
   EXPECT_EQ(refusal("attention", {q, q, q, Type(DType::kI64, {5, 5})}), "K2203");
   EXPECT_EQ(refusal("attention", {q, q, q, Type(DType::kBool, {5, 6})}), "K2204");
   EXPECT_EQ(refusal("attention", {q, q, Type(DType::kF32, {1, 4, 6, 8})}), "K2204");

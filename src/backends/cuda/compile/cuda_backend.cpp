@@ -19,8 +19,9 @@ class CudaBackend : public Backend {
       : device_(device), wishes_(wishes), providers_(cuda_providers(wishes)) {
     remove_disabled(providers_);
     takes_epilogues_ = has_libraries();
-    has_depthwise_ = has_provider(make_depthwise_provider()->name());
-    has_direct_conv_ = has_provider(make_direct_conv_provider()->name());
+    has_depthwise_ = has("cuda.depthwise");
+    has_direct_conv_ = has("cuda.direct_conv");
+    adds_masks_ = has("cudnn.sdpa");
   }
 
   std::string target() const override { return device_.target(); }
@@ -44,15 +45,18 @@ class CudaBackend : public Backend {
     if (has_direct_conv_ && is_direct_conv(conv)) return 1;
     return takes_epilogues_ ? library_channel_multiple(conv) : 1;
   }
+  bool adds_mask(Node& attention) override {
+    return adds_masks_ && cudnn_sdpa_adds_mask(attention, device_, wishes_);
+  }
 
  private:
   // A fusion for a library that is disabled would find no kernel.
   bool has_libraries() const {
     const ProviderList libraries = library_providers(wishes_);
     return std::all_of(libraries.begin(), libraries.end(),
-                       [&](const auto& library) { return has_provider(library->name()); });
+                       [&](const auto& library) { return has(library->name()); });
   }
-  bool has_provider(std::string_view name) const {
+  bool has(std::string_view name) const {
     return std::any_of(providers_.begin(), providers_.end(),
                        [&](const auto& provider) { return provider->name() == name; });
   }
@@ -61,6 +65,7 @@ class CudaBackend : public Backend {
   LibraryWishes wishes_;
   ProviderList providers_;
   bool takes_epilogues_ = true, has_depthwise_ = true, has_direct_conv_ = true;
+  bool adds_masks_ = false;
 };
 
 }  // namespace
@@ -71,6 +76,7 @@ ProviderList cuda_providers(const LibraryWishes& wishes) {
   providers.push_back(make_direct_conv_provider());
   providers.push_back(make_depthwise_provider());
   for (auto& library : library_providers(wishes)) providers.push_back(std::move(library));
+  providers.push_back(make_cudnn_sdpa_provider(wishes, make_attention_provider()));
   providers.push_back(make_attention_provider());
   providers.push_back(make_tile_provider());
   providers.push_back(make_indexing_provider());

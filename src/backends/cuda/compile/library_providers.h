@@ -1,4 +1,5 @@
-// Kernels of NVIDIA's libraries: cuBLASLt for matrix products, cuDNN for convolutions.
+// Kernels of NVIDIA's libraries: cuBLASLt for matrix products, cuDNN for convolutions and
+// attention.
 #pragma once
 
 #include <memory>
@@ -17,13 +18,16 @@ struct LibraryWishes {
   bool tune = false;        // candidates are timed when a shape is first run
 };
 
-// Both, best first.
+// Those that take epilogues along, best first.
 std::vector<std::unique_ptr<KernelProvider>> library_providers(const LibraryWishes& wishes);
 // Versions and wishes, for keys of what was compiled; begins with a space.
 std::string library_surroundings(const LibraryWishes& wishes);
 
 std::unique_ptr<KernelProvider> make_cublaslt_provider(const LibraryWishes& wishes);
 std::unique_ptr<KernelProvider> make_cudnn_conv_provider(const LibraryWishes& wishes);
+// `own`: of Kiln's own attention kernel, whose steps stand in where cuDNN does not compute it.
+std::unique_ptr<KernelProvider> make_cudnn_sdpa_provider(const LibraryWishes& wishes,
+                                                         std::unique_ptr<KernelProvider> own);
 
 // FusionAdvisor::epilogue_length for the anchors that the libraries compute; 0 for others.
 int library_epilogue_length(Node& anchor, const std::vector<Node*>& epilogue,
@@ -32,7 +36,10 @@ int library_epilogue_length(Node& anchor, const std::vector<Node*>& epilogue,
 // FusionAdvisor::channel_multiple: 16-bit convolutions load 16 bytes of channels at a time.
 int64_t library_channel_multiple(Node& conv);
 
-// Parts of it, by library.
+// FusionAdvisor::adds_mask.
+bool cudnn_sdpa_adds_mask(Node& attention, const DeviceSpec& device, const LibraryWishes& wishes);
+
+// Parts of library_epilogue_length, by library.
 int cublaslt_epilogue_length(Node& anchor, const std::vector<Node*>& epilogue);
 int cudnn_conv_epilogue_length(Node& anchor, const std::vector<Node*>& epilogue,
                                const DeviceSpec& device, const LibraryWishes& wishes);

@@ -41,6 +41,7 @@ Status lower_attention(Node& node, EngineLowering& lowering) {
   kernel.q_eight = kernel.matrix && takes_width(q, 3, 8);
   kernel.k_eight = kernel.matrix && takes_width(k, 3, 8);
   kernel.v_eight = kernel.matrix && takes_width(v, 3, 8);
+  kernel.o_eight = kernel.matrix && takes_width(out, 3, 8);
   kernel.wide = !all_narrow({&q, &k, &v, &out}, lowering.symbols()) ||
                 (mask != nullptr && !all_narrow({mask}, lowering.symbols()));
   KILN_ASSIGN_OR_RETURN(const NamedSizes<DimExpr> sizes, attention_sizes(q, k, v, mask, out));

@@ -3,10 +3,12 @@
 // as in FlashAttention, Dao et al. 2022, arXiv 2205.14135). A row whose keys are all masked gives
 // zeros.
 //
-// `scores.of(score, i, j)` is the score of query i and key j after scale and mask, minus infinity
-// where they do not meet; `out.put(i, e, value)` stores, and ignores rows beyond the last.
+// `scores.of(score, i, j, mask)` is the score of query i and key j after scale and mask, minus
+// infinity where they do not meet; mask is scores.mask(i, j) where there is one (kMasked).
+// `out.put(i, e, value)` stores, and ignores rows beyond the last.
 #pragma once
 
+#include "device/async_copy.h"
 #include "device/product.h"
 
 // Rows of a matrix in memory.
@@ -85,8 +87,12 @@ KILN_DEVICE void simt_attention(const Rows<T, Index>& q, const Rows<T, Index>& k
         sum = multiply_add(static_cast<Number>(queries[row * (kHead + 1) + d]),
                            static_cast<Number>(keys[j * (kHead + 1) + d]), sum);
       }
-      const bool meets = first + j < k.count && first_row + row < q.count;
-      own[n] = meets ? scores.of(sum, first_row + row, first + j) : nothing;
+      own[n] = nothing;
+      if (first + j < k.count && first_row + row < q.count) {
+        typename Scores::Mask mask{};
+        if constexpr (Scores::kMasked) mask = scores.mask(first_row + row, first + j);
+        own[n] = scores.of(sum, first_row + row, first + j, mask);
+      }
       if (own[n] > block_max) block_max = own[n];
     }
     for (int32 mask = 1; mask < 8; mask *= 2) {
@@ -126,108 +132,170 @@ KILN_DEVICE void simt_attention(const Rows<T, Index>& q, const Rows<T, Index>& k
   }
 }
 
-// Rows [first, first + kRows) with kColumns columns to shared memory, zeros beyond what is there
-// and up to kPadded columns; pitch kPadded + 8.
+// Rows [first, first + kRows) with kColumns columns on their way to shared memory, zeros beyond
+// what is there and up to kPadded columns; pitch kPadded + 8, so that eight rows lie in different
+// banks. kEight: whether eight elements may be read as one; else they are there at once.
 template <class T, int32 kRows, int32 kColumns, int32 kPadded, bool kEight, class Index>
-KILN_DEVICE void fetch_rows(const Rows<T, Index>& from, Index first, const Shared<T>& to) {
+KILN_DEVICE void fetch_rows(const Rows<T, Index>& from, Index first, const Shared<T>& to,
+                            AsyncCopies& copies) {
   constexpr int32 kPieces = kPadded / 8;
+  KILN_UNROLL
   for (int32 i = thread_x(); i < kRows * kPieces; i += 128) {
     const int32 row = i / kPieces, column = i % kPieces * 8;
-    Pack<T, 8> piece{};
-    if (first + row < from.count) {
-      const Index source = (first + row) * from.by_row;
-      if constexpr (kEight) {
-        if (column < kColumns) piece = load<8>(from.base + (source + column));
-      } else {
-        for (int32 e = 0; e < 8; ++e) {
-          if (column + e < kColumns) {
-            piece.at[e] = from.base[source + (column + e) * from.by_column];
-          }
+    const bool there = first + row < from.count;
+    const Shared<T> target = to + (row * (kPadded + 8) + column);
+    if constexpr (kEight) {
+      const bool inside = there && column < kColumns;
+      copies.start(target, from.base + (inside ? (first + row) * from.by_row + column : 0), inside);
+    } else {
+      Pack<T, 8> piece{};
+      for (int32 e = 0; e < 8; ++e) {
+        if (there && column + e < kColumns) {
+          piece.at[e] = from.base[(first + row) * from.by_row + (column + e) * from.by_column];
         }
       }
+      store<8>(target, piece);
     }
-    store<8>(to + (row * (kPadded + 8) + column), piece);
   }
 }
 
-// 64 queries by 4 warps of 16 rows each, by matrix instructions. kEights: whether q, k, v are read
-// eight elements at a time.
+// 64 queries by 4 warps of 16 each, by matrix instructions. Scores are logarithms to base 2.
+// kEight...: whether q, k, v are read, and the result is written, eight elements at a time. Dynamic
+// shared memory: AttentionKernel::shared_bytes.
+//
+// The next block's keys are on their way during the second product, values during the first one.
 template <class T, int32 kHead, int32 kValue, int32 kKeys, bool kEightQ, bool kEightK, bool kEightV,
-          class Index, class Scores, class Out_>
+          bool kEightOut, class Index, class Scores, class Out_>
 KILN_DEVICE void matrix_attention(const Rows<T, Index>& q, const Rows<T, Index>& k,
                                   const Rows<T, Index>& v, const Scores& scores, const Out_& out,
                                   Index first_row, Index end_key) {
-  constexpr int32 kRows = 64, kDepth = (kHead + 15) / 16 * 16, kOut = (kValue + 15) / 16 * 16;
-  constexpr int32 kPitch = kDepth + 8, kPitchV = kOut + 8, kGroups = kKeys / 8;
-  KILN_SHARED(T, queries, kRows * kPitch);
-  KILN_SHARED(T, keys, kKeys * kPitch);
-  KILN_SHARED(T, values, kKeys * kPitchV);
+  constexpr int32 kRows = 64, kGroups = kKeys / 8;
+  constexpr int32 kDepth = (kHead + 15) / 16 * 16, kOut = (kValue + 15) / 16 * 16;
+  constexpr int32 kPitch = kDepth + 8, kPitchV = kOut + 8;
+  const Shared<T> queries = dynamic_shared<T>();
+  const Shared<T> keys = queries + kRows * kPitch;
+  const Shared<T> values = keys + kKeys * kPitch;
   const float nothing = -infinity_of(0.0f);
   const int32 g = lane() / 4, t = lane() % 4, warp_row = warp() * 16;
-  fetch_rows<T, kRows, kHead, kDepth, kEightQ>(q, first_row, queries);
+  const Index own_row = first_row + warp_row;  // the first one of the warp
+
+  AsyncCopies copies;
+  fetch_rows<T, kRows, kHead, kDepth, kEightQ>(q, first_row, queries, copies);
+  fetch_rows<T, kKeys, kHead, kDepth, kEightK>(k, Index(0), keys, copies);
+  copies.commit();
+
   float max[2] = {nothing, nothing}, total[2] = {0.0f, 0.0f};
   float sums[kOut / 8 + 1][4];
+  KILN_UNROLL
   for (int32 e = 0; e < kOut / 8; ++e) {
     for (int32 i = 0; i < 4; ++i) sums[e][i] = 0.0f;
   }
+  uint32 left[kDepth / 16 + 1][4];
   for (Index first = 0; first < end_key; first += kKeys) {
-    barrier();
-    fetch_rows<T, kKeys, kHead, kDepth, kEightK>(k, first, keys);
-    fetch_rows<T, kKeys, kValue, kOut, kEightV>(v, first, values);
-    barrier();
-    float score[kGroups][4];
-    for (int32 n = 0; n < kGroups; ++n) {
-      for (int32 i = 0; i < 4; ++i) score[n][i] = 0.0f;
+    fetch_rows<T, kKeys, kValue, kOut, kEightV>(v, first, values, copies);
+    copies.commit();
+    // What the warp has to do in this block: columns up to here, if it has queries at all.
+    Index limit = own_row < q.count ? k.count - first : 0;
+    if (Scores::kCausal && limit > own_row + 16 - first) limit = own_row + 16 - first;
+    // Elements 0 and 1 of four are of row g, 2 and 3 of row g + 8; four lanes share a row.
+    [[maybe_unused]] typename Scores::Mask mask[kGroups][4];
+    if constexpr (Scores::kMasked) {
+      KILN_UNROLL
+      for (int32 n = 0; n < kGroups; ++n) {
+        for (int32 i = 0; i < 4; ++i) {
+          const Index row = own_row + g + i / 2 * 8, column = first + n * 8 + t * 2 + i % 2;
+          mask[n][i] = scores.mask(row < q.count ? row : q.count - 1,
+                                   column < k.count ? column : k.count - 1);
+        }
+      }
     }
-    for (int32 d = 0; d < kDepth; d += 16) {
-      uint32 a[4];
-      load_matrices<T>(a, queries + ((warp_row + lane() % 16) * kPitch + d + lane() / 16 * 8));
-      for (int32 n = 0; n < kGroups; n += 2) {
+    copies.wait<1>();
+    barrier();  // keys and queries are there
+    if (first == 0) {
+      KILN_UNROLL
+      for (int32 d = 0; d < kDepth; d += 16) {
+        load_matrices<T>(left[d / 16],
+                         queries + ((warp_row + lane() % 16) * kPitch + d + lane() / 16 * 8));
+      }
+    }
+    float score[kGroups][4];
+    KILN_UNROLL
+    for (int32 n = 0; n < kGroups; n += 2) {
+      for (int32 i = 0; i < 4; ++i) score[n][i] = score[n + 1][i] = 0.0f;
+      if (n * 8 >= limit) continue;
+      KILN_UNROLL
+      for (int32 d = 0; d < kDepth; d += 16) {
         uint32 b[4];
         load_matrices<T>(
             b, keys + ((n * 8 + lane() / 16 * 8 + lane() % 8) * kPitch + d + lane() / 8 % 2 * 8));
         const uint32 low[2] = {b[0], b[1]}, high[2] = {b[2], b[3]};
-        mma_16x8x16(T{}, score[n], a, low);
-        mma_16x8x16(T{}, score[n + 1], a, high);
+        mma_16x8x16(T{}, score[n], left[d / 16], low);
+        mma_16x8x16(T{}, score[n + 1], left[d / 16], high);
       }
     }
-    // Elements 0 and 1 are of row g, 2 and 3 of row g + 8; four lanes share a row.
+    barrier();  // nobody reads the keys any more
+    if (first + kKeys < end_key) {
+      fetch_rows<T, kKeys, kHead, kDepth, kEightK>(k, first + kKeys, keys, copies);
+    }
+    copies.commit();
+
+    if (Scores::kMasked || limit < kKeys || (Scores::kCausal && first + kKeys > own_row)) {
+      KILN_UNROLL
+      for (int32 n = 0; n < kGroups; ++n) {
+        for (int32 i = 0; i < 4; ++i) {
+          const Index row = own_row + g + i / 2 * 8, column = first + n * 8 + t * 2 + i % 2;
+          const float own = scores.of(score[n][i], row, column, mask[n][i]);
+          score[n][i] = column < k.count ? own : nothing;
+        }
+      }
+    } else {
+      KILN_UNROLL
+      for (int32 n = 0; n < kGroups; ++n) {
+        for (int32 i = 0; i < 4; ++i) score[n][i] = scores.scaled(score[n][i]);
+      }
+    }
     float block_max[2] = {nothing, nothing};
+    KILN_UNROLL
     for (int32 n = 0; n < kGroups; ++n) {
       for (int32 i = 0; i < 4; ++i) {
-        const Index row = first_row + warp_row + g + i / 2 * 8;
-        const Index column = first + n * 8 + t * 2 + i % 2;
-        const bool meets = column < k.count && row < q.count;
-        const float own = meets ? scores.of(score[n][i], row, column) : nothing;
-        score[n][i] = own;
-        if (own > block_max[i / 2]) block_max[i / 2] = own;
+        if (score[n][i] > block_max[i / 2]) block_max[i / 2] = score[n][i];
       }
     }
-    float factor[2];
+    float factor[2], shift[2];
+    KILN_UNROLL
     for (int32 r = 0; r < 2; ++r) {
-      for (int32 mask = 1; mask < 4; mask *= 2) {
-        const float other = shuffle_xor(block_max[r], mask);
+      for (int32 distance = 1; distance < 4; distance *= 2) {
+        const float other = shuffle_xor(block_max[r], distance);
         if (other > block_max[r]) block_max[r] = other;
       }
       const float new_max = block_max[r] > max[r] ? block_max[r] : max[r];
-      factor[r] = softmax_factor(max[r], new_max);
+      // Where all was masked so far, terms are 2^-infinity whatever is subtracted.
+      shift[r] = new_max == nothing ? 0.0f : new_max;
+      factor[r] = exp2_of(max[r] - shift[r]);
       max[r] = new_max;
       total[r] *= factor[r];
     }
+    uint32 terms[kGroups][2];
+    KILN_UNROLL
     for (int32 n = 0; n < kGroups; ++n) {
+      float term[4];
       for (int32 i = 0; i < 4; ++i) {
-        score[n][i] = softmax_term(score[n][i], max[i / 2]);
-        total[i / 2] += score[n][i];
+        term[i] = exp2_of(score[n][i] - shift[i / 2]);
+        total[i / 2] += term[i];
       }
+      for (int32 r = 0; r < 2; ++r) terms[n][r] = pack_pair(T{}, term[2 * r], term[2 * r + 1]);
     }
+    KILN_UNROLL
     for (int32 e = 0; e < kOut / 8; ++e) {
       for (int32 i = 0; i < 4; ++i) sums[e][i] *= factor[i / 2];
     }
+    copies.wait<1>();
+    barrier();  // values are there
+    KILN_UNROLL
     for (int32 n = 0; n < kGroups; n += 2) {
-      const uint32 a[4] = {pack_pair(T{}, score[n][0], score[n][1]),
-                           pack_pair(T{}, score[n][2], score[n][3]),
-                           pack_pair(T{}, score[n + 1][0], score[n + 1][1]),
-                           pack_pair(T{}, score[n + 1][2], score[n + 1][3])};
+      if (n * 8 >= limit) continue;
+      const uint32 a[4] = {terms[n][0], terms[n][1], terms[n + 1][0], terms[n + 1][1]};
+      KILN_UNROLL
       for (int32 e = 0; e < kOut / 8; e += 2) {
         uint32 b[4];
         load_matrices_transposed<T>(
@@ -237,20 +305,45 @@ KILN_DEVICE void matrix_attention(const Rows<T, Index>& q, const Rows<T, Index>&
         mma_16x8x16(T{}, sums[e + 1], a, high);
       }
     }
+    barrier();  // nobody reads the values any more
   }
+  copies.wait<0>();
+
   for (int32 r = 0; r < 2; ++r) {
-    for (int32 mask = 1; mask < 4; mask *= 2) {
-      const float other = shuffle_xor(total[r], mask);
+    for (int32 distance = 1; distance < 4; distance *= 2) {
+      const float other = shuffle_xor(total[r], distance);
       total[r] += other;
     }
   }
+  KILN_UNROLL
   for (int32 e = 0; e < kOut / 8; ++e) {
     for (int32 i = 0; i < 4; ++i) {
-      const int32 column = e * 8 + t * 2 + i % 2;
       const float sum = total[i / 2];
-      if (column < kValue) {
-        out.put(first_row + warp_row + g + i / 2 * 8, column,
-                sum == 0.0f ? 0.0f : sums[e][i] / sum);
+      sums[e][i] = sum == 0.0f ? 0.0f : sums[e][i] / sum;
+    }
+  }
+  if constexpr (kEightOut) {
+    // Through shared memory, each warp its own rows.
+    barrier();
+    KILN_UNROLL
+    for (int32 e = 0; e < kOut / 8; ++e) {
+      for (int32 r = 0; r < 2; ++r) {
+        const Pack<T, 2> pair{{narrow<T>(sums[e][2 * r]), narrow<T>(sums[e][2 * r + 1])}};
+        store<2>(queries + ((warp_row + g + r * 8) * kPitchV + e * 8 + t * 2), pair);
+      }
+    }
+    warp_barrier();
+    constexpr int32 kPieces = kValue / 8;
+    for (int32 i = lane(); i < 16 * kPieces; i += 32) {
+      const int32 row = warp_row + i / kPieces, column = i % kPieces * 8;
+      out.put_eight(first_row + row, column, load<8>(queries + (row * kPitchV + column)));
+    }
+  } else {
+    KILN_UNROLL
+    for (int32 e = 0; e < kOut / 8; ++e) {
+      for (int32 i = 0; i < 4; ++i) {
+        const int32 column = e * 8 + t * 2 + i % 2;
+        if (column < kValue) out.put(own_row + g + i / 2 * 8, column, sums[e][i]);
       }
     }
   }

@@ -49,8 +49,12 @@ KILN_DEVICE void load_matrices_transposed(uint32 (&result)[4], Shared<T> row) {
 
 // Two 16-bit numbers in a word, `low` in its lower half.
 KILN_DEVICE uint32 pack_pair(f16, float low, float high) {
-  return static_cast<uint32>(to_f16(low).bits) | static_cast<uint32>(to_f16(high).bits) << 16;
+  uint32 result;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(result) : "f"(high), "f"(low));
+  return result;
 }
 KILN_DEVICE uint32 pack_pair(bf16, float low, float high) {
-  return static_cast<uint32>(to_bf16(low).bits) | static_cast<uint32>(to_bf16(high).bits) << 16;
+  uint32 result;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(result) : "f"(high), "f"(low));
+  return result;
 }

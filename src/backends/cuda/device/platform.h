@@ -22,6 +22,8 @@ using uint64 = unsigned long long;
 #define KILN_RESTRICT __restrict__
 // What the caller of a device function owes it; the emulator reports where it does not hold.
 #define KILN_EXPECT(condition)
+// Before a loop that indexes arrays held in registers.
+#define KILN_UNROLL _Pragma("unroll")
 
 template <class T>
 using In = const T* KILN_RESTRICT;
@@ -95,6 +97,13 @@ KILN_DEVICE f16 to_f16(float x) {
 KILN_DEVICE bf16 to_bf16(float x) {
   bf16 result;
   asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(result.bits) : "f"(x));
+  return result;
+}
+
+// 2^x within two units in the last place; results below 2^-126 are zero.
+KILN_DEVICE float exp2_of(float x) {
+  float result;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
   return result;
 }
 

@@ -1,5 +1,6 @@
 #include "backends/cuda/runtime/attention_kernel.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -9,7 +10,7 @@ namespace kiln::cuda {
 namespace {
 
 constexpr int64_t kMaxHead = 4096;
-constexpr int64_t kSharedBytes = 48 << 10;  // that every device has without asking
+constexpr int64_t kSharedBytes = 48 << 10;  // that every device has without asking; simt
 
 bool is_half(DType dtype) { return dtype == DType::kF16 || dtype == DType::kBF16; }
 
@@ -17,12 +18,7 @@ bool is_half(DType dtype) { return dtype == DType::kF16 || dtype == DType::kBF16
 
 int64_t AttentionKernel::keys_for(DType dtype, bool matrix, int64_t head_dim, int64_t value_dim) {
   if (matrix) {
-    if (!is_half(dtype) || head_dim > 128 || value_dim > 128) return 0;
-    const int64_t d = ceil_div(head_dim, 16) * 16 + 8, e = ceil_div(value_dim, 16) * 16 + 8;
-    for (const int64_t keys : {64, 32}) {
-      if ((kMatrixRows * d + keys * (d + e)) * 2 <= kSharedBytes) return keys;
-    }
-    return 0;
+    return is_half(dtype) && head_dim <= 128 && value_dim <= 128 ? 64 : 0;
   }
   const int64_t number = dtype == DType::kF64 ? 8 : 4;
   for (const int64_t keys : {32, 16, 8}) {
@@ -31,6 +27,13 @@ int64_t AttentionKernel::keys_for(DType dtype, bool matrix, int64_t head_dim, in
     if (numbers * number <= kSharedBytes) return keys;
   }
   return 0;
+}
+
+int64_t AttentionKernel::shared_bytes() const {
+  if (!matrix) return 0;
+  const int64_t d = ceil_div(head_dim, 16) * 16 + 8, e = ceil_div(value_dim, 16) * 16 + 8;
+  // Keys and values of one block; at the end, the results in place of it all.
+  return 2 * std::max(kMatrixRows * d + keys * (d + e), kMatrixRows * e);
 }
 
 Json AttentionKernel::to_json() const {
@@ -47,6 +50,7 @@ Json AttentionKernel::to_json() const {
   json.set("q_eight", q_eight);
   json.set("k_eight", k_eight);
   json.set("v_eight", v_eight);
+  json.set("o_eight", o_eight);
   json.set("wide", wide);
   json.set("sizes", sizes.to_json());
   return json;
@@ -66,6 +70,7 @@ Result<AttentionKernel> AttentionKernel::from_json(const Json& params) {
   KILN_ASSIGN_OR_RETURN(kernel.q_eight, params.bool_at("q_eight"));
   KILN_ASSIGN_OR_RETURN(kernel.k_eight, params.bool_at("k_eight"));
   KILN_ASSIGN_OR_RETURN(kernel.v_eight, params.bool_at("v_eight"));
+  KILN_ASSIGN_OR_RETURN(kernel.o_eight, params.bool_at("o_eight"));
   KILN_ASSIGN_OR_RETURN(kernel.wide, params.bool_at("wide"));
   KILN_ASSIGN_OR_RETURN(kernel.sizes, KernelSizes::from_json(params));
   const bool fits =
@@ -73,7 +78,7 @@ Result<AttentionKernel> AttentionKernel::from_json(const Json& params) {
       kernel.keys == keys_for(kernel.dtype, kernel.matrix, kernel.head_dim, kernel.value_dim) &&
       (kernel.mask_dtype == DType::kBool || kernel.mask_dtype == DType::kF32 ||
        kernel.mask_dtype == kernel.dtype) &&
-      (kernel.matrix || !(kernel.q_eight || kernel.k_eight || kernel.v_eight));
+      (kernel.matrix || !(kernel.q_eight || kernel.k_eight || kernel.v_eight || kernel.o_eight));
   if (!fits) return Status::error("K3212", "attention kernel: parameters do not fit each other");
   return kernel;
 }
@@ -112,14 +117,17 @@ class AttentionStep : public Step {
     const bool grouped = kv_heads == 0 ? heads == 0 : heads % kv_heads == 0;
     if (q.dims[3] != params_.head_dim || v.dims[3] != params_.value_dim || !grouped ||
         (params_.q_eight && !takes_width(q, 3, 8)) || (params_.k_eight && !takes_width(k, 3, 8)) ||
-        (params_.v_eight && !takes_width(v, 3, 8))) {
+        (params_.v_eight && !takes_width(v, 3, 8)) ||
+        (params_.o_eight && !takes_width(out, 3, 8))) {
       return Status::error("K3212", "attention kernel: made for other operands");
     }
     KILN_RETURN_IF_ERROR(params_.sizes.bind(sizes, &arguments));
     const int64_t rows = params_.matrix ? AttentionKernel::kMatrixRows : AttentionKernel::kSimtRows;
     const int64_t blocks =
         out.num_elements() == 0 ? 0 : q.dims[0] * heads * ceil_div(q.dims[2], rows);
-    return bind_launch(kernel_, launch_blocks(kernel_, blocks, arguments, 128), context,
+    Launch launch = launch_blocks(kernel_, blocks, arguments, 128);
+    launch.shared_bytes = params_.shared_bytes();
+    return bind_launch(kernel_, std::move(launch), context,
                        params_.matrix ? "kiln:attention_mma" : "kiln:attention");
   }
 

@@ -22,13 +22,14 @@ struct AttentionKernel {
   double scale = 1;
   bool mask = false;
   DType mask_dtype = DType::kBool;
-  // Whether eight elements of a row of q, k, v may be read as one.
-  bool q_eight = false, k_eight = false, v_eight = false;
+  // Whether eight elements of a row of q, k, v, the result may be read or written as one.
+  bool q_eight = false, k_eight = false, v_eight = false, o_eight = false;
   bool wide = true;
   KernelSizes sizes;
 
   // Keys at a time that shared memory has room for; 0 when heads are too large.
   static int64_t keys_for(DType dtype, bool matrix, int64_t head_dim, int64_t value_dim);
+  int64_t shared_bytes() const;  // dynamic shared memory of a block
   Json to_json() const;
   static Result<AttentionKernel> from_json(const Json& params);  // K3212
 };

@@ -25,8 +25,9 @@ enum CudnnDataType : int {
   kCudnnFloat = 0,
   kCudnnDouble = 1,
   kCudnnHalf = 2,
-  kCudnnBoolean = 11,
-  kCudnnBfloat16 = 9
+  kCudnnInt32 = 4,
+  kCudnnBfloat16 = 9,
+  kCudnnBoolean = 11
 };
 enum CudnnDescriptorType : int {
   kCudnnPointwise = 0,
@@ -41,6 +42,10 @@ enum CudnnDescriptorType : int {
   kCudnnOperationGraph = 15,
   kCudnnVariantPack = 16,
   kCudnnTensor = 17,
+  kCudnnMatmul = 18,
+  kCudnnOperationMatmul = 19,
+  kCudnnReduction = 21,
+  kCudnnOperationReduction = 22,
   kCudnnDeviceProperties = 38
 };
 enum CudnnAttributeType : int {
@@ -56,6 +61,7 @@ enum CudnnAttributeType : int {
   kCudnnTypeNumericalNote = 11,
   kCudnnTypePointwiseMode = 14,
   kCudnnTypeDescriptor = 15,
+  kCudnnTypeReduction = 18,
   kCudnnTypeChar = 24
 };
 enum CudnnAttribute : int {
@@ -66,6 +72,7 @@ enum CudnnAttribute : int {
   kCudnnPointwiseReluSlope = 5,
   kCudnnPointwiseEluAlpha = 6,
   kCudnnPointwiseSwishBeta = 8,
+  kCudnnPointwiseAxis = 9,
   kCudnnConvolutionMathType = 100,
   kCudnnConvolutionMode = 101,
   kCudnnConvolutionDilations = 102,
@@ -99,6 +106,7 @@ enum CudnnAttribute : int {
   kCudnnOperationPointwiseX = 751,
   kCudnnOperationPointwiseB = 752,
   kCudnnOperationPointwiseY = 753,
+  kCudnnOperationPointwiseT = 758,
   kCudnnGraphHandle = 800,
   kCudnnGraphOperations = 801,
   kCudnnTensorAlignment = 900,
@@ -113,19 +121,37 @@ enum CudnnAttribute : int {
   kCudnnPackWorkspace = 1003,
   kCudnnEngineGlobalIndex = 1301,
   kCudnnEngineNumericalNotes = 1303,
+  kCudnnMatmulMathType = 1500,
+  kCudnnOperationMatmulA = 1520,
+  kCudnnOperationMatmulB = 1521,
+  kCudnnOperationMatmulC = 1522,
+  kCudnnOperationMatmulDescriptor = 1523,
+  kCudnnReductionMode = 1600,
+  kCudnnReductionMathType = 1601,
+  kCudnnOperationReductionX = 1610,
+  kCudnnOperationReductionY = 1611,
+  kCudnnOperationReductionDescriptor = 1612,
   kCudnnDevicePropertiesJson = 2702
 };
 enum CudnnPointwise : int {
   kCudnnAdd = 0,
   kCudnnMul = 1,
+  kCudnnDiv = 6,
+  kCudnnSub = 9,
+  kCudnnExp = 13,
+  kCudnnLog = 15,
   kCudnnRelu = 100,
   kCudnnTanh = 101,
   kCudnnSigmoid = 102,
   kCudnnElu = 103,
   kCudnnGelu = 104,
   kCudnnSwish = 106,
-  kCudnnGeluTanh = 107
+  kCudnnGeluTanh = 107,
+  kCudnnGreaterEqual = 303,
+  kCudnnGenIndex = 501,
+  kCudnnBinarySelect = 601
 };
+enum CudnnReduce : int { kCudnnReduceAdd = 0, kCudnnReduceMax = 3 };
 enum CudnnHeuristic : int {
   kCudnnHeuristicB = 1,
   kCudnnHeuristicFallback = 2,

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <map>
-#include <mutex>
 #include <optional>
 #include <utility>
 
@@ -233,15 +231,6 @@ CudnnArithmetic arithmetic_of(const Problem& problem) {
   return {problem.x.dtype != DType::kF32 || problem.params.allow_tf32};
 }
 
-std::string text_of(const CudnnTensorDesc& tensor) {
-  std::string text;
-  for (size_t i = 0; i < tensor.dims.size(); ++i) {
-    text += (i == 0 ? " " : "x") + std::to_string(tensor.dims[i]) + "/" +
-            std::to_string(tensor.strides[i]);
-  }
-  return text + "@" + std::to_string(tensor.alignment);
-}
-
 std::string key_of(const Problem& problem) {
   CudnnConvStepParams params = problem.params;
   params.tune = false;
@@ -264,31 +253,6 @@ bool needs_compiled_engine(const CudnnConvStepParams& p) {
   }
 }
 
-// What the library has said about described devices: a compiler asks the same several times.
-class Answers {
- public:
-  static Answers& global() {
-    static auto* answers = new Answers;
-    return *answers;
-  }
-  std::optional<Status> find(const Cudnn* library, const std::string& key) {
-    std::lock_guard lock(mutex_);
-    const auto found = entries_.find({library, key});
-    if (found == entries_.end()) return {};
-    return found->second;
-  }
-  void add(const Cudnn* library, const std::string& key, const Status& answer) {
-    std::lock_guard lock(mutex_);
-    if (entries_.size() >= kMaxEntries) entries_.clear();
-    entries_[{library, key}] = answer;
-  }
-
- private:
-  static constexpr size_t kMaxEntries = 4096;
-  std::mutex mutex_;
-  std::map<std::pair<const Cudnn*, std::string>, Status> entries_;
-};
-
 }  // namespace
 
 Status CudnnConv::supports(const CudnnConvStepParams& params, const Operands& operands, int sm,
@@ -297,7 +261,7 @@ Status CudnnConv::supports(const CudnnConvStepParams& params, const Operands& op
   KILN_ASSIGN_OR_RETURN(const Problem problem, problem_of(params, operands));
   const std::string key = std::to_string(sm) + "/" + std::to_string(multiprocessors) + " " +
                           key_of(problem);
-  Answers& known = Answers::global();
+  CudnnAnswers& known = CudnnAnswers::global();
   if (const auto answer = known.find(library, key)) return *answer;
   // Without a driver the library offers none of the engines that it compiles at run time, and takes
   // a second to find that out.
@@ -328,29 +292,8 @@ Result<std::unique_ptr<CudnnConv>> CudnnConv::create(const CudnnConvStepParams& 
   conv->add_ = params.add;
   conv->key_ = key_of(problem);
   KILN_ASSIGN_OR_RETURN(CudnnGraph graph, graph_of(*library, problem, here, &conv->ids_));
-  Status last;
-  std::unique_ptr<CudnnPlan> smallest;  // of those that do not fit
-  // Asking every mode takes longer, so that is only done where the first does not do.
-  for (const bool every_mode : {all, true}) {
-    KILN_RETURN_IF_ERROR(graph.find_engines(here, arithmetic_of(problem), every_mode));
-    for (size_t i = 0; i < graph.num_engines(); ++i) {
-      auto plan = graph.plan(here, i);
-      if (!plan.ok()) {
-        last = plan.status();
-        continue;
-      }
-      const size_t bytes = (*plan)->workspace_bytes();
-      if (bytes <= static_cast<size_t>(params.workspace_bytes)) {
-        conv->plans_.push_back(std::move(plan).value());
-        if (!all) return conv;
-      } else if (smallest == nullptr || bytes < smallest->workspace_bytes()) {
-        smallest = std::move(plan).value();
-      }
-    }
-    if (every_mode || smallest != nullptr) break;
-  }
-  if (conv->plans_.empty() && smallest != nullptr) conv->plans_.push_back(std::move(smallest));
-  if (conv->plans_.empty()) return last;
+  KILN_ASSIGN_OR_RETURN(conv->plans_, graph.fitting_plans(here, arithmetic_of(problem),
+                                                          params.workspace_bytes, {all, all}));
   return conv;
 }
 

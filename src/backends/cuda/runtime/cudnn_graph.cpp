@@ -67,6 +67,7 @@ Result<int> cudnn_data_type(DType dtype) {
     case DType::kF64: return kCudnnDouble;
     case DType::kF16: return kCudnnHalf;
     case DType::kBF16: return kCudnnBfloat16;
+    case DType::kI32: return kCudnnInt32;
     case DType::kBool: return kCudnnBoolean;
     default: break;
   }
@@ -196,7 +197,20 @@ Status CudnnGraph::convolution(const Convolution& c, bool transposed, int64_t x,
   return {};
 }
 
-Status CudnnGraph::pointwise(const Pointwise& p, int64_t x, int64_t b, int64_t y) {
+Status CudnnGraph::add(int type,
+                       std::initializer_list<std::pair<int, const CudnnObject*>> roles) {
+  KILN_ASSIGN_OR_RETURN(CudnnObject operation, CudnnObject::make(*library_, type));
+  for (const auto& [role, object] : roles) {
+    if (object != nullptr) {
+      KILN_RETURN_IF_ERROR(operation.set(role, kCudnnTypeDescriptor, *object));
+    }
+  }
+  KILN_RETURN_IF_ERROR(operation.finalize());
+  operations_.push_back(std::move(operation));
+  return {};
+}
+
+Status CudnnGraph::pointwise(const Pointwise& p, int64_t x, int64_t b, int64_t y, int64_t t) {
   KILN_ASSIGN_OR_RETURN(const int math, cudnn_data_type(p.math));
   KILN_ASSIGN_OR_RETURN(CudnnObject desc, CudnnObject::make(*library_, kCudnnPointwise));
   KILN_RETURN_IF_ERROR(desc.set(kCudnnPointwiseMode, kCudnnTypePointwiseMode, 1, &p.mode));
@@ -213,22 +227,42 @@ Status CudnnGraph::pointwise(const Pointwise& p, int64_t x, int64_t b, int64_t y
   if (p.mode == kCudnnElu) {
     KILN_RETURN_IF_ERROR(desc.set(kCudnnPointwiseEluAlpha, kCudnnTypeDouble, 1, &p.alpha));
   }
+  if (p.axis >= 0) KILN_RETURN_IF_ERROR(desc.set(kCudnnPointwiseAxis, {p.axis}));
   KILN_RETURN_IF_ERROR(desc.finalize());
-  KILN_ASSIGN_OR_RETURN(CudnnObject operation,
-                        CudnnObject::make(*library_, kCudnnOperationPointwise));
-  KILN_RETURN_IF_ERROR(
-      operation.set(kCudnnOperationPointwiseDescriptor, kCudnnTypeDescriptor, desc));
-  KILN_RETURN_IF_ERROR(operation.set(kCudnnOperationPointwiseX, kCudnnTypeDescriptor,
-                                     tensors_[static_cast<size_t>(x - 1)]));
-  if (b > 0) {
-    KILN_RETURN_IF_ERROR(operation.set(kCudnnOperationPointwiseB, kCudnnTypeDescriptor,
-                                       tensors_[static_cast<size_t>(b - 1)]));
-  }
-  KILN_RETURN_IF_ERROR(operation.set(kCudnnOperationPointwiseY, kCudnnTypeDescriptor,
-                                     tensors_[static_cast<size_t>(y - 1)]));
-  KILN_RETURN_IF_ERROR(operation.finalize());
+  KILN_RETURN_IF_ERROR(add(kCudnnOperationPointwise,
+                           {{kCudnnOperationPointwiseDescriptor, &desc},
+                            {kCudnnOperationPointwiseX, &tensor_of(x)},
+                            {kCudnnOperationPointwiseB, b > 0 ? &tensor_of(b) : nullptr},
+                            {kCudnnOperationPointwiseT, t > 0 ? &tensor_of(t) : nullptr},
+                            {kCudnnOperationPointwiseY, &tensor_of(y)}}));
   parts_.push_back(std::move(desc));
-  operations_.push_back(std::move(operation));
+  return {};
+}
+
+Status CudnnGraph::matmul(int64_t a, int64_t b, int64_t c) {
+  const int math = kCudnnFloat;
+  KILN_ASSIGN_OR_RETURN(CudnnObject desc, CudnnObject::make(*library_, kCudnnMatmul));
+  KILN_RETURN_IF_ERROR(desc.set(kCudnnMatmulMathType, kCudnnTypeDataType, 1, &math));
+  KILN_RETURN_IF_ERROR(desc.finalize());
+  KILN_RETURN_IF_ERROR(add(kCudnnOperationMatmul, {{kCudnnOperationMatmulA, &tensor_of(a)},
+                                                   {kCudnnOperationMatmulB, &tensor_of(b)},
+                                                   {kCudnnOperationMatmulC, &tensor_of(c)},
+                                                   {kCudnnOperationMatmulDescriptor, &desc}}));
+  parts_.push_back(std::move(desc));
+  return {};
+}
+
+Status CudnnGraph::reduction(CudnnReduce mode, int64_t x, int64_t y) {
+  const int math = kCudnnFloat, operation = mode;
+  KILN_ASSIGN_OR_RETURN(CudnnObject desc, CudnnObject::make(*library_, kCudnnReduction));
+  KILN_RETURN_IF_ERROR(desc.set(kCudnnReductionMathType, kCudnnTypeDataType, 1, &math));
+  KILN_RETURN_IF_ERROR(desc.set(kCudnnReductionMode, kCudnnTypeReduction, 1, &operation));
+  KILN_RETURN_IF_ERROR(desc.finalize());
+  KILN_RETURN_IF_ERROR(
+      add(kCudnnOperationReduction, {{kCudnnOperationReductionDescriptor, &desc},
+                                     {kCudnnOperationReductionX, &tensor_of(x)},
+                                     {kCudnnOperationReductionY, &tensor_of(y)}}));
+  parts_.push_back(std::move(desc));
   return {};
 }
 
@@ -347,6 +381,36 @@ Result<std::unique_ptr<CudnnPlan>> CudnnGraph::plan(const CudnnDevice& device,
   return plan;
 }
 
+Result<std::vector<std::unique_ptr<CudnnPlan>>> CudnnGraph::fitting_plans(
+    const CudnnDevice& device, const CudnnArithmetic& arithmetic, int64_t workspace_bytes,
+    Wanted wanted) {
+  std::vector<std::unique_ptr<CudnnPlan>> plans;
+  std::unique_ptr<CudnnPlan> smallest;  // of those that do not fit
+  Status last;
+  // Asking every mode takes longer, so that is only done where the first does not do.
+  for (const bool every_mode : {wanted.all_modes, true}) {
+    KILN_RETURN_IF_ERROR(find_engines(device, arithmetic, every_mode));
+    for (size_t i = 0; i < num_engines(); ++i) {
+      auto made = plan(device, i);
+      if (!made.ok()) {
+        last = made.status();
+        continue;
+      }
+      const size_t bytes = (*made)->workspace_bytes();
+      if (bytes <= static_cast<size_t>(workspace_bytes)) {
+        plans.push_back(std::move(made).value());
+        if (!wanted.all_plans) return plans;
+      } else if (smallest == nullptr || bytes < smallest->workspace_bytes()) {
+        smallest = std::move(made).value();
+      }
+    }
+    if (every_mode || smallest != nullptr || !plans.empty()) break;
+  }
+  if (plans.empty() && smallest != nullptr) plans.push_back(std::move(smallest));
+  if (plans.empty()) return last;
+  return plans;
+}
+
 Status CudnnPlan::run(CudnnHandle handle, CUstream stream, std::span<const int64_t> ids,
                       std::span<void* const> memory, void* workspace) const {
   const Cudnn& library = plan_.library();
@@ -374,6 +438,33 @@ Status CudnnPlan::run(CudnnHandle handle, CUstream stream, std::span<const int64
   std::lock_guard lock(mutex_);
   KILN_CUDNN_RETURN_IF_ERROR(library, cudnnBackendExecute, handle, plan_.get(), pack.get());
   return {};
+}
+
+std::string text_of(const CudnnTensorDesc& tensor) {
+  std::string text;
+  for (size_t i = 0; i < tensor.dims.size(); ++i) {
+    text += (i == 0 ? " " : "x") + std::to_string(tensor.dims[i]) + "/" +
+            std::to_string(tensor.strides[i]);
+  }
+  return text + "@" + std::to_string(tensor.alignment);
+}
+
+CudnnAnswers& CudnnAnswers::global() {
+  static auto* answers = new CudnnAnswers;
+  return *answers;
+}
+
+std::optional<Status> CudnnAnswers::find(const Cudnn* library, const std::string& key) {
+  std::lock_guard lock(mutex_);
+  const auto found = entries_.find({library, key});
+  if (found == entries_.end()) return {};
+  return found->second;
+}
+
+void CudnnAnswers::add(const Cudnn* library, const std::string& key, const Status& answer) {
+  std::lock_guard lock(mutex_);
+  if (entries_.size() >= kMaxEntries) entries_.clear();
+  entries_[{library, key}] = answer;
 }
 
 }  // namespace kiln::cuda

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -83,10 +85,16 @@ class CudnnGraph {
     double lower_clip = 0, upper_clip = 0, slope = 0;  // relu, where has_clips
     bool has_upper_clip = false;
     double alpha = 1;  // elu
+    int64_t axis = -1;  // whose indices kCudnnGenIndex makes
     DType math = DType::kF32;
   };
-  // y = mode(x) or, with b > 0, mode(x, b).
-  Status pointwise(const Pointwise& operation, int64_t x, int64_t b, int64_t y);
+  // y = mode(x) or, with b > 0, mode(x, b). With t > 0 (kCudnnBinarySelect): t ? x : b.
+  Status pointwise(const Pointwise& operation, int64_t x, int64_t b, int64_t y, int64_t t = 0);
+  // c[..., m, n] = a[..., m, k] * b[..., k, n], summed in f32; a batch dim of b may divide that of
+  // a, whose neighbours then share a matrix.
+  Status matmul(int64_t a, int64_t b, int64_t c);
+  // y = x reduced over the dims that have size 1 in y; f32.
+  Status reduction(CudnnReduce mode, int64_t x, int64_t y);
 
   // No more operations.
   Status finish(const CudnnDevice& device);
@@ -100,12 +108,25 @@ class CudnnGraph {
   // "eng11{12=0,...}": the same in every process with this version of the library.
   const std::string& engine_name(size_t i) const { return engines_[i].name; }
   Result<std::unique_ptr<CudnnPlan>> plan(const CudnnDevice& device, size_t engine) const;
+  // Which plans are wanted: the first that fits or all, of every mode of the heuristics or of the
+  // first that has any.
+  struct Wanted {
+    bool all_plans = false, all_modes = false;
+  };
+  // Plans that can be made and fit into `workspace_bytes`. Where none fits, the one that needs
+  // least. K5308 when no plan can be made.
+  Result<std::vector<std::unique_ptr<CudnnPlan>>> fitting_plans(const CudnnDevice& device,
+                                                                const CudnnArithmetic& arithmetic,
+                                                                int64_t workspace_bytes,
+                                                                Wanted wanted);
 
  private:
   struct Engine {
     CudnnObject config;
     std::string name;
   };
+  const CudnnObject& tensor_of(int64_t id) const { return tensors_[static_cast<size_t>(id - 1)]; }
+  Status add(int type, std::initializer_list<std::pair<int, const CudnnObject*>> roles);
   Result<std::string> name_of(CudnnObject& config, const CudnnArithmetic& arithmetic,
                               bool* allowed) const;
 
@@ -138,5 +159,22 @@ class CudnnPlan {
 };
 
 Result<int> cudnn_data_type(DType dtype);  // K3212
+
+// " 2x3/3x1@16": a tensor in the key of a problem.
+std::string text_of(const CudnnTensorDesc& tensor);
+
+// What the library has said about problems on described devices, by the problem's key: a compiler
+// asks the same several times.
+class CudnnAnswers {
+ public:
+  static CudnnAnswers& global();
+  std::optional<Status> find(const Cudnn* library, const std::string& key);
+  void add(const Cudnn* library, const std::string& key, const Status& answer);
+
+ private:
+  static constexpr size_t kMaxEntries = 4096;
+  std::mutex mutex_;
+  std::map<std::pair<const Cudnn*, std::string>, Status> entries_;
+};
 
 }  // namespace kiln::cuda

@@ -19,6 +19,15 @@ constexpr size_t kMaxTuningBytes = size_t{4} << 30;
 
 size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
+// Bytes from the first element of the view on; of one element when it has no dims.
+size_t bytes_of(const ConcreteView& view) {
+  int64_t elements = 1;
+  for (size_t d = 0; d < view.dims.size(); ++d) {
+    elements += (view.dims[d] - 1) * view.strides[d];
+  }
+  return aligned(static_cast<size_t>(elements) * dtype_bytes(view.dtype));
+}
+
 // The best candidate and its time.
 Result<std::pair<size_t, double>> measure(const Driver& driver, const TuningProblem& problem) {
   const size_t bytes = aligned(problem.bytes);
@@ -49,17 +58,26 @@ Result<std::pair<size_t, double>> measure(const Driver& driver, const TuningProb
   return best;
 }
 
+Result<std::string> key_on_device(const Driver& driver, const TuningProblem& problem) {
+  KILN_ASSIGN_OR_RETURN(const std::string device, device_description(driver, problem.device));
+  return problem.key + "; " + device;
+}
+
+std::optional<size_t> find_choice(const std::string& key, const TuningProblem& problem) {
+  const auto known = TimingCache::user().find(key);
+  if (!known) return {};
+  const auto found = std::find(problem.choices.begin(), problem.choices.end(), known->choice);
+  if (found == problem.choices.end()) return {};
+  return static_cast<size_t>(found - problem.choices.begin());
+}
+
 Status tune_with(const TuningProblem& problem, size_t* chosen) {
   KILN_ASSIGN_OR_RETURN(const Driver* table, driver());
-  KILN_ASSIGN_OR_RETURN(const std::string device, device_description(*table, problem.device));
-  const std::string key = problem.key + "; " + device;
+  KILN_ASSIGN_OR_RETURN(const std::string key, key_on_device(*table, problem));
   TimingCache& cache = TimingCache::user();
-  if (const auto known = cache.find(key)) {
-    const auto found = std::find(problem.choices.begin(), problem.choices.end(), known->choice);
-    if (found != problem.choices.end()) {
-      *chosen = static_cast<size_t>(found - problem.choices.begin());
-      return {};
-    }
+  if (const auto known = find_choice(key, problem)) {
+    *chosen = *known;
+    return {};
   }
   KILN_ASSIGN_OR_RETURN(const auto best, measure(*table, problem));
   *chosen = best.first;
@@ -80,6 +98,14 @@ size_t tune(const TuningProblem& problem) {
     KILN_LOG(kTuning, kWarning) << "not timed: " << problem.key << ": " << status.to_string();
   }
   return chosen;
+}
+
+std::optional<size_t> known_choice(const TuningProblem& problem) {
+  const auto table = driver();
+  if (!table.ok()) return {};
+  const auto key = key_on_device(**table, problem);
+  if (!key.ok()) return {};
+  return find_choice(*key, problem);
 }
 
 Result<std::string> device_description(const Driver& driver, int index) {
@@ -142,14 +168,7 @@ void tune_conv(CudnnConv& conv, const CudnnConv::Operands& operands, int device)
   // x, w, y, the addend and the bias one behind the other; what is not there is not read.
   std::array<size_t, 6> place{};
   const ConcreteView* views[] = {&operands.x, &operands.w, &operands.y, &operands.add};
-  for (size_t i = 0; i < 4; ++i) {
-    const auto element = static_cast<int64_t>(dtype_bytes(operands.y.dtype));
-    int64_t elements = 1;
-    for (size_t d = 0; d < views[i]->dims.size(); ++d) {
-      elements += (views[i]->dims[d] - 1) * views[i]->strides[d];
-    }
-    place[i + 1] = place[i] + aligned(static_cast<size_t>(elements * element));
-  }
+  for (size_t i = 0; i < 4; ++i) place[i + 1] = place[i] + bytes_of(*views[i]);
   place[5] = place[4] + aligned(static_cast<size_t>(operands.y.dims[1]) * 8);
   problem.bytes = place[5];
   problem.run = [&](size_t choice, char* memory, void* workspace, CUstream stream) {
@@ -159,6 +178,63 @@ void tune_conv(CudnnConv& conv, const CudnnConv::Operands& operands, int device)
                                   workspace, stream});
   };
   conv.choose(tune(problem));
+}
+
+Result<std::shared_ptr<CudnnSdpa>> tune_sdpa(const CudnnSdpaStepParams& params,
+                                             const CudnnSdpa::Operands& operands,
+                                             BoundStep* otherwise, int device) {
+  KILN_ASSIGN_OR_RETURN(const std::string key, CudnnSdpa::key(params, operands));
+  KILN_ASSIGN_OR_RETURN(const std::vector<std::string> engines,
+                        CudnnSdpa::engines(params, operands, device));
+  const auto info = cudnn_info();
+  TuningProblem problem;
+  problem.key = "cudnn " + (info.ok() ? info->version : "") + " sdpa " + key;
+  problem.device = device;
+  problem.choices = engines;
+  const std::string own = otherwise == nullptr ? "" : otherwise->implementation();
+  if (otherwise != nullptr) problem.choices.push_back(own);
+  // A plan is a kernel that is compiled, so only those of problems that are new are all made.
+  if (const auto known = known_choice(problem)) {
+    if (*known == engines.size()) return std::shared_ptr<CudnnSdpa>();
+    auto sdpa = CudnnSdpa::create_with(params, operands, device, engines[*known]);
+    if (sdpa.ok()) return sdpa;
+  }
+  KILN_ASSIGN_OR_RETURN(std::shared_ptr<CudnnSdpa> sdpa,
+                        CudnnSdpa::create(params, operands, device, true));
+  problem.choices.clear();
+  for (const auto& plan : sdpa->plans()) {
+    problem.choices.push_back(plan->engine());
+    problem.workspace_bytes = std::max(problem.workspace_bytes, plan->workspace_bytes());
+  }
+  if (otherwise != nullptr) {
+    problem.choices.push_back(own);
+    problem.workspace_bytes = std::max(problem.workspace_bytes, otherwise->scratch_bytes());
+  }
+  const size_t plans = sdpa->plans().size();
+  // q, k, v, the result and the mask one behind the other; what is not there is not read.
+  std::array<size_t, 6> place{};
+  const ConcreteView* views[] = {&operands.q, &operands.k, &operands.v, &operands.out,
+                                 &operands.mask};
+  for (size_t i = 0; i < 5; ++i) place[i + 1] = place[i] + bytes_of(*views[i]);
+  problem.bytes = place[5];
+  problem.run = [&](size_t choice, char* memory, void* workspace, CUstream stream) -> Status {
+    void* inputs[] = {memory, memory + place[1], memory + place[2], memory + place[4]};
+    void* output = memory + place[3];
+    if (choice < plans) {
+      return sdpa->run_plan(choice, {inputs[0], inputs[1], inputs[2],
+                                     params.mask ? inputs[3] : nullptr, output, workspace, stream});
+    }
+    RunArgs args;
+    args.inputs = inputs;
+    args.outputs = &output;
+    args.scratch = workspace;
+    args.stream = stream;
+    return otherwise->run(args);
+  };
+  const size_t best = tune(problem);
+  if (best == plans) return std::shared_ptr<CudnnSdpa>();
+  sdpa->choose(best);
+  return sdpa;
 }
 
 }  // namespace kiln::cuda

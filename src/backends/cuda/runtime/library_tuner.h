@@ -3,6 +3,8 @@
 #pragma once
 
 #include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,6 +12,7 @@
 
 #include "backends/cuda/runtime/cublaslt_matmul.h"
 #include "backends/cuda/runtime/cudnn_conv.h"
+#include "backends/cuda/runtime/cudnn_sdpa.h"
 #include "backends/cuda/runtime/driver.h"
 
 namespace kiln::cuda {
@@ -28,11 +31,18 @@ struct TuningProblem {
 // one and the thread's stream must not be recorded. Candidates that fail are left out; 0 when none
 // can be measured, which the log says. Never fails a program that could run untuned.
 size_t tune(const TuningProblem& problem);
+// The candidate that the cache names; nothing where it was not measured yet.
+std::optional<size_t> known_choice(const TuningProblem& problem);
 
 // "NVIDIA H100 80GB HBM3, 132 SMs, driver 13000".
 Result<std::string> device_description(const Driver& driver, int device);
 
 void tune_matmul(CublasLtMatmul& matmul);
 void tune_conv(CudnnConv& conv, const CudnnConv::Operands& operands, int device);
+// The fastest of cuDNN's plans; null when `otherwise` (null: none), a step on the same operands, is
+// faster. K5308 when cuDNN has no plan.
+Result<std::shared_ptr<CudnnSdpa>> tune_sdpa(const CudnnSdpaStepParams& params,
+                                             const CudnnSdpa::Operands& operands,
+                                             BoundStep* otherwise, int device);
 
 }  // namespace kiln::cuda

@@ -11,14 +11,15 @@
 
 #define KILN_DEVICE inline
 // The number of threads is found in the namespace that the test's compiler puts around a source.
-#define KILN_KERNEL(max_threads)                     \
-  constexpr int kiln_max_threads = (max_threads);    \
+#define KILN_KERNEL(max_threads)                  \
+  constexpr int kiln_max_threads = (max_threads); \
   static
 #define KILN_RESTRICT
-#define KILN_EXPECT(condition)                                                  \
-  do {                                                                          \
-    if (!(condition)) ::kiln_emulated::machine->fail("expected: " #condition);  \
+#define KILN_EXPECT(condition)                                                 \
+  do {                                                                         \
+    if (!(condition)) ::kiln_emulated::machine->fail("expected: " #condition); \
   } while (false)
+#define KILN_UNROLL
 
 // ---- memory -------------------------------------------------------------------------------------
 
@@ -61,9 +62,9 @@ class Element {
   void operator=(const T& value) const { write<T>(region_, address_, value); }
   void operator=(const Element& other) const { *this = static_cast<T>(other); }
 
-#define KILN_COMPOUND(op)                            \
-  template <class U>                                 \
-  void operator op##=(const U & value) const {       \
+#define KILN_COMPOUND(op)                                   \
+  template <class U>                                        \
+  void operator op##=(const U& value) const {               \
     *this = static_cast<T>(static_cast<T>(*this) op value); \
   }
   KILN_COMPOUND(+)
@@ -84,14 +85,14 @@ class Element {
 }  // namespace kiln_emulated
 
 // Moves by elements; nothing is checked before an access.
-#define KILN_POINTER_MOVES(Type)                                                     \
+#define KILN_POINTER_MOVES(Type)                                                                \
   Type operator+(int64 n) const { return Type(this->address_ + n * sizeof(T), this->region_); } \
   Type operator-(int64 n) const { return Type(this->address_ - n * sizeof(T), this->region_); } \
-  Type& operator+=(int64 n) {                                                        \
-    this->address_ += n * sizeof(T);                                                 \
-    return *this;                                                                    \
-  }                                                                                  \
-  Type& operator-=(int64 n) { return *this += -n; }                                  \
+  Type& operator+=(int64 n) {                                                                   \
+    this->address_ += n * sizeof(T);                                                            \
+    return *this;                                                                               \
+  }                                                                                             \
+  Type& operator-=(int64 n) { return *this += -n; }                                             \
   Type& operator++() { return *this += 1; }
 
 template <class T>
@@ -101,9 +102,7 @@ class In {
   In() = default;
   In(uint64 address, const kiln_emulated::Region* region) : address_(address), region_(region) {}
   KILN_POINTER_MOVES(In)
-  T operator[](int64 i) const {
-    return kiln_emulated::read<T>(region_, address_ + i * sizeof(T));
-  }
+  T operator[](int64 i) const { return kiln_emulated::read<T>(region_, address_ + i * sizeof(T)); }
   T operator*() const { return (*this)[0]; }
   explicit operator bool() const { return address_ != 0; }
   uint64 address() const { return address_; }
@@ -155,7 +154,7 @@ class Shared : public InOut<T> {
 #undef KILN_POINTER_MOVES
 
 // One array of `count` elements, shared by the block; `count` is a constant.
-#define KILN_SHARED(T, name, count)                                                     \
+#define KILN_SHARED(T, name, count)                                                            \
   static ::kiln_emulated::SharedSite kiln_site_##name{#name, sizeof(T) * (count), 0, nullptr}; \
   const Shared<T> name = ::kiln_emulated::shared_array<T>(&kiln_site_##name)
 
@@ -215,6 +214,11 @@ KILN_DEVICE void report_fault(const InOut<uint32>& fault, uint32 code) {
   uint32* address = reinterpret_cast<uint32*>(fault.address());
   kiln_emulated::machine->atomic(fault.region(), address, sizeof(uint32));
   *address = code;
+}
+
+KILN_DEVICE float exp2_of(float x) {
+  const float result = __builtin_exp2f(x);
+  return result < 0x1p-126f ? 0.0f : result;
 }
 
 // ---- threads ------------------------------------------------------------------------------------
@@ -289,8 +293,7 @@ KILN_DEVICE T shuffle_down(T value, int32 delta, KILN_PLACE) {
                                      from > 31 ? kiln_emulated::own_lane() : from, file, line);
 }
 KILN_DEVICE uint32 vote_ballot(bool value, KILN_PLACE) {
-  const auto* all =
-      kiln_emulated::machine->exchange(kiln_emulated::kBallot, &value, 1, file, line);
+  const auto* all = kiln_emulated::machine->exchange(kiln_emulated::kBallot, &value, 1, file, line);
   uint32 bits = 0;
   for (int i = 0; i < 32; ++i) bits |= static_cast<uint32>(all[i][0] != 0) << i;
   return bits;
