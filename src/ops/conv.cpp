@@ -135,6 +135,10 @@ std::vector<OpSample> samples() {
   };
   add("first layer of a residual net: 3 channels, 7x7, stride 2",
       {f32({1, 3, 37, 41}), f32({16, 3, 7, 7}), f32({16})}, attrs({2, 2}, {3, 3}, {1, 1}, 1));
+  add("first layer of a net for phones: 3x3 over 3 channels, dynamic height",
+      {Type(DType::kF16, {1, 3, height + 3, 15}), Type(DType::kF16, {16, 3, 3, 3}),
+       Type(DType::kF16, {16})},
+      attrs({2, 2}, {1, 1}, {1, 1}, 1));
   add("3x3 with no multiple of a vector in any size", {f32({2, 5, 9, 11}), f32({7, 5, 3, 3})},
       attrs({1, 1}, {1, 1}, {1, 1}, 1));
   add("3x3 at full channel blocks", {f32({1, 64, 14, 14}), f32({64, 64, 3, 3}), f32({64})},
@@ -146,6 +150,14 @@ std::vector<OpSample> samples() {
       {f32({1, 19, 23, 21}), f32({19, 1, 5, 5}), f32({19})}, attrs({2, 2}, {2, 2}, {1, 1}, 19));
   add("depthwise with a channel multiplier", {f32({1, 6, 8, 8}), f32({12, 1, 3, 3})},
       attrs({1, 1}, {1, 1}, {1, 1}, 6));
+  add("depthwise over whole vectors of channels, dynamic height",
+      {Type(DType::kF16, {1, 16, height, 11}), Type(DType::kF16, {16, 1, 3, 3}),
+       Type(DType::kF16, {16})},
+      attrs({1, 1}, {1, 1}, {1, 1}, 16));
+  add("depthwise with stride and holes, dynamic height",
+      {f32({1, 8, height + 4, 13}), f32({8, 1, 2, 3})}, attrs({1, 2}, {0, 2}, {2, 2}, 8));
+  add("depthwise with a long window", {f32({1, 4, height, 21}), f32({4, 1, 1, 9}), f32({4})},
+      attrs({1, 1}, {0, 4}, {1, 1}, 4));
   add("grouped, neither dense nor depthwise", {f32({2, 12, 9, 9}), f32({18, 4, 3, 3}), f32({18})},
       attrs({1, 1}, {1, 1}, {1, 1}, 3));
   add("dilation, different per axis", {f32({1, 4, 17, 19}), f32({5, 4, 3, 3}), f32({5})},

@@ -118,6 +118,17 @@ def cases(dtype: torch.dtype) -> dict[str, tuple[Any, list[torch.Tensor]]]:
       nn.Conv2d(3, 24, 4, stride=4).cuda().to(dtype),
       [_x(2, 3, 16, 24, dtype=dtype).to(memory_format=torch.channels_last)]),
     "depthwise": (nn.Conv2d(16, 16, 3, padding=1, groups=16).cuda().to(dtype), [image]),
+    "depthwise in strips": (
+      nn.Sequential(nn.Conv2d(64, 64, 3, padding=1, groups=64), nn.Hardswish()).cuda().to(dtype),
+      [_x(17, 64, 57, 55, dtype=dtype).to(memory_format=torch.channels_last)]),
+    "depthwise of steps": (
+      nn.Sequential(nn.Conv2d(72, 72, 5, 2, 2, groups=72), nn.ReLU()).cuda().to(dtype),
+      [_x(19, 72, 113, 111, dtype=dtype).to(memory_format=torch.channels_last)]),
+    "first layer": (
+      nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1), nn.Hardswish()).cuda().to(dtype),
+      [_x(20, 3, 225, 223, dtype=dtype)]),
+    "pad of channels": (lambda a: F.pad(a, (0, 0, 0, 0, 0, 5)),
+                        [_x(2, 3, 19, 23, dtype=dtype).to(memory_format=torch.channels_last)]),
     "groups": (nn.Conv2d(16, 32, 3, groups=4).cuda().to(dtype), [image]),
     "transposed": (nn.ConvTranspose2d(16, 8, 3, stride=2).cuda().to(dtype), [image]),
     "max pool": (nn.MaxPool2d(3, 2, 1), [image]),

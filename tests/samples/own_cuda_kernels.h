@@ -4,15 +4,20 @@
 #include <string>
 #include <vector>
 
+#include "backends/cuda/compile/conv_activation.h"
 #include "backends/cuda/compile/copy_kernel.h"
 #include "backends/cuda/compile/cuda_backend.h"
+#include "backends/cuda/compile/own_providers.h"
 #include "backends/provider_list.h"
 
 namespace kiln {
 
 class OwnCudaKernels : public Backend {
  public:
-  OwnCudaKernels() : device_(DeviceSpec::gpu(90).value()), providers_(cuda::cuda_providers()) {
+  // `multiprocessors`: of a device that small programs fill; 0: as many as the data sheet says.
+  explicit OwnCudaKernels(int multiprocessors = 0)
+      : device_(DeviceSpec::gpu(90).value()), providers_(cuda::cuda_providers()) {
+    if (multiprocessors > 0) device_.multiprocessors = multiprocessors;
     std::erase_if(providers_,
                   [](const auto& provider) { return !provider->name().starts_with("cuda."); });
   }
@@ -21,7 +26,10 @@ class OwnCudaKernels : public Backend {
   const ProviderList& providers() override { return providers_; }
   const DeviceSpec& device() const override { return device_; }
   Status supports(Node& node) override { return find_support(node, providers_, device_, "cuda"); }
-  int epilogue_length(Node&, const std::vector<Node*>&) override { return 0; }
+  int epilogue_length(Node& anchor, const std::vector<Node*>& epilogue) override {
+    const bool takes_activation = cuda::is_depthwise(anchor) || cuda::is_direct_conv(anchor);
+    return takes_activation ? cuda::activation_length(epilogue) : 0;
+  }
   void finish(EnginePlan& plan) const override { cuda::lower_copies(plan); }
 
  private:

@@ -138,6 +138,18 @@ class SampleProgram {
     KILN_RETURN_IF_ERROR(run_lowering_phases(program->build_));
     return program;
   }
+  // A program of any module, whose inputs are the operands of what it runs on.
+  static Result<std::unique_ptr<SampleProgram>> lower(std::unique_ptr<Module> module,
+                                                      std::vector<HostTensor> weights,
+                                                      std::unique_ptr<Backend> backend) {
+    std::unique_ptr<SampleProgram> program(new SampleProgram(InputForm::kContiguous));
+    program->build_.backend = std::move(backend);
+    program->build_.module = std::move(module);
+    program->weights_ = std::move(weights);
+    KILN_RETURN_IF_ERROR(kiln::verify(*program->build_.module));
+    KILN_RETURN_IF_ERROR(run_lowering_phases(program->build_));
+    return program;
+  }
   Status load(int threads) {
     std::vector<WeightBytes> bytes;
     for (const HostTensor& weight : weights_) {

@@ -192,9 +192,9 @@ TEST_F(DamagedSteps, EndInATypedError) {
   }
   // Every own step of the backend occurs.
   for (const char* kind :
-       {"cuda.attention", "cuda.conv", "cuda.copy", "cuda.depthwise", "cuda.gather", "cuda.gemm",
-        "cuda.index", "cuda.index_put", "cuda.iota", "cuda.pad", "cuda.pool", "cuda.resize",
-        "cuda.scan", "cuda.scatter", "cuda.sort", "cuda.tile"}) {
+       {"cuda.attention", "cuda.conv", "cuda.copy", "cuda.depthwise", "cuda.direct_conv",
+        "cuda.gather", "cuda.gemm", "cuda.index", "cuda.index_put", "cuda.iota", "cuda.pad",
+        "cuda.pool", "cuda.resize", "cuda.scan", "cuda.scatter", "cuda.sort", "cuda.tile"}) {
     EXPECT_TRUE(kinds.contains(kind)) << kind;
   }
   EXPECT_GT(tried, 10000);

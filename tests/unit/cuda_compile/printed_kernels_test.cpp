@@ -79,6 +79,43 @@ main(%table: f16[100,48], %index: i64[7,9]) {
   %0 = embedding(%table, %index) : f16[7,9,48]
   return %0 {name="y"}
 })"},
+    {"depthwise", "a window of each channel by itself, in strips, with what follows", R"(
+weights {
+  %w0 = parameter "w" : f16[120,1,5,5]
+  %w1 = parameter "b" : f16[120]
+}
+init {
+  const %c0 = %w0 : f16[120,1,5,5]
+  const %c1 = %w1 : f16[120]
+}
+main(%x: f16[32,28,28,120]) {
+  %0 = permute(%x) {order=[0,3,1,2]} : f16[32,120,28,28]
+  %1 = conv(%0, %c0, %c1) {stride=[1,1], padding=[2,2], groups=120} : f16[32,120,28,28]
+  %2 = hardswish(%1) : f16[32,120,28,28]
+  %3 = permute(%2) {order=[0,2,3,1]} : f16[32,28,28,120]
+  return %3 {name="y"}
+})"},
+    {"direct_conv", "a first layer, with what follows", R"(
+weights {
+  %w0 = parameter "w" : f16[16,3,3,3]
+  %w1 = parameter "b" : f16[16]
+}
+init {
+  const %c0 = %w0 : f16[16,3,3,3]
+  const %c1 = %w1 : f16[16]
+}
+main(%x: f16[32,3,224,224]) {
+  %0 = conv(%x, %c0, %c1) {stride=[2,2], padding=[1,1]} : f16[32,16,112,112]
+  %1 = hardswish(%0) : f16[32,16,112,112]
+  %2 = permute(%1) {order=[0,2,3,1]} : f16[32,112,112,16]
+  return %2 {name="y"}
+})"},
+    {"pad", "zeros beside few channels, written at once", R"(
+main(%x: f16[2,3,64,64]) {
+  %0 = max_pool(%x) {kernel=[2,2], stride=[2,2]} : f16[2,3,32,32]
+  %1 = pad(%0) {low=[0,0,0,0], high=[0,5,0,0]} : f16[2,8,32,32]
+  return %1 {name="y"}
+})"},
     {"strided_copy", "the runtime's own copy", "", "strided_copy",
      R"({"element_bytes": 4, "rank": 3, "wide": false})"},
 };

@@ -1,5 +1,4 @@
-// "conv": operands of the implicit matrix product as device/product.h wants them. "depthwise": a
-// thread a position and some channels.
+// "conv": operands of the implicit matrix product as device/product.h wants them.
 #include "backends/cuda/runtime/conv_kernel.h"
 
 #include "backends/cuda/compile/kernel_text.h"
@@ -42,8 +41,8 @@ std::string tap_positions(const ConvKernel& p, const std::string& indent,
     const auto n = static_cast<size_t>(i);
     const Names names{{"i", std::to_string(i)},
                       {"o", origin},
-                      {"dilation", std::to_string(p.dilation[n])},
-                      {"stride", std::to_string(p.stride[n])}};
+                      {"dilation", std::to_string(p.window.dilation[n])},
+                      {"stride", std::to_string(p.window.stride[n])}};
     if (p.transposed) {
       text +=
           indent + fill("const Index q$i = $o$i - s$i * $dilation, p$i = q$i / $stride;\n", names);
@@ -59,9 +58,9 @@ std::string tap_positions(const ConvKernel& p, const std::string& indent,
 
 std::string origin_of(const ConvKernel& p, int i, const std::string& coordinate) {
   const auto n = static_cast<size_t>(i);
-  return p.transposed ? coordinate + " + " + std::to_string(p.padding[n])
-                      : coordinate + " * " + std::to_string(p.stride[n]) + " - " +
-                            std::to_string(p.padding[n]);
+  return p.transposed ? coordinate + " + " + std::to_string(p.window.padding[n])
+                      : coordinate + " * " + std::to_string(p.window.stride[n]) + " - " +
+                            std::to_string(p.window.padding[n]);
 }
 
 std::vector<std::string> with_numbers(std::vector<std::string> names,
@@ -246,74 +245,7 @@ Result<KernelSource> print_conv(const Json& json) {
   return assemble(parts, p.sizes);
 }
 
-Result<KernelSource> print_depthwise(const Json& json) {
-  KILN_ASSIGN_OR_RETURN(const ConvKernel p, ConvKernel::from_json(json));
-  const int spatial = static_cast<int>(p.spatial);
-  const std::string type(device_type(p.dtype)), width = std::to_string(p.width);
-  if (static_cast<int>(p.order.size()) != spatial + 2) {
-    return Status::error("K3212", "depthwise kernel: no order of dims");
-  }
-  KernelParts parts;
-  parts.headers = {"device/product.h"};
-  parts.wide = p.wide;
-  parts.pointers = {"In<" + type + "> x", "In<" + type + "> w"};
-  if (p.bias) parts.pointers.push_back("In<" + type + "> bias");
-  parts.pointers.push_back("Out<" + type + "> y");
-  parts.entry = "depthwise_" + std::string(dtype_name(p.dtype));
-  parts.comment = "// A thread has " + width + (p.width == 1 ? " channel" : " channels in a row") +
-                  " of a position.\n";
-  std::string extents = "  const Index extent0 = batch, extent1 = out * " +
-                        std::to_string(p.groups) + " / " + width + ";\n";
-  std::string loops, closing, origins, target;
-  for (int i = 0; i < spatial; ++i) {
-    const std::string n = std::to_string(i), dim = std::to_string(i + 2);
-    extents += "  const Index extent" + dim + " = n" + n + ";\n";
-    origins += "  const Index o" + n + " = " + origin_of(p, i, "j" + dim) + ";\n";
-    loops += "  for (Index s" + n + " = 0; s" + n + " < t" + n + "; ++s" + n + ") {\n";
-    closing += "  }\n";
-    target += " + j" + dim + " * ys" + n;
-  }
-  std::string count = "extent0 * extent1";
-  for (int i = 0; i < spatial; ++i) count += " * n" + std::to_string(i);
-  parts.body = fill(R"($extents$position$coordinates$origins  const Index channel = j1 * $width;
-  const Index source = j0 * xb + channel / out * xc;
-  SumOf<$type> sums[$width];
-  for (int32 e = 0; e < $width; ++e) sums[e] = 0;
-$loops$tap    if (!inside) continue;
-    const Pack<$type, $width> values = load<$width>(x + (source$at));
-    for (int32 e = 0; e < $width; ++e) {
-      const $type factor = w[(channel + e) * wo$weight];
-      sums[e] = multiply_add(static_cast<SumOf<$type>>(widen(values.at[e])),
-                             static_cast<SumOf<$type>>(widen(factor)), sums[e]);
-    }
-$closing  Pack<$type, $width> result;
-  for (int32 e = 0; e < $width; ++e) {
-$bias    result.at[e] = narrow<$type>(sums[e]);
-  }
-  store<$width>(y + (j0 * yb + channel * yc$target), result);
-)",
-                    {{"extents", extents},
-                     {"position", thread_position(count)},
-                     {"coordinates", coordinates("i", p.order, "j", "extent")},
-                     {"origins", origins},
-                     {"width", width},
-                     {"type", type},
-                     {"loops", loops},
-                     {"closing", closing},
-                     {"tap", tap_positions(p, "    ", "o")},
-                     {"at", numbered(" + p$i * x$i", spatial)},
-                     {"weight", numbered(" + s$i * w$i", spatial)},
-                     {"bias", p.bias ? "    const " + type +
-                                           " extra = bias[(channel + e) * h];\n    sums[e] = "
-                                           "sums[e] + static_cast<SumOf<" +
-                                           type + ">>(widen(extra));\n"
-                                     : ""},
-                     {"target", target}});
-  return assemble(parts, p.sizes);
-}
-
 KILN_CUDA_KERNEL_FAMILY(conv, ConvKernel::kFamily, print_conv);
-KILN_CUDA_KERNEL_FAMILY(depthwise, ConvKernel::kDepthwiseFamily, print_depthwise);
 
 }  // namespace
 }  // namespace kiln::cuda

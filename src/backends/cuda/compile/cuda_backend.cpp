@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <string>
+#include <string_view>
 #include <utility>
 
+#include "backends/cuda/compile/conv_activation.h"
 #include "backends/cuda/compile/copy_kernel.h"
 #include "backends/cuda/compile/library_providers.h"
 #include "backends/cuda/compile/own_providers.h"
@@ -17,6 +19,8 @@ class CudaBackend : public Backend {
       : device_(device), wishes_(wishes), providers_(cuda_providers(wishes)) {
     remove_disabled(providers_);
     takes_epilogues_ = has_libraries();
+    has_depthwise_ = has("cuda.depthwise");
+    has_direct_conv_ = has("cuda.direct_conv");
     adds_masks_ = has("cudnn.sdpa");
   }
 
@@ -32,11 +36,13 @@ class CudaBackend : public Backend {
   const DeviceSpec& device() const override { return device_; }
   Status supports(Node& node) override { return find_support(node, providers_, device_, "cuda"); }
   int epilogue_length(Node& anchor, const std::vector<Node*>& epilogue) override {
-    if (is_depthwise(anchor)) return 0;  // no library's
+    if (has_direct_conv_ && is_direct_conv(anchor)) return activation_length(epilogue);
+    if (is_depthwise(anchor)) return has_depthwise_ ? activation_length(epilogue) : 0;
     return takes_epilogues_ ? library_epilogue_length(anchor, epilogue, device_, wishes_) : 0;
   }
   void finish(EnginePlan& plan) const override { lower_copies(plan); }
   int64_t channel_multiple(Node& conv) override {
+    if (has_direct_conv_ && is_direct_conv(conv)) return 1;
     return takes_epilogues_ ? library_channel_multiple(conv) : 1;
   }
   bool adds_mask(Node& attention) override {
@@ -58,7 +64,8 @@ class CudaBackend : public Backend {
   DeviceSpec device_;
   LibraryWishes wishes_;
   ProviderList providers_;
-  bool takes_epilogues_ = true, adds_masks_ = false;
+  bool takes_epilogues_ = true, has_depthwise_ = true, has_direct_conv_ = true;
+  bool adds_masks_ = false;
 };
 
 }  // namespace
@@ -66,6 +73,7 @@ class CudaBackend : public Backend {
 ProviderList cuda_providers(const LibraryWishes& wishes) {
   // A provider stands before those that compute the same more slowly.
   ProviderList providers;
+  providers.push_back(make_direct_conv_provider());
   providers.push_back(make_depthwise_provider());
   for (auto& library : library_providers(wishes)) providers.push_back(std::move(library));
   providers.push_back(make_cudnn_sdpa_provider(wishes, make_attention_provider()));
@@ -78,8 +86,7 @@ ProviderList cuda_providers(const LibraryWishes& wishes) {
   return providers;
 }
 
-std::unique_ptr<Backend> make_cuda_backend(const DeviceSpec& device,
-                                           const LibraryWishes& wishes) {
+std::unique_ptr<Backend> make_cuda_backend(const DeviceSpec& device, const LibraryWishes& wishes) {
   return std::make_unique<CudaBackend>(device, wishes);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "fusion/engine_lowering.h"
 #include "runtime/plan.h"
@@ -16,7 +17,10 @@ std::unique_ptr<KernelProvider> make_attention_provider();  // attention
 // A convolution that is make_depthwise_provider()'s, where the dtype suits it.
 bool is_depthwise(Node& node);
 std::unique_ptr<KernelProvider> make_depthwise_provider();  // convolution of each channel by itself
-std::unique_ptr<KernelProvider> make_gemm_provider();       // products, convolutions
+// One that is make_direct_conv_provider()'s.
+bool is_direct_conv(Node& node);
+std::unique_ptr<KernelProvider> make_direct_conv_provider();  // convolution over few channels
+std::unique_ptr<KernelProvider> make_gemm_provider();  // products, convolutions
 
 // A copy of `from` to `to`, of one shape.
 void emit_copy(const PlanView& from, const PlanView& to, DType dtype, const Origin& origin,

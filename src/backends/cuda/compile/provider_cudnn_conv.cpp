@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "backends/cuda/compile/conv_activation.h"
 #include "backends/cuda/compile/library_providers.h"
 #include "backends/cuda/runtime/cublaslt_step.h"
 #include "backends/cuda/runtime/cudnn_conv.h"
@@ -21,8 +22,6 @@
 namespace kiln::cuda {
 namespace {
 
-using Kind = ConvActivation::Kind;
-
 constexpr std::string_view kName = "cudnn.conv";
 constexpr size_t kChannel = 1;
 
@@ -34,35 +33,9 @@ struct Epilogue {
   ConvActivation activation;
 };
 
-bool activation_of(Node& node, ConvActivation* out) {
-  const std::string_view op = node.op_name();
-  auto take = [&](Kind kind, double alpha = 0, double beta = 0) {
-    *out = {kind, alpha, beta};
-    return true;
-  };
-  if (op == "relu") return take(Kind::kRelu);
-  if (op == "leaky_relu") return take(Kind::kLeakyRelu, node.get_float("slope"));
-  if (op == "elu" && node.get_float("scale") == 1 && node.get_float("input_scale") == 1) {
-    return take(Kind::kElu, node.get_float("alpha"));
-  }
-  if (op == "gelu") {
-    return take(node.get_string("approximate") == "tanh" ? Kind::kGeluTanh : Kind::kGelu);
-  }
-  if (op == "silu") return take(Kind::kSilu);
-  if (op == "sigmoid") return take(Kind::kSigmoid);
-  if (op == "tanh") return take(Kind::kTanh);
-  if (op == "hardsigmoid") return take(Kind::kHardsigmoid);
-  if (op == "hardswish") return take(Kind::kHardswish);
-  if (op == "clamp" && node.get_bool("has_min") && node.get_bool("has_max")) {
-    const double low = node.get_float("min"), high = node.get_float("max");
-    return low <= high && take(Kind::kClip, low, high);
-  }
-  return false;
-}
-
 bool absorb(Node& node, Value* y, bool has_bias, Epilogue& e) {
   if (node.num_results() != 1 || !(node.result()->shape() == y->shape()) ||
-      node.result()->dtype() != y->dtype() || e.activation.kind != Kind::kNone) {
+      node.result()->dtype() != y->dtype() || e.activation.kind != ConvActivation::Kind::kNone) {
     return false;
   }
   if (node.num_operands() == 1 && node.operand(0) == y) return activation_of(node, &e.activation);
@@ -215,8 +188,7 @@ class ConvTactic : public Tactic {
     step.inputs.push_back(channels_last(conv.operand(0)));
     step.inputs.push_back(channels_last(conv.operand(1)));
     if (Value* bias = conv.has_operand(2) ? conv.operand(2) : epilogue_.bias) {
-      PlanView view =
-          lowering.materialize(lowering.view(match_.outer(bias)), {}, node.origin);
+      PlanView view = lowering.materialize(lowering.view(match_.outer(bias)), {}, node.origin);
       view.dims = {conv.result()->shape()[kChannel]};
       view.strides = {DimExpr(1)};
       step.inputs.push_back(std::move(view));

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "backends/cuda/compile/conv_operands.h"
 #include "backends/cuda/compile/own_providers.h"
-#include "backends/cuda/compile/patch_product.h"
 #include "backends/cuda/compile/plan_views.h"
 #include "backends/cuda/runtime/conv_kernel.h"
 #include "backends/cuda/runtime/gemm_kernel.h"
@@ -82,47 +82,6 @@ Status lower_matmul(Node& node, EngineLowering& lowering) {
   return emit_gemm(std::move(step), node.result()->dtype(), lowering);
 }
 
-ConvKernel conv_kernel(Node& node, const StepDesc& step, EngineLowering& lowering) {
-  const Window window = conv_window(node);
-  ConvKernel kernel;
-  kernel.dtype = node.result()->dtype();
-  kernel.spatial = window.rank();
-  kernel.transposed = node.is("conv_transpose");
-  kernel.groups = node.get_int("groups");
-  kernel.stride = window.stride;
-  kernel.padding = window.padding_low;
-  kernel.dilation = window.dilation;
-  kernel.bias = step.inputs.size() == 3;
-  const PlanView& x = step.inputs[0];
-  const PlanView& weight = step.inputs[1];
-  const PlanView& y = step.outputs[0];
-  kernel.wide = !all_narrow({&x, &weight, &y}, lowering.symbols());
-  for (size_t i = 0; i < kernel.stride.size(); ++i) {
-    const int64_t out = y.dims[2 + i].range(lowering.symbols()).max;
-    const int64_t taps = window.kernel[i];
-    constexpr int64_t kSmall = 1 << 14;
-    kernel.wide = kernel.wide || kernel.stride[i] > kSmall || kernel.dilation[i] > kSmall ||
-                  kernel.padding[i] > kOffsetLimit / 4 || taps > kSmall ||
-                  out > kOffsetLimit / (4 * kernel.stride[i]);
-  }
-  return kernel;
-}
-
-// Operands of a convolution. Constant weights are asked for with the channels of a tap in a row
-// (`order`), where that is how the kernel reads them.
-StepDesc conv_step(Node& node, std::string kind, const std::vector<int>& order,
-                   EngineLowering& lowering) {
-  StepDesc step = step_for(node, std::move(kind));
-  step.inputs.push_back(lowering.view(node.operand(0)));
-  Value* weight = node.operand(1);
-  step.inputs.push_back(!order.empty() && lowering.is_constant(weight)
-                            ? lowering.constant_in_order(weight, order)
-                            : lowering.view(weight));
-  if (node.has_operand(2)) step.inputs.push_back(lowering.view(node.operand(2)));
-  step.outputs.push_back(lowering.allocate(node.result()));
-  return step;
-}
-
 Status lower_conv(Node& node, EngineLowering& lowering) {
   const int rank = node.result()->tensor().rank();
   const bool deconvolves = node.is("conv_transpose");
@@ -134,12 +93,23 @@ Status lower_conv(Node& node, EngineLowering& lowering) {
     for (int i = 2; i < rank; ++i) order.push_back(i);
     order.push_back(deconvolves ? 0 : 1);
   }
-  StepDesc step = conv_step(node, "cuda.conv", order, lowering);
+  StepDesc step = step_for(node, "cuda.conv");
+  step.inputs = {source, conv_weight(node.operand(1), order, lowering)};
+  if (node.has_operand(2)) step.inputs.push_back(lowering.view(node.operand(2)));
+  step.outputs.push_back(lowering.allocate(node.result()));
   const PlanView& x = step.inputs[0];
   const PlanView& weight = step.inputs[1];
   const PlanView& y = step.outputs[0];
   const PlanView* bias = step.inputs.size() == 3 ? &step.inputs[2] : nullptr;
-  ConvKernel kernel = conv_kernel(node, step, lowering);
+  const Window window = conv_window(node);
+  ConvKernel kernel;
+  kernel.dtype = node.result()->dtype();
+  kernel.spatial = window.rank();
+  kernel.transposed = deconvolves;
+  kernel.groups = node.get_int("groups");
+  kernel.window = kernel_window(window);
+  kernel.bias = bias != nullptr;
+  kernel.wide = conv_is_wide(window, x, weight, y, lowering.symbols());
   const bool half = is_half(kernel.dtype);
   kernel.matrix = half;
   kernel.channels = channels;
@@ -155,31 +125,6 @@ Status lower_conv(Node& node, EngineLowering& lowering) {
                         conv_sizes(x, weight, bias, y, kernel.groups, kernel.transposed));
   kernel.sizes = KernelSizes(sizes);
   step.params.set("kernel", lowering.kernel({ConvKernel::kFamily, kernel.to_json()}));
-  lowering.emit(std::move(step));
-  return {};
-}
-
-Status lower_depthwise(Node& node, EngineLowering& lowering) {
-  const int rank = node.result()->tensor().rank();
-  std::vector<int> order;  // [spatial..., 1, out]
-  for (int i = 2; i < rank; ++i) order.push_back(i);
-  order.push_back(1);
-  order.push_back(0);
-  StepDesc step = conv_step(node, "cuda.depthwise", order, lowering);
-  const PlanView& x = step.inputs[0];
-  const PlanView& weight = step.inputs[1];
-  const PlanView& y = step.outputs[0];
-  const PlanView* bias = step.inputs.size() == 3 ? &step.inputs[2] : nullptr;
-  ConvKernel kernel = conv_kernel(node, step, lowering);
-  kernel.order = memory_order(y);
-  if (weight.dims[0] == x.dims[1]) {  // a result for each channel
-    kernel.width = 16 / static_cast<int64_t>(dtype_bytes(kernel.dtype));
-    while (!takes_width(x, 1, kernel.width) || !takes_width(y, 1, kernel.width)) kernel.width /= 2;
-  }
-  KILN_ASSIGN_OR_RETURN(const NamedSizes<DimExpr> sizes,
-                        conv_sizes(x, weight, bias, y, kernel.groups, kernel.transposed));
-  kernel.sizes = KernelSizes(sizes);
-  step.params.set("kernel", lowering.kernel({ConvKernel::kDepthwiseFamily, kernel.to_json()}));
   lowering.emit(std::move(step));
   return {};
 }
@@ -205,32 +150,8 @@ class GemmProvider : public KernelProvider {
   }
 };
 
-class DepthwiseProvider : public KernelProvider {
- public:
-  std::string_view name() const override { return "cuda.depthwise"; }
-
-  void candidates(Node& node, const DeviceSpec&, Candidates& out) override {
-    if (!is_depthwise(node)) return;
-    if (!is_float(node.result()->dtype())) {
-      out.refusals.push_back(
-          {"cuda.depthwise",
-           "no kernel for dtype " + std::string(dtype_name(node.result()->dtype()))});
-      return;
-    }
-    out.tactics.push_back(std::make_unique<StepTactic>("depthwise", lower_depthwise));
-  }
-};
-
 }  // namespace
 
-bool is_depthwise(Node& node) {
-  return node.is("conv") && node.operand(1)->shape()[1].is_value(1) &&
-         node.operand(0)->shape()[1].is_value(node.get_int("groups")) && !is_patch_product(node);
-}
-
 std::unique_ptr<KernelProvider> make_gemm_provider() { return std::make_unique<GemmProvider>(); }
-std::unique_ptr<KernelProvider> make_depthwise_provider() {
-  return std::make_unique<DepthwiseProvider>();
-}
 
 }  // namespace kiln::cuda

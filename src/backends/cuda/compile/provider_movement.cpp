@@ -65,13 +65,18 @@ Status emit_pad(Node& node, PadKernel::Mode mode, const std::vector<DimExpr>& lo
     }
   }
   kernel.bytes = element * kernel.width;
+  // Along one that is padded, too, they can be written together.
+  for (int64_t count = 16 / element; count > 1 && kernel.width == 1 && kernel.together == 1;
+       count /= 2) {
+    if (takes_width(to, inner, count)) kernel.together = count;
+  }
   kernel.wide = !all_narrow({&from, &to}, lowering.symbols());
   for (const DimExpr& pad : low) {
     const DimRange range = pad.range(lowering.symbols());
     if (range.min < -kOffsetLimit || range.max > kOffsetLimit) kernel.wide = true;
   }
-  kernel.sizes = KernelSizes(
-      pad_sizes(widened(from, inner, kernel.width), widened(to, inner, kernel.width), low));
+  kernel.sizes = KernelSizes(pad_sizes(widened(from, inner, kernel.width),
+                                       widened(to, inner, kernel.width * kernel.together), low));
   step.params.set("low", dims_param(low));
   step.params.set("kernel", lowering.kernel({PadKernel::kFamily, kernel.to_json()}));
   lowering.emit(std::move(step));

@@ -116,6 +116,22 @@ template <int N, class T>
 KILN_DEVICE Pack<T, N> load(const T* from) {
   return *reinterpret_cast<const Pack<T, N>*>(from);
 }
+// The same, or zeros where nothing is to be read. The choice is made among registers of 32 bits:
+// among the elements of a pack it would be made one by one.
+template <int N, class T>
+KILN_DEVICE Pack<T, N> load_if(bool there, const T* from) {
+  constexpr int kWords = sizeof(T) * N / 4;
+  if constexpr (sizeof(T) >= 4 || kWords == 0) {
+    return there ? load<N>(from) : Pack<T, N>{};
+  } else {
+    union {
+      Pack<uint32, kWords> words;
+      Pack<T, N> pack;
+    } both{};
+    if (there) both.words = *reinterpret_cast<const Pack<uint32, kWords>*>(from);
+    return both.pack;
+  }
+}
 template <int N, class T>
 KILN_DEVICE void store(T* to, const Pack<T, N>& value) {
   *reinterpret_cast<Pack<T, N>*>(to) = value;

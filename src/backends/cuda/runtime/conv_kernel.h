@@ -1,7 +1,6 @@
 // "conv": convolution and transposed convolution of any kind as an implicit matrix product: rows
 // are output positions of the whole batch, columns output channels of a group, depth the taps and
-// input channels of a group. "depthwise": groups of one input channel, where a product has nothing
-// to share.
+// input channels of a group.
 //
 // Views are x [batch, in, spatial...], weight as torch has it ([out, in / groups, spatial...], or
 // [in, out / groups, spatial...] when transposed), perhaps bias [out], and y [batch, out,
@@ -10,31 +9,26 @@
 
 #include <string>
 
-#include "backends/cuda/runtime/kernel_sizes.h"
+#include "backends/cuda/runtime/kernel_window.h"
 #include "core/dtype.h"
 
 namespace kiln::cuda {
 
 struct ConvKernel {
   static constexpr const char* kFamily = "conv";
-  static constexpr const char* kDepthwiseFamily = "depthwise";
 
   DType dtype = DType::kF32;
   int64_t spatial = 2;
   bool transposed = false;
   int64_t groups = 1;
-  std::vector<int64_t> stride, padding, dilation;  // padding at the low end
+  KernelWindow window;
   bool bias = false;
   bool wide = true;
-  // "conv" only.
   bool matrix = false;   // by matrix instructions
   int64_t tile = 64;     // 64 or 128
   bool channels = true;  // depth runs over the channels of a tap, else over the taps of a channel
   bool x_along = false, x_eight = false;  // as in GemmKernel
   bool w_along = false, w_eight = false;
-  // "depthwise" only.
-  int64_t width = 1;       // channels of a thread
-  std::vector<int> order;  // of the dims of y
   KernelSizes sizes;
 
   Json to_json() const;

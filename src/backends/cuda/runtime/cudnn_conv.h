@@ -7,29 +7,12 @@
 
 #include <kiln/status.h>
 
+#include "backends/cuda/runtime/conv_activation.h"
 #include "backends/cuda/runtime/cudnn_graph.h"
 #include "base/json.h"
 #include "runtime/step.h"
 
 namespace kiln::cuda {
-
-struct ConvActivation {
-  enum class Kind : uint8_t {
-    kNone,
-    kRelu,
-    kClip,       // to [alpha, beta]
-    kLeakyRelu,  // slope alpha
-    kElu,        // alpha
-    kSigmoid,
-    kTanh,
-    kSilu,
-    kGelu,
-    kGeluTanh,
-    kHardsigmoid,
-    kHardswish
-  } kind = Kind::kNone;
-  double alpha = 0, beta = 0;
-};
 
 // Parameters of "cuda.cudnn_conv" steps. Inputs x [n, c, spatial...], w as torch stores it ([k,
 // c / groups, window...], or [c, k / groups, window...] when transposed), then bias [k] and an

@@ -39,6 +39,7 @@ Json PadKernel::to_json() const {
   json.set("bytes", bytes);
   json.set("width", width);
   json.set("value", static_cast<int64_t>(value));
+  json.set("together", together);
   json.set("order", Json(order));
   json.set("wide", wide);
   json.set("sizes", sizes.to_json());
@@ -58,12 +59,16 @@ Result<PadKernel> PadKernel::from_json(const Json& params) {
   KILN_ASSIGN_OR_RETURN(kernel.width, params.int_at("width", 1, 16));
   KILN_ASSIGN_OR_RETURN(const int64_t bits, params.int_at("value"));
   kernel.value = static_cast<uint64_t>(bits);
+  KILN_ASSIGN_OR_RETURN(kernel.together, params.int_at("together", 1, 16));
   KILN_ASSIGN_OR_RETURN(kernel.order, order_param(params, "order"));
   KILN_ASSIGN_OR_RETURN(kernel.wide, params.bool_at("wide"));
   KILN_ASSIGN_OR_RETURN(kernel.sizes, KernelSizes::from_json(params));
   if (!known || (kernel.bytes & (kernel.bytes - 1)) != 0 || kernel.bytes % kernel.width != 0 ||
       (kernel.width == 1 && kernel.bytes > 8) ||
-      (kernel.width > 1 && (kernel.value != 0 || kernel.order.empty()))) {
+      (kernel.width > 1 && (kernel.value != 0 || kernel.order.empty())) ||
+      (kernel.together > 1 &&
+       (kernel.width > 1 || kernel.order.empty() ||
+        (kernel.together & (kernel.together - 1)) != 0 || kernel.bytes * kernel.together > 16))) {
     return Status::error("K3212", "pad kernel: parameters do not fit each other");
   }
   return kernel;
@@ -87,7 +92,7 @@ class PadStep : public Step {
     const int64_t element = static_cast<int64_t>(dtype_bytes(source.dtype));
     if (low_.size() != source.dims.size() || params_.bytes != element * params_.width ||
         !takes_width(source, params_.inner(), params_.width) ||
-        !takes_width(target, params_.inner(), params_.width)) {
+        !takes_width(target, params_.inner(), params_.width * params_.together)) {
       return Status::error("K3212", "pad kernel: made for other operands");
     }
     KILN_ASSIGN_OR_RETURN(const std::vector<int64_t> low, evaluate(low_, *context.symbols));
@@ -100,7 +105,7 @@ class PadStep : public Step {
     }
     KILN_RETURN_IF_ERROR(check_narrow(params_.wide, {&source, &target}));
     const ConcreteView from = widened(source, params_.inner(), params_.width);
-    const ConcreteView to = widened(target, params_.inner(), params_.width);
+    const ConcreteView to = widened(target, params_.inner(), params_.width * params_.together);
     std::vector<Argument> arguments{Argument::input(0), Argument::output(0)};
     KILN_RETURN_IF_ERROR(params_.sizes.bind(pad_sizes(from, to, low), &arguments));
     return bind_launch(kernel_,

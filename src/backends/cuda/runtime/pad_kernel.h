@@ -15,6 +15,7 @@ struct PadKernel {
   int64_t bytes = 4;   // of an element that is moved: `width` of the dtype's, along the last dim of
   int64_t width = 1;   // `order`, which is not padded then
   uint64_t value = 0;  // kConstant: the bits of one element (0 where width > 1)
+  int64_t together = 1;    // elements along that dim that a thread writes as one, 16 bytes at most
   std::vector<int> order;  // of the target's dims, outermost in memory first
   bool wide = true;
   KernelSizes sizes;

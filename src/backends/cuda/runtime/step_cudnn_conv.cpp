@@ -1,6 +1,4 @@
 // "cuda.cudnn_conv": convolutions by cuDNN, with an addend, a bias and an activation.
-#include <algorithm>
-#include <array>
 #include <utility>
 
 #include "backends/cuda/runtime/cublaslt_step.h"
@@ -14,25 +12,8 @@
 namespace kiln::cuda {
 namespace {
 
-using Kind = ConvActivation::Kind;
-
 constexpr std::string_view kName = "cuda.cudnn_conv";
 constexpr int64_t kMaxWindow = int64_t{1} << 20;  // stride, padding, dilation
-
-constexpr std::array<std::pair<Kind, const char*>, 12> kKinds = {{
-    {Kind::kNone, "none"},
-    {Kind::kRelu, "relu"},
-    {Kind::kClip, "clip"},
-    {Kind::kLeakyRelu, "leaky_relu"},
-    {Kind::kElu, "elu"},
-    {Kind::kSigmoid, "sigmoid"},
-    {Kind::kTanh, "tanh"},
-    {Kind::kSilu, "silu"},
-    {Kind::kGelu, "gelu"},
-    {Kind::kGeluTanh, "gelu_tanh"},
-    {Kind::kHardsigmoid, "hardsigmoid"},
-    {Kind::kHardswish, "hardswish"},
-}};
 
 Status bad(std::string what) {
   return Status::error("K3212", "convolution step: " + std::move(what));
@@ -79,8 +60,8 @@ class ConvStep : public Step {
     if (operands.y.num_elements() == 0) return std::unique_ptr<BoundStep>(std::move(bound));
     const ScopedDevice scope(device_);
     const bool tune = params_.tune && !device_.is_recording(device_.current_stream());
-    KILN_ASSIGN_OR_RETURN(bound->conv, CudnnConv::create(params_, operands,
-                                                         device_.device().index, tune));
+    KILN_ASSIGN_OR_RETURN(bound->conv,
+                          CudnnConv::create(params_, operands, device_.device().index, tune));
     if (tune) tune_conv(*bound->conv, operands, device_.device().index);
     return std::unique_ptr<BoundStep>(std::move(bound));
   }
@@ -92,7 +73,7 @@ class ConvStep : public Step {
 
 Result<std::unique_ptr<Step>> make(const StepDesc& desc, const StepEnvironment& environment) {
   KILN_ASSIGN_OR_RETURN(CudnnConvStepParams params, CudnnConvStepParams::from_json(desc.params));
-  KILN_ASSIGN_OR_RETURN(DeviceRuntime* device, cuda_device_of(kName, environment));
+  KILN_ASSIGN_OR_RETURN(DeviceRuntime * device, cuda_device_of(kName, environment));
   const size_t inputs = 2 + (params.bias ? 1u : 0u) + (params.add ? 1u : 0u);
   if (desc.inputs.size() != inputs || desc.outputs.size() != 1) {
     return bad("wrong number of operands");
@@ -128,11 +109,7 @@ Json CudnnConvStepParams::to_json() const {
   json.set("transposed", transposed);
   json.set("bias", bias);
   json.set("add", add);
-  for (const auto& [kind, name] : kKinds) {
-    if (kind == activation.kind) json.set("activation", name);
-  }
-  json.set("alpha", activation.alpha);
-  json.set("beta", activation.beta);
+  activation.add_to(json);
   json.set("allow_tf32", allow_tf32);
   json.set("tune", tune);
   json.set("workspace_bytes", workspace_bytes);
@@ -154,18 +131,10 @@ Result<CudnnConvStepParams> CudnnConvStepParams::from_json(const Json& json) {
   KILN_ASSIGN_OR_RETURN(p.transposed, json.bool_at("transposed"));
   KILN_ASSIGN_OR_RETURN(p.bias, json.bool_at("bias"));
   KILN_ASSIGN_OR_RETURN(p.add, json.bool_at("add"));
-  KILN_ASSIGN_OR_RETURN(const std::string activation, json.string_at("activation"));
-  KILN_ASSIGN_OR_RETURN(p.activation.alpha, json.double_at("alpha"));
-  KILN_ASSIGN_OR_RETURN(p.activation.beta, json.double_at("beta"));
+  KILN_ASSIGN_OR_RETURN(p.activation, ConvActivation::from_json(json));
   KILN_ASSIGN_OR_RETURN(p.allow_tf32, json.bool_at("allow_tf32"));
   KILN_ASSIGN_OR_RETURN(p.tune, json.bool_at("tune"));
-  KILN_ASSIGN_OR_RETURN(p.workspace_bytes,
-                        json.int_at("workspace_bytes", 0, kMaxLibraryWorkspace));
-  const auto known = std::find_if(kKinds.begin(), kKinds.end(), [&](const auto& kind) {
-    return kind.second == activation;
-  });
-  if (known == kKinds.end()) return bad("unknown activation '" + activation + "'");
-  p.activation.kind = known->first;
+  KILN_ASSIGN_OR_RETURN(p.workspace_bytes, json.int_at("workspace_bytes", 0, kMaxLibraryWorkspace));
   return p;
 }
 

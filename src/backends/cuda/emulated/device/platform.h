@@ -185,6 +185,10 @@ KILN_DEVICE Pack<T, N> load(const In<T>& from) {
   return value;
 }
 template <int N, class T>
+KILN_DEVICE Pack<T, N> load_if(bool there, const In<T>& from) {
+  return there ? load<N>(from) : Pack<T, N>{};
+}
+template <int N, class T>
 KILN_DEVICE void store(const Out<T>& to, const Pack<T, N>& value) {
   kiln_emulated::machine->write(to.region(), reinterpret_cast<void*>(to.address()), value.at, N,
                                 sizeof(T));
