@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import copy
 import hashlib
 import re
@@ -300,15 +301,23 @@ def canonical(ir: str) -> list[str]:
   raise AssertionError("no results")
 
 
+def operations(ir: str) -> collections.Counter:
+  return collections.Counter(re.findall(r"^  %.*? = (\w+)\(", ir[ir.index("\nmain("):], re.MULTILINE))
+
+
 @pytest.mark.parametrize("name, how", [
   ("resnet50", "trace"), ("resnet50", "script"), ("mobilenet_v3_large", "script"),
-  ("mobilenet_v3_large", "trace"), ("vit_b_16", "trace"), ("bert", "trace"), ("gpt2", "trace")])
+  ("mobilenet_v3_large", "trace"), ("vit_b_16", "trace"), ("vit_b_16", "trace in parts"),
+  ("bert", "trace"), ("gpt2", "trace")])
 def test_zoo_models(name, how):
   # The tracer takes no cache among the results.
   model, make_inputs = zoo.build(name, **({"use_cache": False} if name == "gpt2" else {}))
   args, kwargs = make_inputs()
   inputs = list(args) if args else dict(kwargs)
-  module = scripted(model) if how == "script" else zoo.traced(model, args, kwargs)
+  module = (scripted(model) if how == "script" else
+            zoo.traced(model, args, kwargs, fused=how == "trace"))
+  assert ("_native_multi_head_attention" in str(getattr(module, "inlined_graph", ""))
+          ) == (name == "vit_b_16" and how == "trace")
   program = kiln.compile(module, inputs=inputs)
   exported = kiln.compile(model, inputs=inputs)
   with torch.no_grad():
@@ -318,8 +327,10 @@ def test_zoo_models(name, how):
     torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
   # Whatever is native there is native here.
   assert {f["op"] for f in program.report.fallbacks} <= {f["op"] for f in exported.report.fallbacks}
-  if name in ("resnet50", "vit_b_16"):
+  if name == "resnet50" or how == "trace in parts":
     assert canonical(program.ir()) == canonical(exported.ir())
+  elif name == "vit_b_16":  # the same operations, but the batch is not moved to and fro
+    assert operations(program.ir()) == operations(exported.ir())
 
 
 # ---- refusals

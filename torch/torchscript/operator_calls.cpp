@@ -558,7 +558,7 @@ Results Importer::emit(const c10::OperatorHandle& op, Stack inputs) {
       }
     }
     if (entry.made.metas.empty()) {
-      entry.made.opaque = "no tensor";
+      entry.made.opaque = CaptureMeta::kNoTensor;
     } else {
       for (const c10::IValue& input : inputs) {
         for_each_tensor(input, [&](const at::Tensor& tensor) {
@@ -588,7 +588,7 @@ Results Importer::emit(const c10::OperatorHandle& op, Stack inputs) {
   auto take = [&]() -> c10::IValue {
     Entry& entry = entries[next];
     const int32_t result = handles[next++];
-    if (entry.made.opaque == "no tensor") return at::Tensor();
+    if (entry.made.opaque == CaptureMeta::kNoTensor) return at::Tensor();
     if (entry.given.defined()) return entry.given;
     at::Tensor key = entry.made.metas[0];
     if (tensors_.contains(key.unsafeGetTensorImpl())) key = key.alias();

@@ -13,6 +13,7 @@ namespace {
 constexpr int64_t kMaxTrialElements = int64_t{1} << 26;
 
 at::Tensor without_data(const at::Tensor& tensor) {
+  if (tensor.is_nested()) throw Stop("a nested tensor");
   return at::empty_strided(tensor.sizes(), tensor.strides(),
                            tensor.options().device(c10::kMeta).requires_grad(false));
 }
@@ -289,6 +290,11 @@ std::vector<Stack> Importer::evaluate_at_points(const c10::OperatorHandle& op,
       } catch (const c10::Error& error) {
         throw Raised(error.what_without_backtrace());
       }
+    }
+    if (op.schema().name() == "aten::_native_multi_head_attention" && stack[1].isTensor()) {
+      // torch's function for tensors without data gives an empty tensor where there is none.
+      at::Tensor& weights = stack[1].toTensor();
+      if (weights.defined() && weights.dim() == 1) weights = at::Tensor();
     }
     results.push_back(std::move(stack));
   }
