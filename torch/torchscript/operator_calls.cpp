@@ -540,6 +540,7 @@ Results Importer::emit(const c10::OperatorHandle& op, Stack inputs) {
         check(capture_.call(name, schema.overload_name(), args, {meta}, origin(), text));
     return {symbolic_value(SymbolicNumber::HostResult{handles[0], *meta.scalar})};
   }
+  demand_as_many_elements(schema, inputs);
   const std::vector<Stack> at = evaluate_at_points(op, inputs);
   const c10::Device device = result_device(inputs);
 
