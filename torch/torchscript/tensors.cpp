@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "torch/borrowed_weight.h"
+#include "torch/torchscript/convolution_format.h"
 #include "torch/torchscript/importer.h"
 
 namespace kiln::torchscript {
@@ -277,7 +278,17 @@ std::vector<Stack> Importer::evaluate_at_points(const c10::OperatorHandle& op,
     }
     const Stack before = stack;
     try {
-      op.callBoxed(&stack);
+      if (op.schema().name() == "aten::_convolution") {
+        // It has no kernel for tensors without data; its last arguments choose among kernels.
+        stack.resize(9);
+        c10::Dispatcher::singleton().findSchemaOrThrow("aten::convolution", "").callBoxed(&stack);
+      } else {
+        op.callBoxed(&stack);
+      }
+      if (stack.size() == 1 && stack[0].isTensor()) {
+        stack[0] = in_convolution_format(op.schema(), before, result_device(inputs),
+                                         stack[0].toTensor());
+      }
     } catch (const c10::NotImplementedError& error) {
       if (std::string(error.what()).find("no data") != std::string::npos) {
         throw Stop("the result of " + op.schema().name() + " depends on the values of a tensor");
