@@ -18,6 +18,12 @@ Kiln imports a scripted or traced module:
 - *evaluated*: at import, by TorchScript's own operator; nothing of it is left in the program.
 - *PyTorch*: the call stays in PyTorch, and the report names it.
 
+PyTorch's fast path for inference leaves two more in traced models, whole:
+`aten::_native_multi_head_attention` and `aten::_transformer_encoder_layer_fwd`. Both are composed, of
+the projections, attention, masks, norms and activations that they compute. By default
+`nn.TransformerEncoder` makes a nested tensor of a batch with a padding mask, and then stays in
+TorchScript: trace it with `enable_nested_tensor=False`.
+
 | operator | Kiln | |
 |---|---|---|
 """

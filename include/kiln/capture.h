@@ -47,6 +47,8 @@ using CaptureDim = std::string;
 // What capture knows of a tensor result. Results that native code cannot hold (complex, sparse,
 // data-dependent shape) carry a description instead.
 struct CaptureMeta {
+  // `opaque` of a result that the operator does not give here: None or an undefined tensor.
+  static constexpr const char* kNoTensor = "no tensor";
   DType dtype = DType::kF32;
   std::vector<CaptureDim> dims;
   std::vector<CaptureDim> strides;  // empty: contiguous

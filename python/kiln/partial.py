@@ -91,6 +91,10 @@ def compile_parts(model: torch.jit.ScriptModule, stopped: Stopped, build: Build
 
   def compile_child(path: str) -> None:
     module, recorded = modules[path], calls[path]
+    if any(isinstance(v, torch.Tensor) and v.is_nested
+           for v in torch.utils._pytree.tree_leaves(recorded)):
+      kept[path] = "is called with a nested tensor"
+      return visit(path)
     if any(_shapes(call) != _shapes(recorded[0]) for call in recorded):
       kept[path] = "is called with arguments of several shapes"
       return visit(path)
@@ -136,7 +140,8 @@ def join_parts(model: torch.jit.ScriptModule, programs: dict[str, Program], repo
     except FrontendError as error:
       kept[path] = str(error)
       continue
-    wanted, made = ([str(r.type) for r in m.forward.schema.returns] for m in (original, module))
+    wanted, made = ([str(r.type) for r in m._c._get_method("forward").schema.returns]
+                    for m in (original, module))
     if wanted != made:
       kept[path] = f"TorchScript would type its results {made}, not {wanted}"
       continue

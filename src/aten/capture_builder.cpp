@@ -181,6 +181,11 @@ class CaptureBuilder::Impl {
     return false;
   }
 
+  static bool is_absent(const Type& type) {
+    const auto* host = std::get_if<HostObjectType>(&type.value);
+    return host != nullptr && host->description == CaptureMeta::kNoTensor;
+  }
+
   // Does the captured result agree with what the rule built?
   static bool agrees(const Type& built, const Type& captured) {
     if (!built.is_tensor() || !captured.is_tensor()) return false;
@@ -297,8 +302,9 @@ class CaptureBuilder::Impl {
             Status::error("K1302", "operand exists only in pytorch: " + value->type.to_string());
       }
     }
-    for (const Type& type : captured) {
-      if (refusal.ok() && !type.is_tensor()) {
+    for (size_t i = 0; i < captured.size(); ++i) {
+      const Type& type = captured[i];
+      if (refusal.ok() && !type.is_tensor() && (i == 0 || !is_absent(type))) {
         refusal = Status::error("K1302", "result exists only in pytorch: " + type.to_string());
       }
     }

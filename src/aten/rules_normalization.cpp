@@ -51,6 +51,10 @@ void emit_batch_norm(ImportCall& call, const BatchNormArguments& at, bool native
                         {{"eps", eps}}));
   if (!native) return;
   for (int i = 1; i < call.num_results(); ++i) {
+    if (!call.captured(i).is_tensor()) {
+      call.result(nullptr);
+      continue;
+    }
     const Shape& seen = call.captured(i).tensor().shape;
     if (seen.size() == 1 && seen[0].is_value(0)) {
       call.result(emit_full(call, {0}, call.captured_dtype(i), 0));

@@ -239,14 +239,14 @@ def is_text(name: str) -> bool:
   return name in ("bert", "gpt2")
 
 
-def traced(model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> torch.jit.ScriptModule:
+def traced(model: nn.Module, args: tuple, kwargs: dict[str, Any], *,
+           fused: bool = True) -> torch.jit.ScriptModule:
   """The model as torch.jit.trace sees it; results may be dictionaries.
 
-  Attention is traced as its parts: fused into aten::_native_multi_head_attention, as PyTorch does
-  for inference, it would stay in PyTorch.
+  `fused`: attention is one operator, as PyTorch runs it for inference; else its parts are traced.
   """
-  fused = torch.backends.mha.get_fastpath_enabled()
-  torch.backends.mha.set_fastpath_enabled(False)
+  before = torch.backends.mha.get_fastpath_enabled()
+  torch.backends.mha.set_fastpath_enabled(fused)
   try:
     with warnings.catch_warnings(), torch.no_grad():
       warnings.simplefilter("ignore")
@@ -254,4 +254,4 @@ def traced(model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> torch.jit.S
         return torch.jit.trace(model, args, strict=False)
       return torch.jit.trace(model, example_kwarg_inputs=kwargs, strict=False)
   finally:
-    torch.backends.mha.set_fastpath_enabled(fused)
+    torch.backends.mha.set_fastpath_enabled(before)

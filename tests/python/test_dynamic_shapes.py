@@ -82,6 +82,26 @@ def test_export_ranges(builds):
     assert ("16" if dim == 0 else "32") in str(error.value)
 
 
+@pytest.mark.parametrize("sizes", [lambda n: (n // 2, 2), lambda n: (-1, 2)],
+                         ids=["n // 2", "-1"])
+def test_export_of_sizes_that_have_to_be_multiples(builds, sizes):
+  """torch.export refuses them as they are, and says what it would take."""
+  class Model(nn.Module):
+    def forward(self, x):
+      return x.view(x.shape[0], *sizes(x.shape[1])).sum(-1)
+
+  model = Model()
+  program = kiln.compile(model, strict=True, inputs=[
+    kiln.Input(min_shape=(1, 2), opt_shape=(2, 8), max_shape=(8, 64))])
+  assert any("no other sizes than multiples" in note for note in program.report.notes)
+  for shape in ((1, 4), (3, 10), (8, 64)):
+    x = torch.randn(shape)
+    assert torch.equal(program(x), model(x))
+  with pytest.raises(kiln.Error, match="K4105.*is 9, expected 2[*]"):
+    program(torch.randn(3, 9))
+  assert len(builds) == 1
+
+
 def test_export_derived_dims(builds):
   class Model(nn.Module):
     def forward(self, x, y):

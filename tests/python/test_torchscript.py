@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import copy
 import hashlib
 import re
@@ -300,15 +301,23 @@ def canonical(ir: str) -> list[str]:
   raise AssertionError("no results")
 
 
+def operations(ir: str) -> collections.Counter:
+  return collections.Counter(re.findall(r"^  %.*? = (\w+)\(", ir[ir.index("\nmain("):], re.MULTILINE))
+
+
 @pytest.mark.parametrize("name, how", [
   ("resnet50", "trace"), ("resnet50", "script"), ("mobilenet_v3_large", "script"),
-  ("mobilenet_v3_large", "trace"), ("vit_b_16", "trace"), ("bert", "trace"), ("gpt2", "trace")])
+  ("mobilenet_v3_large", "trace"), ("vit_b_16", "trace"), ("vit_b_16", "trace in parts"),
+  ("bert", "trace"), ("gpt2", "trace")])
 def test_zoo_models(name, how):
   # The tracer takes no cache among the results.
   model, make_inputs = zoo.build(name, **({"use_cache": False} if name == "gpt2" else {}))
   args, kwargs = make_inputs()
   inputs = list(args) if args else dict(kwargs)
-  module = scripted(model) if how == "script" else zoo.traced(model, args, kwargs)
+  module = (scripted(model) if how == "script" else
+            zoo.traced(model, args, kwargs, fused=how == "trace"))
+  assert ("_native_multi_head_attention" in str(getattr(module, "inlined_graph", ""))
+          ) == (name == "vit_b_16" and how == "trace")
   program = kiln.compile(module, inputs=inputs)
   exported = kiln.compile(model, inputs=inputs)
   with torch.no_grad():
@@ -318,8 +327,89 @@ def test_zoo_models(name, how):
     torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
   # Whatever is native there is native here.
   assert {f["op"] for f in program.report.fallbacks} <= {f["op"] for f in exported.report.fallbacks}
-  if name in ("resnet50", "vit_b_16"):
+  if name == "resnet50" or how == "trace in parts":
     assert canonical(program.ir()) == canonical(exported.ir())
+  elif name == "vit_b_16":  # the same operations, but the batch is not moved to and fro
+    assert operations(program.ir()) == operations(exported.ir())
+
+
+def test_views_may_divide_sizes_that_vary():
+  """The program takes the sizes that fit, and no others, as eager does."""
+  def pairs(x: Tensor) -> Tensor:
+    return x.view(x.size(0), x.size(1) // 2, 2).flip(2).reshape(x.size(0), x.size(1))
+
+  def open_pairs(x: Tensor) -> Tensor:
+    return x.view(x.size(0), -1, 2).sum(-1)
+
+  def checked(x: Tensor) -> Tensor:
+    assert x.size(1) % 4 == 0, "quarters"
+    return x.reshape(x.size(0), 4, x.size(1) // 4) + 1
+
+  ranged = kiln.Input(min_shape=(1, 2), opt_shape=(2, 8), max_shape=(4, 64))
+  for function in (pairs, open_pairs, checked):
+    script = scripted(function)
+    program = kiln.compile(script, inputs=[ranged], strict=True)
+    for sizes in ((1, 4), (3, 8), (4, 64)):
+      x = torch.randn(sizes)
+      assert torch.equal(program(x), script(x))
+    x = torch.randn(2, 9)
+    with pytest.raises(RuntimeError):
+      script(x)
+    with pytest.raises(kiln.Error, match="K4105.* is 9, expected . *."):
+      program(x)
+
+  def patches(x: Tensor) -> Tensor:  # two sizes at once
+    n, c, h, w = x.shape
+    return x.view(n, c, h // 4, 4, w // 4, 4).permute(0, 2, 4, 1, 3, 5).reshape(n, -1, c * 16)
+
+  program = kiln.compile(scripted(patches), strict=True, inputs=[
+    kiln.Input(min_shape=(1, 3, 4, 4), opt_shape=(2, 3, 8, 8), max_shape=(4, 3, 64, 64))])
+  x = torch.randn(2, 3, 8, 12)
+  assert torch.equal(program(x), patches(x))
+
+
+def test_views_that_no_multiple_explains():
+  """Sample points meet what the view demands; PyTorch keeps the call, and checks it."""
+  def rounded(x: Tensor) -> Tensor:
+    return x.view(x.size(0), (x.size(1) + 1) // 2, 2) + 1
+
+  program = kiln.compile(scripted(rounded), inputs=[
+    kiln.Input(min_shape=(1, 2), opt_shape=(2, 8), max_shape=(4, 64))])
+  assert [f["op"] for f in program.report.fallbacks] == ["aten::view"]
+  x = torch.randn(3, 10)
+  assert torch.equal(program(x), rounded(x))
+  with pytest.raises(RuntimeError, match="invalid for input of size 27"):
+    program(torch.randn(3, 9))
+
+
+@pytest.mark.parametrize("how", ["script", "trace"])
+@pytest.mark.parametrize("name", ["conv2d", "conv3d", "same", "transposed", "weight", "depthwise"])
+def test_convolutions_keep_the_memory_format(name, how):
+  last, space = torch.channels_last, (5, 6)
+  conv: nn.Module = nn.Conv2d(4, 8, 3, padding=1)
+  if name == "conv3d":
+    last, space, conv = torch.channels_last_3d, (4, 5, 6), nn.Conv3d(4, 8, 3)
+  elif name == "same":
+    conv = nn.Conv2d(4, 8, 3, padding="same")
+  elif name == "transposed":
+    conv = nn.ConvTranspose2d(4, 8, 3, stride=2, output_padding=1)
+  elif name == "depthwise":
+    conv = nn.Conv2d(4, 8, 3, groups=4)
+  x = torch.randn(2, 4, *space)
+  if name == "weight":
+    conv = conv.to(memory_format=last)
+  else:
+    x = x.to(memory_format=last)
+  model = nn.Sequential(conv, nn.ReLU()).eval()
+  module = traced(model, x) if how == "trace" else scripted(model)
+  ranged = kiln.Input(min_shape=(1, 4, *space), opt_shape=(2, 4, *space), max_shape=(4, 4, *space),
+                      memory_format=last if name != "weight" else torch.contiguous_format)
+  for inputs in ([x], [ranged]):
+    program = kiln.compile(module, inputs=inputs)
+    with torch.no_grad():
+      got, expected = program(x), model(x)
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+    assert got.stride() == expected.stride()
 
 
 # ---- refusals

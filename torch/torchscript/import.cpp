@@ -93,6 +93,8 @@ Result<T> as_status(Importer& importer, Body&& body) {
   } catch (const Resample& resample) {
     return at("K1145", "no sizes were found that meet all that the program demands of them: " +
                            resample.condition.to_string());
+  } catch (const Divide&) {
+    return at("K1145", "no end is found to what the program demands of its sizes");
   } catch (const Failed& failed) {
     return failed.status;
   } catch (const c10::Error& error) {
@@ -100,6 +102,37 @@ Result<T> as_status(Importer& importer, Body&& body) {
   } catch (const std::exception& error) {
     return at("K1146", raises + error.what());
   }
+}
+
+// `arguments` with a new symbol for each quotient. Stop where a range holds no multiple.
+Arguments divided(Arguments arguments, const std::map<std::string, int64_t>& divisors,
+                  std::vector<SizeCondition>& required) {
+  std::map<std::string, DimExpr, std::less<>> multiples;
+  for (const auto& [name, divisor] : divisors) {
+    const DimRange range = arguments.symbols.at(name);
+    const int64_t min = range.min / divisor + (range.min % divisor != 0 ? 1 : 0);
+    const int64_t max = range.max == DimRange::kNoBound ? range.max : range.max / divisor;
+    if (min > max) {
+      throw Raised("no size from " + std::to_string(range.min) + " to " +
+                   std::to_string(range.max) + " is a multiple of " + std::to_string(divisor) +
+                   ", which a view demands");
+    }
+    std::string quotient = name + "_" + std::to_string(divisor);
+    while (arguments.symbols.contains(quotient)) quotient += "_";
+    arguments.symbols.erase(name);
+    arguments.symbols[quotient] = {min, max};
+    multiples[name] = DimExpr(divisor) * DimExpr::symbol(quotient);
+  }
+  for (auto& [tensor, dims] : arguments.dims) {
+    for (CaptureDim& dim : dims) {
+      dim = check(DimExpr::parse(dim)).substitute(multiples).to_string();
+    }
+  }
+  for (SizeCondition& condition : required) {
+    condition.left = condition.left.substitute(multiples);
+    condition.right = condition.right.substitute(multiples);
+  }
+  return arguments;
 }
 
 }  // namespace
@@ -110,23 +143,32 @@ Result<ImportedProgram> import_callee(const Callee& callee, const Arguments& arg
   const at::NoGradGuard no_grad;
   // Where sizes vary, what the program demands of them is found out first: sample points that do
   // not meet it would end in its exceptions.
+  Arguments varied = arguments;
   std::vector<SizeCondition> required;
-  constexpr size_t kMaxConditions = 64;
-  for (bool settled = arguments.symbols.empty(); !settled && required.size() < kMaxConditions;) {
+  constexpr int kMaxDemands = 64;
+  bool settled = arguments.symbols.empty();
+  for (int demands = 0; !settled && demands < kMaxDemands; ++demands) {
     CaptureBuilder scratch;
     Importer trial(options, scratch, required);
     settled = true;
     try {
-      static_cast<void>(trial.import(callee, arguments));
+      static_cast<void>(trial.import(callee, varied));
     } catch (const Resample& resample) {
       required.push_back(resample.condition);
+      settled = false;
+    } catch (const Divide& demand) {
+      try {
+        varied = divided(std::move(varied), demand.divisors, required);
+      } catch (const Raised& raised) {
+        return Status::error("K1146", raised.message);
+      }
       settled = false;
     } catch (const std::exception&) {  // comes again
     }
   }
   Importer importer(options, capture, required);
   auto result =
-      as_status<ImportedProgram>(importer, [&] { return importer.import(callee, arguments); });
+      as_status<ImportedProgram>(importer, [&] { return importer.import(callee, varied); });
   if (!result.ok() && failure != nullptr) {
     *failure = importer.failure();
     failure->reason = result.status().message();

@@ -94,6 +94,7 @@ class Importer {
   void fit_shape(TensorInfo& result, const Stack& inputs);
   void fit_strides(TensorInfo& result, const Stack& inputs);
   void adopt_inferred_shape(TensorInfo& result, const Stack& inputs);
+  void demand_as_many_elements(const c10::FunctionSchema& schema, const Stack& inputs);
 
   // --- module_state.cpp: attributes
   void name_state(const torch::jit::Module& root);

@@ -540,6 +540,7 @@ Results Importer::emit(const c10::OperatorHandle& op, Stack inputs) {
         check(capture_.call(name, schema.overload_name(), args, {meta}, origin(), text));
     return {symbolic_value(SymbolicNumber::HostResult{handles[0], *meta.scalar})};
   }
+  demand_as_many_elements(schema, inputs);
   const std::vector<Stack> at = evaluate_at_points(op, inputs);
   const c10::Device device = result_device(inputs);
 
@@ -558,7 +559,7 @@ Results Importer::emit(const c10::OperatorHandle& op, Stack inputs) {
       }
     }
     if (entry.made.metas.empty()) {
-      entry.made.opaque = "no tensor";
+      entry.made.opaque = CaptureMeta::kNoTensor;
     } else {
       for (const c10::IValue& input : inputs) {
         for_each_tensor(input, [&](const at::Tensor& tensor) {
@@ -588,7 +589,7 @@ Results Importer::emit(const c10::OperatorHandle& op, Stack inputs) {
   auto take = [&]() -> c10::IValue {
     Entry& entry = entries[next];
     const int32_t result = handles[next++];
-    if (entry.made.opaque == "no tensor") return at::Tensor();
+    if (entry.made.opaque == CaptureMeta::kNoTensor) return at::Tensor();
     if (entry.given.defined()) return entry.given;
     at::Tensor key = entry.made.metas[0];
     if (tensors_.contains(key.unsafeGetTensorImpl())) key = key.alias();

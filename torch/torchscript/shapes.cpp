@@ -1,11 +1,146 @@
 // Sizes of results where those of the inputs vary: expressions that agree with what PyTorch
 // computes at the sample points.
 #include <algorithm>
+#include <numeric>
 #include <set>
 
 #include "torch/torchscript/importer.h"
 
 namespace kiln::torchscript {
+namespace {
+
+// What x.view(sizes) demands: `before` elements are as many as `after` or, where one size is -1, a
+// multiple of them.
+struct ElementCounts {
+  DimExpr before, after;
+  bool open = false;
+
+  bool fit() const {
+    DimExpr rest;
+    return open ? DimExpr::divide_exactly(before, after, &rest) : before == after;
+  }
+};
+
+using Divisors = std::map<std::string, int64_t>;
+
+const DimExpr::Term* only_term(const DimExpr& expr) {
+  if (expr.is_constant() || expr.constant_part() != 0 || expr.terms()->size() != 1) return nullptr;
+  return &expr.terms()->front();
+}
+
+void require_multiple(Divisors& divisors, const std::string& symbol, int64_t coefficient,
+                      int64_t divisor) {
+  // divisor | coefficient * symbol
+  int64_t& known = divisors.try_emplace(symbol, 1).first->second;
+  known = std::lcm(known, divisor / std::gcd(divisor, coefficient));
+}
+
+// after | before, where after = k * rest and before = c * rest * symbol.
+std::optional<Divisors> divisors_of_multiple(const DimExpr& before, const DimExpr& after) {
+  const DimExpr::Term* whole = only_term(before);
+  if (whole == nullptr) return std::nullopt;
+  const DimExpr::Term* part = only_term(after);
+  const int64_t divisor = part != nullptr ? part->coefficient : after.constant_part();
+  if (divisor < 2 || (part == nullptr && !after.is_constant())) return std::nullopt;
+  for (const auto& factor : whole->factors) {
+    if (factor->kind != AtomKind::kSymbol) continue;
+    const DimExpr symbol = DimExpr::symbol(factor->text);
+    if (!(after * DimExpr(whole->coefficient) * symbol == DimExpr(divisor) * before)) continue;
+    Divisors divisors;
+    require_multiple(divisors, factor->text, whole->coefficient, divisor);
+    return divisors;
+  }
+  return std::nullopt;
+}
+
+// whole == part, where part = whole with k * floordiv(c * symbol, k) in place of some c * symbol:
+// never more than it, and as much only of multiples.
+std::optional<Divisors> divisors_of_equality(const DimExpr& whole, const DimExpr& part) {
+  const DimExpr::Term *a = only_term(whole), *b = only_term(part);
+  if (a == nullptr || b == nullptr) return std::nullopt;
+  for (const auto& factor : a->factors) {
+    if (factor->kind != AtomKind::kSymbol) return std::nullopt;
+  }
+  Divisors divisors;
+  for (const auto& factor : b->factors) {
+    if (factor->kind == AtomKind::kSymbol) continue;
+    const DimExpr::Term* inner = only_term(factor->a);
+    const bool quotient = factor->kind == AtomKind::kFloorDiv && inner != nullptr &&
+                          inner->factors.size() == 1 && inner->coefficient > 0 &&
+                          inner->factors[0]->kind == AtomKind::kSymbol && factor->b.is_constant() &&
+                          factor->b.value() > 1;
+    if (!quotient) return std::nullopt;
+    require_multiple(divisors, inner->factors[0]->text, inner->coefficient, factor->b.value());
+  }
+  return divisors;
+}
+
+// Multiples of which numbers the symbols have to be, no less and no more, for the counts to fit at
+// every size.
+std::optional<Divisors> divisors_for(const ElementCounts& counts, const SymbolRanges& symbols) {
+  std::set<std::string> names;
+  counts.before.collect_symbols(names);
+  counts.after.collect_symbols(names);
+  for (const std::string& name : names) {
+    const auto range = symbols.find(name);
+    // Beside a size of 0 any other fits.
+    if (range == symbols.end() || (range->second.min < 1 && names.size() > 1)) return std::nullopt;
+  }
+  auto divisors = counts.open ? divisors_of_multiple(counts.before, counts.after)
+                              : divisors_of_equality(counts.before, counts.after);
+  if (!divisors && !counts.open) divisors = divisors_of_equality(counts.after, counts.before);
+  if (!divisors || divisors->empty()) return std::nullopt;
+  std::map<std::string, DimExpr, std::less<>> multiples;
+  for (const auto& [name, divisor] : *divisors) {
+    multiples[name] = DimExpr(divisor) * DimExpr::symbol(name);
+  }
+  const ElementCounts exact{counts.before.substitute(multiples), counts.after.substitute(multiples),
+                            counts.open};
+  return exact.fit() ? divisors : std::nullopt;
+}
+
+}  // namespace
+
+// view and its like take as many elements as there are. Where sizes vary, that can be a demand on
+// them: in x.view(b, n // 2, 2), n is even. What can be said by symbols that are multiples is said
+// so, for all that comes to be known; for the rest, the sample points have to meet it.
+void Importer::demand_as_many_elements(const c10::FunctionSchema& schema, const Stack& inputs) {
+  static const std::set<std::string> kWhole = {"aten::view", "aten::reshape", "aten::_unsafe_view",
+                                               "aten::view_copy"};
+  const bool part = schema.name() == "aten::unflatten";
+  if ((!part && !kWhole.contains(schema.name())) || symbols_.empty()) return;
+  const c10::IValue& sizes = inputs[part ? 2 : 1];
+  if (!sizes.isList()) return;
+  const TensorInfo& t = info(inputs[0].toTensor());
+  ElementCounts counts{1, 1};
+  const int64_t rank = t.metas[0].dim();
+  for (int64_t d = 0; d < rank; ++d) {
+    const int64_t only = part ? inputs[1].toInt() : d;
+    if (d == (only < 0 ? only + rank : only)) {
+      counts.before *= dim_of(t, static_cast<size_t>(d)).expr;
+    }
+  }
+  for (const c10::IValue& item : sizes.toListRef()) {
+    const auto size = as_size(item);
+    if (!size) return;
+    if (size->expr.is_value(-1)) {
+      counts.open = true;
+    } else {
+      counts.after *= size->expr;
+    }
+  }
+  if ((counts.before.is_constant() && counts.after.is_constant()) || counts.fit()) return;
+  if (auto divisors = divisors_for(counts, symbols_)) throw Divide(std::move(*divisors));
+  const DimExpr none(0);
+  const SizeCondition demand{
+      SizeRelation::kEq, counts.open ? DimExpr::mod(counts.before, counts.after) : counts.before,
+      counts.open ? none : counts.after, "a view holds all elements"};
+  for (size_t point = 0; point < kPoints; ++point) {
+    SymbolValues values;
+    for (const auto& [symbol, at] : samples_) values[symbol] = at[point];
+    if (!demand.check(values).ok()) throw Resample(demand);
+  }
+}
 
 // An expression over the candidates that has these values; the simplest comes first.
 std::optional<DimExpr> Importer::fit(const Points& at,
@@ -74,6 +209,8 @@ void Importer::fit_shape(TensorInfo& result, const Stack& inputs) {
     for_each_tensor(input, [&](const at::Tensor& tensor) {
       const TensorInfo& t = info(tensor);
       for (size_t d = 0; d < t.dims.size(); ++d) add(dim_of(t, d));
+      const DimExpr elements = num_elements(t.dims);
+      add({elements, at_points(elements)});
     });
   }
   for (const auto& [name, at] : samples_) add({DimExpr::symbol(name), at});

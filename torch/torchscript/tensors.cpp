@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "torch/borrowed_weight.h"
+#include "torch/torchscript/convolution_format.h"
 #include "torch/torchscript/importer.h"
 
 namespace kiln::torchscript {
@@ -13,6 +14,7 @@ namespace {
 constexpr int64_t kMaxTrialElements = int64_t{1} << 26;
 
 at::Tensor without_data(const at::Tensor& tensor) {
+  if (tensor.is_nested()) throw Stop("a nested tensor");
   return at::empty_strided(tensor.sizes(), tensor.strides(),
                            tensor.options().device(c10::kMeta).requires_grad(false));
 }
@@ -276,7 +278,17 @@ std::vector<Stack> Importer::evaluate_at_points(const c10::OperatorHandle& op,
     }
     const Stack before = stack;
     try {
-      op.callBoxed(&stack);
+      if (op.schema().name() == "aten::_convolution") {
+        // It has no kernel for tensors without data; its last arguments choose among kernels.
+        stack.resize(9);
+        c10::Dispatcher::singleton().findSchemaOrThrow("aten::convolution", "").callBoxed(&stack);
+      } else {
+        op.callBoxed(&stack);
+      }
+      if (stack.size() == 1 && stack[0].isTensor()) {
+        stack[0] = in_convolution_format(op.schema(), before, result_device(inputs),
+                                         stack[0].toTensor());
+      }
     } catch (const c10::NotImplementedError& error) {
       if (std::string(error.what()).find("no data") != std::string::npos) {
         throw Stop("the result of " + op.schema().name() + " depends on the values of a tensor");
@@ -289,6 +301,11 @@ std::vector<Stack> Importer::evaluate_at_points(const c10::OperatorHandle& op,
       } catch (const c10::Error& error) {
         throw Raised(error.what_without_backtrace());
       }
+    }
+    if (op.schema().name() == "aten::_native_multi_head_attention" && stack[1].isTensor()) {
+      // torch's function for tensors without data gives an empty tensor where there is none.
+      at::Tensor& weights = stack[1].toTensor();
+      if (weights.defined() && weights.dim() == 1) weights = at::Tensor();
     }
     results.push_back(std::move(stack));
   }

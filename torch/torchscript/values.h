@@ -14,6 +14,7 @@
 #include <array>
 #include <exception>
 #include <functional>
+#include <map>
 #include <string>
 #include <utility>
 #include <variant>
@@ -50,6 +51,13 @@ struct Resample : std::exception {
   explicit Resample(SizeCondition c) : condition(std::move(c)) {}
   const char* what() const noexcept override { return "other sample points are needed"; }
   SizeCondition condition;
+};
+
+// The program demands that these symbols are multiples of numbers.
+struct Divide : std::exception {
+  explicit Divide(std::map<std::string, int64_t> d) : divisors(std::move(d)) {}
+  const char* what() const noexcept override { return "sizes have to be multiples"; }
+  std::map<std::string, int64_t> divisors;
 };
 
 // An error of the capture builder.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import re
 import warnings
 from dataclasses import dataclass, field
 from typing import Any, Iterator, Sequence
@@ -362,12 +363,22 @@ def _export(model: torch.nn.Module, args: tuple, kwargs: dict, dynamic_shapes: A
   """Non-strict first, as torch does; strict (Dynamo) where that fails. `lines` tell of the FX node
   that failed."""
   failures: list[tuple[str, Exception]] = []
+
+  def attempt(strict: bool, shapes: Any) -> ExportedProgram:
+    with torch.no_grad(), warnings.catch_warnings(), buffer_hooks_as_before():
+      warnings.filterwarnings("ignore", category=FutureWarning, module=r"(torch|copyreg).*")
+      return torch.export.export(model, args, kwargs or None, dynamic_shapes=shapes, strict=strict)
+
   for mode, strict in (("non-strict", False), ("strict", True)):
     try:
-      with torch.no_grad(), warnings.catch_warnings(), buffer_hooks_as_before():
-        warnings.filterwarnings("ignore", category=FutureWarning, module=r"(torch|copyreg).*")
-        program = torch.export.export(model, args, kwargs or None, dynamic_shapes=dynamic_shapes,
-                                      strict=strict)
+      try:
+        program = attempt(strict, dynamic_shapes)
+      except Exception as error:  # noqa: BLE001
+        fixes, multiples = _as_multiples(error, dynamic_shapes)
+        if not fixes:
+          raise
+        program = attempt(strict, multiples)
+        notes.append(f"the program takes no other sizes than multiples: {fixes}")
     except Exception as error:  # noqa: BLE001: torch.export raises whatever the model raises
       failures.append((mode, error))
       continue
@@ -384,6 +395,21 @@ def _export(model: torch.nn.Module, args: tuple, kwargs: dict, dynamic_shapes: A
     location=fx_graphs.describe_node(*node) if node else "",
     hint='torch.compile(model, backend="kiln") captures around what export cannot',
   ) from failures[0][1]
+
+
+def _as_multiples(error: Exception, dynamic_shapes: Any) -> tuple[str, Any]:
+  """What torch.export says of sizes that have to be multiples, as x.view(b, n // 2, 2) makes them,
+  and dynamic_shapes that say so. "" where it asks for anything else: whether a size is a constant
+  or that of another is for the user to say."""
+  text = str(error).partition("Suggested fixes:")[2].strip().partition("\n\n")[0]
+  fixes = [line.strip() for line in text.splitlines()]
+  multiples = [fix for fix in fixes if re.fullmatch(r"(\w+) = \d+\*_\1", fix)]
+  ranges = [fix for fix in fixes if re.fullmatch(r"(_\w+) = Dim\('\1'.*\)", fix)]
+  if not multiples or len(multiples) + len(ranges) != len(fixes):
+    return "", None
+  refined = torch.export.dynamic_shapes.refine_dynamic_shapes_from_suggested_fixes(
+    "Suggested fixes:\n" + "\n".join(fixes), dynamic_shapes)
+  return ", ".join(multiples), refined
 
 
 @contextlib.contextmanager

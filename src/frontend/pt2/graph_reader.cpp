@@ -324,7 +324,7 @@ Status GraphReader::add_result(const Json& output, std::vector<std::string>& nam
     KILN_ASSIGN_OR_RETURN(const std::string name, tensor.string_at("name"));
     CaptureMeta meta;
     if (name.empty()) {
-      meta.opaque = "no tensor";
+      meta.opaque = CaptureMeta::kNoTensor;
     } else {
       KILN_ASSIGN_OR_RETURN(const Json* values, entry("tensor_values", name));
       KILN_ASSIGN_OR_RETURN(meta, tensor_meta(*values, sizes_));
@@ -349,7 +349,7 @@ Status GraphReader::add_result(const Json& output, std::vector<std::string>& nam
         continue;
       }
       names.emplace_back();
-      metas.emplace_back().opaque = "no tensor";
+      metas.emplace_back().opaque = CaptureMeta::kNoTensor;
     }
     return {};
   }
@@ -365,7 +365,7 @@ Status GraphReader::add_result(const Json& output, std::vector<std::string>& nam
   }
   if (result.tag == "as_none") {
     names.emplace_back();
-    metas.emplace_back().opaque = "no tensor";
+    metas.emplace_back().opaque = CaptureMeta::kNoTensor;
     return {};
   }
   return Status::error("K1140",

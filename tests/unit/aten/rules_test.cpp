@@ -112,6 +112,87 @@ TEST(Rules, DropoutInAttentionIsRefused) {
   EXPECT_EQ(p.last_record().code, "K1301");
 }
 
+// The packed attention operator on x [1, 2, 4] with two heads; results as the captures say.
+struct PackedAttention {
+  Program p;
+  Handle x = p.input("x", meta({"1", "2", "4"}));
+  Handle key = x;
+
+  std::vector<Handle> call(const CaptureArg& mask, const CaptureArg& kind, bool weights = false) {
+    const Handle w = p.weight("w", counting({12, 4})), b = p.weight("b", counting({12}));
+    const Handle out = p.weight("out", counting({4, 4})), out_b = p.weight("out_b", counting({4}));
+    return p.calls(
+        "aten::_native_multi_head_attention",
+        {v(x), v(key), v(key), num(4), num(2), v(w), v(b), v(out), v(out_b), mask, flag(weights),
+         flag(true), kind},
+        {meta({"1", "2", "4"}), weights ? meta({"1", "2", "2"}) : opaque(CaptureMeta::kNoTensor)});
+  }
+};
+
+TEST(Rules, PackedAttentionOfOneTensorIsOneProjection) {
+  PackedAttention t;
+  t.p.output(t.call(none(), none())[0]);
+  EXPECT_TRUE(t.p.all_native());
+  EXPECT_EQ(t.p.count("linear"), 2);
+  EXPECT_EQ(t.p.count("attention"), 1);
+  EXPECT_EQ(t.p.count("softmax"), 0);
+  EXPECT_EQ(t.p.count("where"), 0);
+}
+
+TEST(Rules, PackedAttentionOfSeveralTensorsIsAProjectionEach) {
+  PackedAttention t;
+  t.key = t.p.input("key", meta({"1", "2", "4"}));
+  for (Handle handle : t.call(none(), none(), true)) t.p.output(handle);
+  EXPECT_TRUE(t.p.all_native());
+  EXPECT_EQ(t.p.count("linear"), 4);
+  EXPECT_EQ(t.p.count("softmax"), 1);
+}
+
+TEST(Rules, MasksOfPackedAttentionAreRefusedWhereTheyDoNotFit) {
+  struct Case {
+    std::vector<CaptureDim> dims;
+    CaptureArg kind;
+    const char* reason;
+  };
+  for (const Case& c :
+       {Case{{"2", "2"}, none(), "mask without a mask_type"},
+        Case{{"3", "2"}, num(0), "mask is not [length, length]"},
+        Case{{"2", "2"}, num(1), "mask is not [batch, length]"},
+        Case{{"2", "2"}, num(2), "mask_type does not fit a mask of rank 2"},
+        Case{{"1", "1", "2", "2"}, num(2), "mask is not of the shape of the scores"}}) {
+    PackedAttention t;
+    t.call(v(t.p.input("mask", meta(c.dims, DType::kBool))), c.kind);
+    EXPECT_EQ(t.p.last_record().code, "K1301");
+    EXPECT_EQ(t.p.last_record().reason, c.reason);
+  }
+}
+
+// What CUDA's libraries fuse with the product is the approximation; PyTorch defines it so.
+TEST(Rules, GeluOfAnEncoderLayerGoesByTheDevice) {
+  for (DeviceKind device : {DeviceKind::kCpu, DeviceKind::kCuda}) {
+    Program p;
+    p.builder.device(device);
+    const Handle x = p.input("x", meta({"1", "2", "4"}));
+    std::vector<CaptureArg> args{v(x), num(4), num(2)};
+    int next = 0;
+    auto add = [&](std::initializer_list<std::vector<int64_t>> shapes) {
+      for (const auto& shape : shapes) {
+        args.push_back(v(p.weight("w" + std::to_string(next++), counting(shape))));
+      }
+    };
+    add({{12, 4}, {12}, {4, 4}, {4}});
+    args.insert(args.end(), {flag(true), flag(false), real(1e-5)});
+    add({{4}, {4}, {4}, {4}, {8, 4}, {8}, {4, 8}, {4}});
+    p.output(p.call("aten::_transformer_encoder_layer_fwd", args, meta({"1", "2", "4"})));
+    EXPECT_TRUE(p.all_native());
+    std::vector<std::string> forms;
+    for (const auto& node : p.finish().main.nodes()) {
+      if (node->is("gelu")) forms.push_back(node->get_string("approximate"));
+    }
+    EXPECT_EQ(forms, (std::vector<std::string>{device == DeviceKind::kCpu ? "none" : "tanh"}));
+  }
+}
+
 TEST(Rules, NormsAreOneNodeWithTheirStatisticsApart) {
   Program p;
   Handle x = p.input("x", meta({"2", "4"}));

@@ -352,10 +352,6 @@ class ChannelsLast(Case):
   def inputs(self, step, last):
     return (torch.randn(2, 4, 5, 5).to(memory_format=torch.channels_last),)
 
-  doors = {
-    "torchscript": Differs(('strides',), "results of convolutions are contiguous"),
-  }
-
 
 class ToChannelsLast(Case):
   title = "changes of memory format inside"
