@@ -10,6 +10,10 @@
 // that was registered as conservative. `sizes` are the program's integer arguments. Results that
 // are inputs passed through are not among the results; results that are numbers are tensors of
 // rank 0 there.
+//
+// Tracers ask for the results' types. Where PyTorch alone knows one, C++ answers K4121; Python
+// makes it from what the program's metadata say (kiln/operators.py), and asks known_results, which
+// computes nothing, for the others.
 #include <ATen/ATen.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/stack.h>
@@ -63,7 +67,7 @@ void distribute(const EnginePlan& plan, size_t state, size_t inputs, size_t size
   const std::vector<bool> written = written_inputs(plan);
   size_t next_state = 0, next_input = 0, next_size = 0;
   for (size_t i = 0; i < plan.inputs.size(); ++i) {
-    if (plan.inputs[i].is_object) {
+    if (plan.inputs[i].number) {
       if (next_size < sizes) number(i, next_size);
       ++next_size;
     } else if (written[i]) {
@@ -96,7 +100,9 @@ ProgramCall call_of(const ProgramRunner& runner, at::TensorList state, at::Tenso
   distribute(
       plan, state.size(), inputs.size(), sizes.size(), mutating,
       [&](size_t i, size_t k, bool from_state) {
-        check(runner.set_input(call, i, from_state ? state[k] : inputs[k]));
+        const at::Tensor& tensor = from_state ? state[k] : inputs[k];
+        check(runner.is_object_input(i) ? runner.set_input_object(call, i, tensor)
+                                        : runner.set_input(call, i, tensor));
       },
       [&](size_t i, size_t k) {
         check(runner.set_input_object(call, i, sizes[k].guard_int(__FILE__, __LINE__)));
@@ -204,8 +210,9 @@ void run_ordered_boxed(const c10::OperatorHandle&, torch::jit::Stack* stack) {
   stack->emplace_back(std::move(results));
 }
 
-std::vector<at::Tensor> run_meta(at::TensorList inputs, c10::SymIntArrayRef sizes,
-                                 const ProgramPtr& program, int64_t entry) {
+c10::List<std::optional<at::Tensor>> known_results(at::TensorList inputs,
+                                                   c10::SymIntArrayRef sizes,
+                                                   const ProgramPtr& program, int64_t entry) {
   check_entry(entry);
   const EnginePlan& plan = program->runner().plan();
   MetaInputs given(plan.inputs.size());
@@ -213,9 +220,21 @@ std::vector<at::Tensor> run_meta(at::TensorList inputs, c10::SymIntArrayRef size
       plan, 0, inputs.size(), sizes.size(), false,
       [&](size_t i, size_t k, bool) { given[i].tensor = inputs[k]; },
       [&](size_t i, size_t k) { given[i].number = sizes[k]; });
-  std::vector<at::Tensor> outputs = check(meta_outputs(plan, given));
-  std::erase_if(outputs, [](const at::Tensor& tensor) { return !tensor.defined(); });
-  return outputs;
+  c10::List<std::optional<at::Tensor>> results;
+  for (at::Tensor& tensor : check(meta_outputs(plan, given))) {
+    results.push_back(tensor.defined() ? std::optional(std::move(tensor)) : std::nullopt);
+  }
+  return results;
+}
+
+std::vector<at::Tensor> run_meta(at::TensorList inputs, c10::SymIntArrayRef sizes,
+                                 const ProgramPtr& program, int64_t entry) {
+  std::vector<at::Tensor> results;
+  for (const std::optional<at::Tensor>& known : known_results(inputs, sizes, program, entry)) {
+    if (!known) check(Status::error("K4121", "the type of a result is known only after running"));
+    results.push_back(*known);
+  }
+  return results;
 }
 
 void run_meta_(at::TensorList state_and_outs, at::TensorList inputs, c10::SymIntArrayRef sizes,
@@ -250,6 +269,9 @@ constexpr const char* kRun =
 constexpr const char* kRunMutating =
     "run_(Tensor(a!)[] state_and_outs, Tensor[] inputs, SymInt[] sizes, "
     "__torch__.torch.classes.kiln.Program program, int entry=0) -> ()";
+constexpr const char* kKnownResults =
+    "known_results(Tensor[] inputs, SymInt[] sizes, __torch__.torch.classes.kiln.Program program, "
+    "int entry=0) -> Tensor?[]";
 constexpr const char* kRunOrdered =
     "run_ordered(Tensor[] state, Tensor[] inputs, SymInt[] sizes, "
     "__torch__.torch.classes.kiln.Program program, int entry=0) -> Tensor[]";
@@ -279,6 +301,7 @@ class Registration {
                     [](State state) { return set_state(std::move(state)); });
     library_->def(kRun);
     library_->def(kRunMutating);
+    library_->def(kKnownResults);
     library_->def(torch::schema(kRunOrdered, c10::AliasAnalysisKind::CONSERVATIVE));
     real_.emplace(torch::Library::IMPL, "kiln", c10::DispatchKey::CompositeExplicitAutograd,
                   __FILE__, __LINE__);
@@ -287,6 +310,7 @@ class Registration {
     real_->impl("run_ordered", torch::CppFunction::makeFromBoxedFunction<&run_ordered_boxed>());
     meta_.emplace(torch::Library::IMPL, "kiln", c10::DispatchKey::Meta, __FILE__, __LINE__);
     meta_->impl("run", run_meta);
+    meta_->impl("known_results", known_results);
     meta_->impl("run_", run_meta_);
   }
 

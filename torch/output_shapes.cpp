@@ -123,18 +123,18 @@ Result<std::vector<at::Tensor>> meta_outputs(const EnginePlan& plan,
                                              const MetaInputs& inputs) {
   KILN_RETURN_IF_ERROR(check_types(plan, inputs));
   const SymbolSizes sizes = solve(plan, inputs);
-  std::vector<at::Tensor> outputs(plan.outputs.size());
-  for (size_t i = 0; i < plan.outputs.size(); ++i) {
-    const TensorSignature& signature = plan.outputs[i].signature;
-    if (plan.outputs[i].kind != PlanOutput::Kind::kResult) continue;
+  std::vector<at::Tensor> outputs;
+  for (const PlanOutput& output : plan.outputs) {
+    const TensorSignature& signature = output.signature;
+    if (output.kind != PlanOutput::Kind::kResult) continue;
     if (signature.scalar) {
-      outputs[i] = at::empty(
-          {}, at::TensorOptions().dtype(to_scalar_type(*signature.scalar)).device(c10::kMeta));
+      outputs.push_back(at::empty(
+          {}, at::TensorOptions().dtype(to_scalar_type(*signature.scalar)).device(c10::kMeta)));
       continue;
     }
     if (signature.is_object) {
-      return Status::error("K4121", "shape is known only after running: output '" +
-                                        signature.name + "'");
+      outputs.emplace_back();
+      continue;
     }
     std::vector<c10::SymInt> shape, strides(signature.dims.size(), c10::SymInt(1));
     for (const DimExpr& dim : signature.dims) shape.push_back(evaluate(dim, sizes));
@@ -144,9 +144,9 @@ Result<std::vector<at::Tensor>> meta_outputs(const EnginePlan& plan,
       strides[d] = stride;
       stride = stride * shape[d].max(c10::SymInt(1));
     }
-    outputs[i] = at::empty_strided_symint(
+    outputs.push_back(at::empty_strided_symint(
         shape, strides,
-        at::TensorOptions().dtype(to_scalar_type(signature.dtype)).device(c10::kMeta));
+        at::TensorOptions().dtype(to_scalar_type(signature.dtype)).device(c10::kMeta)));
   }
   return outputs;
 }

@@ -19,12 +19,12 @@ struct MetaInput {
 };
 using MetaInputs = std::vector<MetaInput>;
 
-// Tensors on the meta device for the results of `plan` that are fresh tensors, or numbers (rank 0),
-// by position; the others stay undefined.
+// Tensors on the meta device for the results of `plan` that are fresh tensors or numbers (rank 0),
+// in their order. Undefined for a result that PyTorch alone understands.
 // Sizes and strides are the plan's expressions over the symbolic sizes of the inputs. What the plan
 // demands of the inputs' sizes becomes a guard where it is not known to hold; its conditions, which
 // say nothing about the results, are left to the run.
-// K4101, K4102, K4104; K4121 for a result whose shape only running the program reveals.
+// K4101, K4102, K4104.
 Result<std::vector<at::Tensor>> meta_outputs(const EnginePlan& plan,
                                              const MetaInputs& inputs);
 

@@ -27,6 +27,7 @@ from .frontends import symbols as sizes
 from .frontends import tree
 from .frontends.captured import DTYPES, CapturedProgram
 from .frontends.errors import FrontendError
+from .frontends.opaque_types import make_tensors, torch_dtype
 from .frontends.tree import make_binder, make_unflatten
 
 
@@ -43,6 +44,7 @@ class ProgramModule(torch.nn.Module):
     self._captured = captured
     self._signature = native.signature()
     self._infos = native.outputs()
+    self._device = native.device()
     self._count = len(captured.inputs)
     self._bind = make_binder(captured.input_tree, self._count, captured.parameters)
     self._rebuild = make_unflatten(captured.output_tree)
@@ -57,8 +59,8 @@ class ProgramModule(torch.nn.Module):
     inputs = self._signature["inputs"]
     written = [v for v, row in zip(values, inputs, strict=True) if row["written"]]
     read = [v for v, row in zip(values, inputs)
-            if not row["written"] and not row["is_object"]]
-    numbers = [v for v, row in zip(values, inputs) if row["is_object"]]
+            if not row["written"] and not row["is_number"]]
+    numbers = [v for v, row in zip(values, inputs) if row["is_number"]]
     known = symbolic_values(self._captured, given)
     if written:
       outs = self._empty_results(known)
@@ -81,8 +83,12 @@ class ProgramModule(torch.nn.Module):
 
   def _empty_results(self, known: Mapping[str, Any]) -> list[torch.Tensor]:
     outs = []
+    opaque = iter(self._captured.opaque_results[i] for i in opaque_indices(self._signature))
     for row, info in zip(self._signature["outputs"], self._infos, strict=True):
       if row["kind"] != "result":
+        continue
+      if _is_opaque(row):
+        outs += make_tensors([next(opaque)], known, {}, _no_new_size, self._device)
         continue
       if row["number"] is not None:
         outs.append(torch.empty_strided((), (), dtype=DTYPES[row["number"]]))
@@ -95,6 +101,23 @@ class ProgramModule(torch.nn.Module):
         stride = stride * torch.sym_max(shape[d], 1)
       outs.append(torch.empty_strided(shape, strides, dtype=DTYPES[info["dtype"]]))
     return outs
+
+
+def _is_opaque(row: dict) -> bool:
+  return row["kind"] == "result" and row["is_object"] and row["number"] is None
+
+
+def opaque_indices(signature: dict) -> list[int]:
+  """Which results only PyTorch understands, by their places in CapturedProgram.output_names."""
+  returned = [row for row in signature["outputs"] if row["kind"] != "write_input"]
+  return [i for i, row in enumerate(returned) if _is_opaque(row)]
+
+
+def _no_new_size(low: int, high: int) -> Any:
+  raise FrontendError("K1014", "a .pt2 file cannot hold a program that writes its arguments or "
+                      "buffers and has a result whose shape only running reveals: torch.export has "
+                      "no operator that writes and returns a list",
+                      hint="save it with embed_fallback=False, or as a .kiln file")
 
 
 def _view(tensor: torch.Tensor, operations: list[tuple[str, list[str]]],
@@ -222,7 +245,7 @@ def example_arguments(captured: CapturedProgram, module: torch.nn.Module
       shapes[stand_ins[-1]] = _hint(Dim.AUTO if in_tensors else Dim.DYNAMIC,
                                     *captured.symbols[item.expr])
       continue
-    if item.kind != "tensor" or item.dtype not in DTYPES:
+    if item.kind != "tensor" or item.dims is None:
       why = "; torch.export takes it as a constant" if item.kind in ("f64", "bool") else ""
       raise FrontendError("K1014", "a .pt2 file cannot hold a program with an argument of this "
                           f"kind: {item.name}, {item.dtype or item.kind}{why}",
@@ -241,7 +264,7 @@ def example_arguments(captured: CapturedProgram, module: torch.nn.Module
         symbol, scale, bias = linear
         dim = dims[symbol] if scale == 1 else scale * dims[symbol]
         dynamic[d] = dim if bias == 0 else dim + bias
-    values.append(torch.zeros(shape, dtype=DTYPES[item.dtype]))
+    values.append(torch.zeros(shape, dtype=DTYPES.get(item.dtype) or torch_dtype(item.dtype)))
     stand_ins.append(values[-1])
     if dynamic:
       shapes[values[-1]] = dynamic
@@ -257,11 +280,13 @@ def example_arguments(captured: CapturedProgram, module: torch.nn.Module
 def export_closed(native: Any, captured: CapturedProgram, program: torch.ScriptObject,
                   state: dict[str, torch.Tensor]) -> ExportedProgram:
   """The ExportedProgram with one call of kiln::run or kiln::run_. K1014 for what it cannot hold."""
-  for row in native.signature()["outputs"]:
-    if row["is_object"] and row["number"] is None:
+  signature = native.signature()
+  returned = [row for row in signature["outputs"] if row["kind"] != "write_input"]
+  for index in opaque_indices(signature):
+    if index not in captured.opaque_results:
       raise FrontendError(
-        "K1014", "a .pt2 file cannot hold a program with a result whose type or shape only PyTorch "
-        f"knows: {row['name']}", hint="save it with embed_fallback=False, or as a .kiln file")
+        "K1014", "a .pt2 file cannot hold a program with a result whose type was not captured: "
+        f"{returned[index]['name']}", hint="save it with embed_fallback=False, or as a .kiln file")
   module = ProgramModule(native, program, captured, state)
   args, kwargs, dynamic_shapes = example_arguments(captured, module)
   return trace(module, args, kwargs, dynamic_shapes)
@@ -391,7 +416,8 @@ def typed_error(error: Exception, path: str, what: str = "exported program") -> 
 
 _RUN, _RUN_MUTATING = "kiln.run.default", "kiln.run_.default"
 _ITEM = "aten.item.default"  # of a result that is a number
-_ALLOCATIONS = ("aten.empty_strided.", "aten.sym_")
+# What torch adds to allocate results, and to check sizes that only running reveals.
+_SIZES = ("aten.empty_strided.", "aten.sym_", "aten._assert_scalar.")
 # What _view() traces to.
 _VIEWS = {"reshape": ("aten.reshape.default", "aten.view.default"),
           "permute": ("aten.permute.default",), "expand": ("aten.expand.default",),
@@ -423,7 +449,7 @@ def _is_plain_call(exported: ExportedProgram, native: Any, captured: CapturedPro
   """Whether the graph hands its arguments to one program, in order, and returns its results."""
   calls = [n for n in exported.graph.nodes if n.op == "call_function"
            and isinstance(n.target, (torch._ops.OpOverload, torch._ops.HigherOrderOperator))
-           and not str(n.target).startswith((*_ALLOCATIONS, *_VIEW_NAMES, _ITEM))]
+           and not str(n.target).startswith((*_SIZES, *_VIEW_NAMES, _ITEM))]
   if len(calls) != 1 or str(calls[0].target) not in (_RUN, _RUN_MUTATING):
     return False
   call, signature = calls[0], native.signature()
@@ -432,7 +458,7 @@ def _is_plain_call(exported: ExportedProgram, native: Any, captured: CapturedPro
   if len(call.args) < 3:
     return False
   numbers = list(call.args[1 if str(call.target) == _RUN else 2])
-  if len(numbers) != sum(row["is_object"] for row in rows):
+  if len(numbers) != sum(row["is_number"] for row in rows):
     return False
   if str(call.target) == _RUN:
     state: list[Any] = []
@@ -445,7 +471,7 @@ def _is_plain_call(exported: ExportedProgram, native: Any, captured: CapturedPro
   if len(state) != written or len(read) != len(rows) - written - len(numbers):
     return False
   states, reads, integers, freshes = iter(state), iter(read), iter(numbers), iter(fresh)
-  positions = [next(states if row["written"] else integers if row["is_object"] else reads)
+  positions = [next(states if row["written"] else integers if row["is_number"] else reads)
                for row in rows]
   if not all(isinstance(node, torch.fx.Node) for node in positions):
     return False

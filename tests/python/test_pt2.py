@@ -292,15 +292,105 @@ def test_wrong_calls_of_the_operators():
   torch.testing.assert_close(state, expected)
 
 
+# ---- results that only PyTorch understands -------------------------------------------------------
+
+
+class Masks(nn.Module):
+  """Result sizes that only running reveals: one alone, one shared by two results, one in sums only
+  (`aten::cat` has a dim u0 + u1), and strides that depend on one (those of nonzero)."""
+
+  def forward(self, x):
+    low, high = x[x < 0], x[x > 0]
+    return torch.nonzero(x > 0), high * 2, torch.tanh(x), torch.cat([low, low])
+
+
+class Spectrum(nn.Module):
+  def forward(self, x):
+    return torch.fft.rfft(x), x + 1
+
+
+class ComplexArgument(nn.Module):
+  def forward(self, z, x):
+    return z * x, z.real + x
+
+
+class CountedSpectrum(nn.Module):
+  def __init__(self):
+    super().__init__()
+    self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+
+  def forward(self, x):
+    self.calls.add_(1)
+    return torch.fft.rfft(x) * self.calls
+
+
+ROWS = torch.export.Dim("rows", min=2, max=32)
+OPAQUE = {
+  "masks": (Masks, lambda n: (torch.randn(n, 3),), ({0: ROWS},), ["u*,2 i64", "u* f32", "s*,3 f32",
+                                                                 "u* f32"]),
+  "spectrum": (Spectrum, lambda n: (torch.randn(n, 9),), ({0: ROWS},), ["s*,5 c64", "s*,9 f32"]),
+  "argument": (ComplexArgument,
+               lambda n: (torch.randn(4, dtype=torch.complex64), torch.randn(n, 4)),
+               (None, {0: ROWS}), ["s*,4 c64", "s*,4 f32"]),
+  "writing": (CountedSpectrum, lambda n: (torch.randn(n, 9),), ({0: ROWS},), ["s*,5 c64"]),
+}
+
+
+def described(value):
+  names = {torch.complex64: "c64", torch.float32: "f32", torch.int64: "i64"}
+  dims = ",".join(d if d.isdigit() else d[0] + "*" for d in map(str, value.shape))
+  return f"{dims} {names[value.dtype]}"
+
+
+@pytest.mark.parametrize("name", list(OPAQUE))
+def test_results_that_only_pytorch_understands(name, tmp_path):
+  make, arguments, shapes, types = OPAQUE[name]
+  program = kiln.compile(torch.export.export(make(), arguments(4), dynamic_shapes=shapes))
+  path = tmp_path / "model.pt2"
+  program.save(path)
+  loaded = torch.export.load(path)
+  results = loaded.graph.output_node().args[0]
+  assert [described(n.meta["val"]) for n in results[-len(types):]] == types
+  decomposed = torch.export.load(path).run_decompositions()
+  torch.export.save(decomposed, tmp_path / "decomposed.pt2")
+  again = torch.export.export(torch.export.load(path).module(), arguments(4), dynamic_shapes=shapes)
+  torch.export.save(again, tmp_path / "again.pt2")
+  for module in (loaded.module(), kiln.load(path), decomposed.module(),
+                 torch.export.load(tmp_path / "decomposed.pt2").module(), again.module(),
+                 kiln.load(tmp_path / "again.pt2")):
+    reference = make()
+    for rows in (4, 7):
+      args = arguments(rows)
+      torch.testing.assert_close(module(*args), reference(*args))
+
+
 def test_results_that_a_file_cannot_promise(tmp_path):
-  class Model(nn.Module):
+  class Writing(nn.Module):
     def forward(self, x):
+      x.add_(1)
       return torch.nonzero(x > 0)
 
-  program = kiln.compile(Model(), inputs=[torch.randn(5)])
-  with pytest.raises(kiln.Error) as error:
-    program.save(tmp_path / "model.pt2")
-  assert error.value.code == "K1014" and not os.listdir(tmp_path)
+  class Sparse(nn.Module):
+    def forward(self, x):
+      return torch.relu(x).to_sparse()
+
+  for make, what in ((Writing, "writes its arguments or buffers and has a result whose shape"),
+                     (Sparse, "a result whose type was not captured: output_0")):
+    program = kiln.compile(make(), inputs=[torch.randn(5)])
+    with pytest.raises(kiln.Error, match=f"K1014: .*{what}"):
+      program.save(tmp_path / "model.pt2")
+    assert not os.listdir(tmp_path)
+
+
+def test_the_operator_on_plain_meta_tensors():
+  """They have no tracer that a size could belong to."""
+  program = kiln.compile(Spectrum(), inputs=[torch.randn(2, 9)])
+  results = torch.ops.kiln.run([torch.empty(2, 9, device="meta")], [], program.script_object())
+  assert [(tuple(r.shape), r.dtype, r.device.type) for r in results] == [
+    ((2, 5), torch.complex64, "meta"), ((2, 9), torch.float32, "meta")]
+  program = kiln.compile(Masks(), inputs=[torch.randn(2, 3)])
+  with pytest.raises(RuntimeError, match="data-dependent"):
+    torch.ops.kiln.run([torch.empty(2, 3, device="meta")], [], program.script_object())
 
 
 # ---- files --------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ nb::dict signature_of(const EnginePlan& plan) {
   for (const TensorSignature& input : plan.inputs) {
     nb::dict row;
     row["name"] = input.name;
-    row["is_object"] = input.is_object;
+    row["is_number"] = input.number.has_value();
     row["written"] = false;
     inputs.append(row);
   }
@@ -201,7 +201,7 @@ void bind_program(nb::module_& m) {
       .def("outputs", [](NativeProgram& p) { return infos(p.program().outputs()); })
       .def(
           "signature", [](NativeProgram& p) { return signature_of(p.program().engine()->plan()); },
-           "{inputs: [{name, is_object, written}], outputs: [{name, is_object, number, kind, "
+           "{inputs: [{name, is_number, written}], outputs: [{name, is_object, number, kind, "
            "target, view, order}]}; `number` is the dtype of a result that is a number.")
       .def(
           "script_object",

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from .errors import FrontendError
+from .opaque_types import OpaqueType
 from .placement import Placement
 from .symbols import linear_in_one_symbol
 
@@ -23,7 +24,8 @@ DTYPES = {
 
 @dataclass
 class CapturedInput:
-  """One runtime argument. `dims` holds ints and expression texts; None for a number."""
+  """One runtime argument. `dims` holds ints and expression texts; None for a number, and for a
+  tensor that has no such dims. `dtype` is Kiln's name, else torch's, else says what the tensor is."""
 
   name: str
   kind: str  # "tensor", "i64", "f64", "bool"
@@ -64,6 +66,10 @@ class CapturedProgram:
   state_names: dict[str, str | None] = field(default_factory=dict)
   parameters: tuple[str, ...] = ()  # names of forward's positional parameters, where known
   notes: list[str] = field(default_factory=list)
+  # by the results' indices, of those that only PyTorch understands
+  opaque_results: dict[int, OpaqueType] = field(default_factory=dict)
+  # of the symbols there that only running the program reveals
+  unbacked: dict[str, tuple[int, int]] = field(default_factory=dict)
   placement: Placement | None = None  # of a program that was captured in this process
   _sources: dict[str, Source] | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -85,6 +91,9 @@ class CapturedProgram:
       "symbols": {name: list(bounds) for name, bounds in self.symbols.items()},
       "parameters": list(self.parameters),
       "state_names": self.state_names,
+      "opaque_results": {index: [t.dtype, t.dims, t.strides]
+                         for index, t in self.opaque_results.items()},
+      "unbacked": self.unbacked,
     })
 
   @staticmethod
@@ -100,6 +109,10 @@ class CapturedProgram:
         symbols={name: tuple(bounds) for name, bounds in data["symbols"].items()},
         parameters=tuple(data["parameters"]),
         state_names=dict(data["state_names"]),
+        # where they are known: the compiler's own readers do not write them
+        opaque_results={int(index): OpaqueType(dtype, tuple(dims), tuple(strides)) for
+                        index, (dtype, dims, strides) in data.get("opaque_results", {}).items()},
+        unbacked={name: tuple(bounds) for name, bounds in data.get("unbacked", {}).items()},
       )
     except (KeyError, TypeError, ValueError) as error:
       raise FrontendError("K3120", f"the file does not describe its inputs and outputs: {error}",

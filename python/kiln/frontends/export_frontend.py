@@ -19,9 +19,10 @@ from . import guards, tree
 from .captured import CapturedProgram, Tee
 from .errors import FrontendError
 from .graph_walker import GraphWalker, Lazy, tensor_meta
+from .opaque_types import OpaqueType
 from .placement import place
 from .protocol import Capture
-from .symbols import always_true
+from .symbols import always_true, bounds
 
 _WEIGHT_KINDS = {InputKind.PARAMETER: "parameter", InputKind.BUFFER: "buffer",
                  InputKind.CONSTANT_TENSOR: "constant"}
@@ -73,6 +74,7 @@ def _declare_inputs(program: ExportedProgram, walker: GraphWalker,
     if isinstance(value, (torch.Tensor, torch.SymInt, torch.SymFloat, torch.SymBool)):
       leaves.append(input_leaf(value, len(captured.inputs)))
       env[node] = walker.add_input(spec.arg.name, value)
+      _describe_opaque_input(value, captured)
     elif value is None or isinstance(value, (bool, int, float, str)):
       leaves.append({"kind": "const", "value": value})
       env[node] = value
@@ -105,6 +107,15 @@ def input_leaf(value: Any, index: int) -> dict:
           "dtype": str(value.dtype).removeprefix("torch.")}
 
 
+def _describe_opaque_input(value: Any, captured: CapturedProgram) -> None:
+  """Says what the last argument is where it is a tensor that native code does not look at."""
+  item = captured.inputs[-1]
+  if isinstance(value, torch.Tensor) and item.dims is None:
+    known = OpaqueType.of(value)
+    if known is not None:
+      item.dtype, item.dims = known.dtype, list(known.dims)
+
+
 def _declare_guards(program: ExportedProgram, walker: GraphWalker,
                     parameters: tuple[str, ...]) -> None:
   """Hands over what the program demands of its input sizes beyond their ranges."""
@@ -134,16 +145,34 @@ def _declare_outputs(program: ExportedProgram, walker: GraphWalker, captured: Ca
   specs = program.graph_signature.output_specs
   user_leaves: list[dict] = []
   names = iter(tree.leaf_names(program.call_spec.out_spec))
-  for spec, value in zip(specs, results, strict=True):
+  nodes = program.graph.output_node().args[0]
+  for spec, value, node in zip(specs, results, nodes, strict=True):
     if spec.kind in _MUTATION_KINDS:
       walker.cap.mutation(_MUTATION_KINDS[spec.kind], spec.target, value[1])
     elif spec.kind is OutputKind.USER_OUTPUT:
       user_leaves.append(output_leaf(value, next(names), walker, captured))
+      if user_leaves[-1]["kind"] == "tensor":
+        _describe_opaque_result(node.meta["val"], user_leaves[-1]["index"], program, captured)
     else:
       raise FrontendError("K1105", "an output of a kind that is not supported: "
                           f"{spec.kind.name.lower()} {spec.target or ''}".rstrip(),
                           hint="export the model for inference")
   captured.output_tree = tree.describe(program.call_spec.out_spec, user_leaves)
+
+
+def _describe_opaque_result(value: torch.Tensor, index: int, program: ExportedProgram,
+                            captured: CapturedProgram) -> None:
+  """Keeps the type of a result that native code does not look at."""
+  lies_elsewhere = value.device != captured.placement.home
+  if tensor_meta(value)[0] != "opaque" or lies_elsewhere:
+    return
+  known = OpaqueType.of(value)
+  if known is None:
+    return
+  captured.opaque_results[index] = known
+  ranges = {str(symbol): bounds(r) for symbol, r in program.range_constraints.items()}
+  for name in sorted(known.names() - captured.symbols.keys()):
+    captured.unbacked[name] = ranges.get(name, bounds(None))
 
 
 def output_leaf(value: Any, name: str, walker: GraphWalker, captured: CapturedProgram) -> dict:

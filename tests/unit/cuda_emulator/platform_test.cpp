@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <numeric>
 
+#include "backends/cuda/compile/kernel_family.h"
 #include "core/dtype.h"
 #include "emulator/kernel_run.h"
 
@@ -17,6 +18,15 @@ std::unique_ptr<LoadedKernel> load(const std::string& entry, const std::string& 
   auto kernel = LoadedKernel::load(KernelSource{"#include \"device/platform.h\"\n" + text, entry});
   EXPECT_TRUE(kernel.ok()) << kernel.status().to_string();
   return kernel.ok() ? std::move(*kernel) : nullptr;
+}
+
+// Kernels are compiled many at a time, in one unit with the headers of all of them.
+TEST(EmulatedPlatform, AllDeviceHeadersFitInOneUnit) {
+  std::string text;
+  for (const cuda::DeviceHeader& header : cuda::device_headers()) {
+    text += "#include \"" + std::string(header.name) + "\"\n";
+  }
+  EXPECT_NE(load("nothing", text + "KILN_KERNEL(32) void nothing(Out<float>) {}\n"), nullptr);
 }
 
 TEST(EmulatedPlatform, RowSumsByWarpAndBlock) {

@@ -1,7 +1,5 @@
 // Reading and writing at positions that tensors give: embedding, index_select, index, index_put,
 // gather, scatter.
-#include <utility>
-
 #include "backends/cuda/compile/own_providers.h"
 #include "backends/cuda/compile/plan_views.h"
 #include "backends/cuda/runtime/gather_kernel.h"
@@ -11,15 +9,8 @@
 namespace kiln::cuda {
 namespace {
 
-// Where the joint dims of the index tensors stand in the result (NumPy's rule).
-int64_t joint_position(const std::vector<int64_t>& axes) {
-  const bool neighbours = axes.back() - axes.front() + 1 == static_cast<int64_t>(axes.size());
-  return neighbours ? axes.front() : 0;
-}
-
-// Completes an "index" or "index_put" step whose operands are set.
-Status emit_index(StepDesc step, Node& node, const std::vector<int64_t>& axes, bool negative,
-                  EngineLowering& lowering) {
+Status complete_index(StepDesc& step, Node& node, const IndexedAxes& indexed,
+                      EngineLowering& lowering) {
   const bool put = node.is("index_put");
   const PlanView& table = put ? step.outputs[0] : step.inputs[0];
   const PlanView& dense = put ? step.inputs[0] : step.outputs[0];
@@ -27,12 +18,12 @@ Status emit_index(StepDesc step, Node& node, const std::vector<int64_t>& axes, b
   IndexKernel kernel;
   kernel.dtype = node.result()->dtype();
   kernel.index = node.operand(put ? 2 : 1)->dtype();
-  kernel.axes = axes;
-  kernel.at = joint_position(axes);
-  kernel.negative = negative;
+  kernel.axes = indexed.axes;
+  kernel.at = indexed.at;
+  kernel.negative = indexed.negative;
   kernel.accumulate = put && node.get_bool("accumulate");
   KILN_ASSIGN_OR_RETURN(const IndexGeometry<DimExpr> whole,
-                        index_geometry(table, dense, index, axes, kernel.at, put));
+                        index_geometry(table, dense, index, kernel.axes, kernel.at, put));
   kernel.joint = whole.joint;
   IndexGeometry<DimExpr> geometry = whole;
   const int64_t element = static_cast<int64_t>(dtype_bytes(kernel.dtype));
@@ -55,41 +46,10 @@ Status emit_index(StepDesc step, Node& node, const std::vector<int64_t>& axes, b
   kernel.sizes = KernelSizes(geometry.sizes());
   step.params.set("kernel", lowering.kernel({put ? IndexKernel::kPutFamily : IndexKernel::kFamily,
                                              kernel.to_json()}));
-  lowering.emit(std::move(step));
   return {};
 }
 
-Status lower_selection(Node& node, EngineLowering& lowering, const std::vector<int64_t>& axes,
-                       bool negative) {
-  StepDesc step = step_for(node, "cuda.index");
-  for (Value* operand : node.operands()) step.inputs.push_back(lowering.view(operand));
-  step.outputs.push_back(lowering.allocate(node.result()));
-  return emit_index(std::move(step), node, axes, negative, lowering);
-}
-
-Status lower_embedding(Node& node, EngineLowering& lowering) {
-  return lower_selection(node, lowering, {0}, false);
-}
-Status lower_index_select(Node& node, EngineLowering& lowering) {
-  return lower_selection(node, lowering, {node.get_int("axis")}, false);
-}
-Status lower_index(Node& node, EngineLowering& lowering) {
-  return lower_selection(node, lowering, node.get_ints("axes"), true);
-}
-
-Status lower_index_put(Node& node, EngineLowering& lowering) {
-  StepDesc step = step_for(node, "cuda.index_put");
-  for (int i = 1; i < node.num_operands(); ++i) {
-    step.inputs.push_back(lowering.view(node.operand(i)));
-  }
-  step.outputs.push_back(lowering.allocate_update(node));
-  return emit_index(std::move(step), node, node.get_ints("axes"), true, lowering);
-}
-
-Status lower_gather(Node& node, EngineLowering& lowering) {
-  StepDesc step = step_for(node, "cuda.gather");
-  step.inputs = {lowering.view(node.operand(0)), lowering.view(node.operand(1))};
-  step.outputs.push_back(lowering.allocate(node.result()));
+Status complete_gather(StepDesc& step, Node& node, EngineLowering& lowering) {
   const PlanView& table = step.inputs[0];
   const PlanView& index = step.inputs[1];
   const PlanView& result = step.outputs[0];
@@ -101,14 +61,10 @@ Status lower_gather(Node& node, EngineLowering& lowering) {
   kernel.wide = !all_narrow({&table, &index, &result}, lowering.symbols());
   kernel.sizes = KernelSizes(gather_sizes(table, index, result, static_cast<size_t>(kernel.axis)));
   step.params.set("kernel", lowering.kernel({GatherKernel::kFamily, kernel.to_json()}));
-  lowering.emit(std::move(step));
   return {};
 }
 
-Status lower_scatter(Node& node, EngineLowering& lowering) {
-  StepDesc step = step_for(node, "cuda.scatter");
-  step.inputs = {lowering.view(node.operand(1)), lowering.view(node.operand(2))};
-  step.outputs.push_back(lowering.allocate_update(node));
+Status complete_scatter(StepDesc& step, Node& node, EngineLowering& lowering) {
   const PlanView& index = step.inputs[0];
   const PlanView& values = step.inputs[1];
   const PlanView& table = step.outputs[0];
@@ -122,16 +78,14 @@ Status lower_scatter(Node& node, EngineLowering& lowering) {
   kernel.wide = !all_narrow({&table, &index, &values}, lowering.symbols());
   kernel.sizes = KernelSizes(gather_sizes(table, index, values, static_cast<size_t>(kernel.axis)));
   step.params.set("kernel", lowering.kernel({ScatterKernel::kFamily, kernel.to_json()}));
-  lowering.emit(std::move(step));
   return {};
 }
 
 }  // namespace
 
 std::unique_ptr<KernelProvider> make_indexing_provider() {
-  return kiln::make_indexing_provider(
-      "cuda.indexing", {lower_embedding, lower_index_select, lower_index, lower_index_put,
-                        lower_gather, lower_scatter});
+  return kiln::make_indexing_provider("cuda.indexing",
+                                      {"cuda.", complete_index, complete_gather, complete_scatter});
 }
 
 }  // namespace kiln::cuda

@@ -19,27 +19,27 @@
 
 // The type of sums of products of T.
 template <class T>
-struct Sum {
+struct SumType {
   using type = int64;
 };
 template <>
-struct Sum<float> {
+struct SumType<float> {
   using type = float;
 };
 template <>
-struct Sum<double> {
+struct SumType<double> {
   using type = double;
 };
 template <>
-struct Sum<f16> {
+struct SumType<f16> {
   using type = float;
 };
 template <>
-struct Sum<bf16> {
+struct SumType<bf16> {
   using type = float;
 };
 template <class T>
-using SumOf = typename Sum<T>::type;
+using SumOf = typename SumType<T>::type;
 
 // The part of an operand's tile, kRows x kDepth, that one of kThreads threads fetches element by
 // element and leaves in shared memory as [kDepth][kRows + 4].

@@ -128,7 +128,6 @@ class ComplexInAndOut(Case):
 
   doors = {
     "module": Differs(("strides", "aliasing"), COMPLEX_VIEWS),
-    "pt2": Refuses("kiln.Error K1014", "only PyTorch knows the dtype of a result: save as `.kiln`"),
     "command": Refuses("kiln.Error K1140", "complex inputs are not supported"),
   }
 
@@ -143,10 +142,6 @@ class ComplexOutput(Case):
 
   def inputs(self, step, last):
     return (torch.randn(8),)
-
-  doors = {
-    "pt2": Refuses("kiln.Error K1014", "only PyTorch knows the dtype of a result: save as `.kiln`"),
-  }
 
 
 class Promotion(Case):
@@ -440,7 +435,6 @@ class MaskedSelect(Case):
     return (torch.randn(6),)
 
   doors = {
-    "pt2": Refuses("kiln.Error K1014", "only PyTorch knows the shape of a result: save as `.kiln`"),
     "torchscript": Refuses("kiln.Error K1145", "the shape of a result depends on values"),
   }
 
@@ -459,7 +453,6 @@ class NonzeroGoesOn(Case):
     return (torch.randn(6),)
 
   doors = {
-    "pt2": Refuses("kiln.Error K1014", "only PyTorch knows the shape of a result: save as `.kiln`"),
     "torchscript": Refuses("kiln.Error K1145", "the shape of a result depends on values"),
   }
 
