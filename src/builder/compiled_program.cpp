@@ -7,7 +7,7 @@
 #include "builder/engine_writer.h"
 #include "builder/phases.h"
 #include "builder/program_cache.h"
-#include "runtime/border.h"
+#include "base/border.h"
 #include "runtime/engine.h"
 #include "runtime/given_weights.h"
 #include "tuning/kernel_provider.h"

@@ -5,7 +5,7 @@
 #include "base/check.h"
 #include "base/options.h"
 #include "base/parallel_for.h"
-#include "runtime/border.h"
+#include "base/border.h"
 #include "runtime/memory_overlap.h"
 #include "runtime/state.h"
 #include "runtime/strided_copy.h"

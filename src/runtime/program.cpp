@@ -4,7 +4,7 @@
 
 #include "base/file.h"
 #include "runtime/archive.h"
-#include "runtime/border.h"
+#include "base/border.h"
 #include "runtime/engine.h"
 #include "runtime/engine_reader.h"
 #include "runtime/execution.h"

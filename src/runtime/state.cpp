@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 
-#include "runtime/border.h"
+#include "base/border.h"
 #include "runtime/given_weights.h"
 #include "runtime/memory_overlap.h"
 #include "runtime/strided_copy.h"
