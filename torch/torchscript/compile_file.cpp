@@ -11,7 +11,7 @@
 
 #include "base/json.h"
 #include "core/dtype.h"
-#include "runtime/border.h"
+#include "base/border.h"
 #include "torch/dtype_conversion.h"
 #include "torch/script_module.h"
 #include "torch/torchscript/compile_method.h"

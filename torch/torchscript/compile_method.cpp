@@ -6,7 +6,7 @@
 #include <map>
 
 #include "base/json.h"
-#include "runtime/border.h"
+#include "base/border.h"
 #include "torch/program_object.h"
 #include "torch/script_module.h"
 #include "torch/torch_host.h"
