@@ -19,7 +19,7 @@ struct Imported {
   Status status;
   ImportFailure failure;
   ImportedProgram program;
-  std::vector<std::string> calls;   // operators, in order
+  std::vector<std::string> calls;   // operators, in order; why, where one stays in PyTorch
   std::string output;               // the description of what comes back
   std::vector<std::string> inputs;  // dims of each tensor: "[2,\"s0\"]"
 
@@ -32,7 +32,9 @@ Imported import(const Callee& callee, const Arguments& arguments) {
   CaptureBuilder capture;
   const ImportOptions options;
   auto imported = import_callee(callee, arguments, options, capture, &result.failure);
-  for (const auto& record : capture.records()) result.calls.push_back(record.op);
+  for (const auto& record : capture.records()) {
+    result.calls.push_back(record.native ? record.op : record.op + ": " + record.reason);
+  }
   result.status = imported.status();
   if (!imported.ok()) return result;
   result.program = std::move(*imported);
@@ -271,6 +273,25 @@ TEST(TorchScriptImport, TheModuleIsNotWritten) {
   ASSERT_TRUE(imported.status.ok()) << imported.status.to_string();
   EXPECT_EQ(imported.calls, (Calls{"aten::add_.Scalar", "aten::add.Tensor"}));
   EXPECT_EQ(module.attr("count").toTensor().item<float>(), 0);
+}
+
+// ---- results
+
+// Here it is PyTorch's kernel that says the shapes, and that there is no second tensor.
+TEST(TorchScriptImport, AResultThatAnOperatorDoesNotGiveIsNone) {
+  const std::string call =
+      "w = torch.ones([12, 4])\nb = torch.ones([12])\nout = torch.ones([4, 4])\n"
+      "y = x.unsqueeze(0)\n"
+      "z, weights = torch._native_multi_head_attention(y, y, y, 4, 2, w, b, out, b[:4], None, ";
+  for (const std::string weights : {"False", "True"}) {
+    const auto imported = import_body(call + weights + ", True, None)\nreturn z");
+    ASSERT_TRUE(imported.status.ok()) << imported.status.to_string();
+    EXPECT_EQ(imported.calls.back(), "aten::_native_multi_head_attention");
+  }
+  EXPECT_TRUE(import_body(call + "True, True, None)\nreturn weights").status.ok());
+  const auto none = import_body(call + "False, True, None)\nreturn weights");
+  EXPECT_EQ(none.status.code(), "K1145");
+  EXPECT_NE(none.failure.reason.find("an output that cannot be returned"), std::string::npos);
 }
 
 // ---- what is refused
