@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <map>
 
-#include "base/json.h"
 #include "base/border.h"
+#include "base/json.h"
 #include "torch/program_object.h"
 #include "torch/script_module.h"
 #include "torch/torch_host.h"
