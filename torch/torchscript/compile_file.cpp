@@ -10,9 +10,9 @@
 
 #include <kiln/torch.h>
 
+#include "base/border.h"
 #include "base/json.h"
 #include "core/dtype.h"
-#include "runtime/border.h"
 #include "torch/dtype_conversion.h"
 #include "torch/script_module.h"
 #include "torch/torchscript/compile_module.h"

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <map>
 
-#include "runtime/border.h"
+#include "base/border.h"
 #include "torch/program_object.h"
 #include "torch/script_module.h"
 #include "torch/torch_host.h"

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <map>
 
-#include "runtime/border.h"
+#include "base/border.h"
 #include "torch/torchscript/module_path.h"
 #include "torch/torchscript/partial_module.h"
 
