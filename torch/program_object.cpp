@@ -7,7 +7,7 @@
 
 #include "base/hash.h"
 #include "base/json.h"
-#include "runtime/border.h"
+#include "base/border.h"
 #include "torch/dtype_conversion.h"
 #include "torch/load_options.h"
 #include "torch/torch_host.h"

@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-#include "runtime/border.h"
+#include "base/border.h"
 #include "runtime/engine.h"
 #include "runtime/execution.h"
 #include "runtime/device_runtime.h"

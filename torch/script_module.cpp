@@ -14,7 +14,7 @@
 #include <kiln/torch.h>
 
 #include "base/file.h"
-#include "runtime/border.h"
+#include "base/border.h"
 #include "runtime/engine.h"
 #include "torch/dtype_conversion.h"
 #include "torch/load_options.h"

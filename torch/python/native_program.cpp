@@ -11,7 +11,7 @@
 
 #include "base/json.h"
 #include "base/log.h"
-#include "runtime/border.h"
+#include "base/border.h"
 #include "runtime/engine.h"
 #include "runtime/execution.h"
 #include "torch/dtype_conversion.h"
