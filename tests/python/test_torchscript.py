@@ -154,6 +154,51 @@ def test_weights_are_followed_and_updated():
     program.update_weights({"first.linear.wight": torch.zeros(4, 4)})
 
 
+class Coder(nn.Module):
+  def __init__(self) -> None:
+    super().__init__()
+    self.block = Block()
+    self.register_buffer("calls", torch.zeros(4))
+
+  @torch.jit.export
+  def encode(self, x: Tensor, scale: float = 2.0) -> Tuple[Tensor, Tensor]:
+    self.calls += 1
+    return self.block(x, scale), self.calls * x
+
+  @torch.jit.export
+  def choose(self, x: Tensor) -> Tensor:
+    return x if bool(x.sum() > 0) else self.block(x)
+
+  def forward(self, x: Tensor) -> Tensor:
+    return x
+
+
+def test_any_method_of_a_module(tmp_path):
+  torch.manual_seed(0)
+  module, x = scripted(Coder().eval()), torch.randn(2, 4)
+  reference = copy.deepcopy(module)
+  program = kiln.compile(module.encode, inputs=[kiln.Input(min_shape=(1, 4), max_shape=(8, 4))])
+  for rows in (1, 5):
+    y = torch.randn(rows, 4)
+    assert_same(program(y), reference.encode(y))
+  with torch.no_grad():
+    module.block.linear.weight.mul_(2)  # followed, as forward's are
+    reference.block.linear.weight.mul_(2)
+  assert_same(program(x), reference.encode(x))
+  assert_same(dict(program.named_buffers()), {"calls": reference.calls})
+  program.save(tmp_path / "encode.kiln")
+  assert_same(kiln.load(tmp_path / "encode.kiln")(x)[0], reference.encode(x)[0])
+  report = kiln.explain(module.encode, inputs={"x": x, "scale": 3.0},
+                        torch_executed_modules=["block.norm"])
+  assert [f["module_path"] for f in report.fallbacks] == ["block.norm"]
+  assert_same(kiln.compile(module.forward, inputs=[x])(x), x)
+  for strict in (False, True):
+    with pytest.raises(kiln.Error, match="K1145.*value of a tensor"):
+      kiln.compile(module.choose, inputs=[x], strict=strict)
+  with pytest.raises(kiln.Error, match="K1018"):
+    kiln.compile(module.encode, inputs=[x], ir="dynamo")
+
+
 class Counter(nn.Module):
   def __init__(self) -> None:
     super().__init__()

@@ -344,11 +344,20 @@ def forward(self, x: Tensor):
   return torch.relu(y)
 )");
   for (const auto format : {at::MemoryFormat::Contiguous, at::MemoryFormat::ChannelsLast}) {
-    ScriptInput input{{1, 4, 5, 5}, {2, 4, 5, 5}, {3, 4, 5, 5}};
+    ScriptInput input;
+    input.min = {1, 4, 5, 5};
+    input.opt = {2, 4, 5, 5};
+    input.max = {3, 4, 5, 5};
     input.format = format;
-    auto compiled = compile_method(module, "forward", {input}, {});
+    ArgumentBuilder builder(at::kCPU);
+    const auto example = builder.example(input, "x");
+    ASSERT_TRUE(example.ok()) << example.status().to_string();
+    const auto arguments =
+        builder.finish({*example}, module.get_method("forward").function().getSchema());
+    ASSERT_TRUE(arguments.ok()) << arguments.status().to_string();
+    const auto compiled = compile_method(module, "forward", *arguments, {});
     ASSERT_TRUE(compiled.ok()) << compiled.status().to_string();
-    auto made = module_of(std::move(*compiled), 1);
+    auto made = module_of(*compiled, {});
     ASSERT_TRUE(made.ok()) << made.status().to_string();
     const at::Tensor x = at::randn({3, 4, 5, 5}).contiguous(format);
     const at::Tensor got = made->forward({x}).toTensor();

@@ -161,6 +161,9 @@ void bind_capture(nb::module_& m) {
   m.def("record_script_calls", [](nb::handle script, nb::tuple args, nb::dict kwargs) {
     return nb::steal(check(record_script_calls(script.ptr(), args.ptr(), kwargs.ptr())));
   });
+  m.def("script_operators_without_rule", [](nb::handle script, const std::string& method) {
+    return check(script_operators_without_rule(script.ptr(), method));
+  });
   m.def("replace_script_submodules", [](nb::handle script, nb::dict replacements) {
     return nb::steal(check(replace_script_submodules(script.ptr(), replacements.ptr())));
   });
