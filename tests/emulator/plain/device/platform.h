@@ -134,6 +134,10 @@ KILN_DEVICE Pack<T, N> load(const T* from) {
   return *reinterpret_cast<const Pack<T, N>*>(from);
 }
 template <int N, class T>
+KILN_DEVICE Pack<T, N> load_if(bool there, const T* from) {
+  return there ? load<N>(from) : Pack<T, N>{};
+}
+template <int N, class T>
 KILN_DEVICE void store(T* to, const Pack<T, N>& value) {
   *reinterpret_cast<Pack<T, N>*>(to) = value;
 }
