@@ -86,6 +86,8 @@ class Importer {
   at::Tensor add_tensor(std::vector<at::Tensor> metas, int32_t handle, c10::Device device);
   at::Tensor add_known(std::vector<at::Tensor> values);
   std::vector<Stack> evaluate_at_points(const c10::OperatorHandle& op, const Stack& inputs);
+  Stack arguments_without_data(const c10::OperatorHandle& op, const Stack& inputs, size_t point,
+                               const std::function<c10::IValue(const c10::IValue&)>& value_of);
   Points at_points(const DimExpr& expr) const;
   SymbolicNumber::Size dim_of(const TensorInfo& info, size_t dim) const;
 
@@ -95,6 +97,20 @@ class Importer {
   void fit_strides(TensorInfo& result, const Stack& inputs);
   void adopt_inferred_shape(TensorInfo& result, const Stack& inputs);
   void demand_as_many_elements(const c10::FunctionSchema& schema, const Stack& inputs);
+
+  // --- unbacked_sizes.cpp: sizes that only running the program tells
+  DimExpr add_unbacked(const Points& at, int64_t max);
+  bool is_unbacked(const DimExpr& expr) const;
+  bool has_unbacked(const c10::IValue& value);
+  c10::IValue as_unbacked(const c10::IValue& value);
+  int32_t size_handle(const DimExpr& expr);
+  void note_sizes(const at::Tensor& tensor, const TensorInfo& info);
+  SymbolicNumber::Size count_in(const char* question, const at::Tensor& tensor, int64_t max);
+  bool counts_elements(const c10::OperatorHandle& op, const Stack& inputs);
+  std::vector<Stack> evaluate_counts(const c10::OperatorHandle& op, const Stack& inputs,
+                                     Stack& counts);
+  void check_small_counts(const c10::OperatorHandle& op, const Stack& inputs,
+                          const std::vector<TensorInfo*>& results);
 
   // --- module_state.cpp: attributes
   void name_state(const torch::jit::Module& root);
@@ -144,6 +160,15 @@ class Importer {
   std::map<std::string, Points> samples_;  // values of the symbols
   std::set<std::string> unknown_;          // of these, the sizes that no expression is known for
   int next_unknown_ = 0;
+  std::set<std::string> unbacked_;  // of these, the sizes that only running tells
+  struct SizeSource {
+    at::Tensor tensor;
+    int64_t dim;          // -1: all elements
+    int32_t handle = -1;  // of the number, once it was asked for
+  };
+  std::map<std::string, SizeSource> size_sources_;      // by the text of the size
+  std::map<int32_t, SymbolicNumber::Size> host_sizes_;  // of numbers read from tensors
+  std::map<std::pair<std::string, const void*>, SymbolicNumber::Size> counts_;
   Json inputs_ = Json::array(), output_names_ = Json::array();
   Json input_tree_, output_tree_, parameters_ = Json::array();
 };

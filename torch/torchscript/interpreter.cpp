@@ -247,6 +247,9 @@ bool Importer::decide(const c10::IValue& condition, Node* node) {
   if (relation == nullptr) throw Stop("a branch depends on the value of a tensor");
   const SizeCondition sizes{relation->relation, relation->left, relation->right, ""};
   if (const auto decided = sizes.decide(symbols_)) return *decided;
+  if (is_unbacked(relation->left) || is_unbacked(relation->right)) {
+    throw Stop("a branch depends on a size known only at run time: " + sizes.to_string());
+  }
   return decide_by_raise(*relation, node);
 }
 

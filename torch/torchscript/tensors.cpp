@@ -85,9 +85,9 @@ int32_t Importer::handle(const at::Tensor& tensor) {
     handed_over_constants_.insert(value.storage().unsafeGetStorageImpl());
     const bool varies = t.values.size() > 1 || t.metas.size() > 1;
     if (value.dim() == 0) {
-      CaptureArg fill, dtype;
+      CaptureArg fill, dtype, none;
       if (symbolic_size(t.number) != nullptr) {
-        fill.value = CaptureArg::Expr{symbolic_size(t.number)->expr.to_string()};
+        fill = encode(t.number, c10::IntType::get());
       } else if (varies) {
         throw Stop("a tensor is computed from sizes that vary");
       } else if (value.scalar_type() == c10::kBool) {
@@ -100,9 +100,10 @@ int32_t Importer::handle(const at::Tensor& tensor) {
       const auto type = from_scalar_type(value.scalar_type());
       if (!type) throw Stop("a constant of a type that is not supported: " + value.toString());
       dtype.value = *type;
-      t.handle =
-          check(capture_.call("aten::full", "", {CaptureArg{CaptureArg::List{}}, fill, dtype},
-                              {describe(t)}, origin(), ""))[0];
+      t.handle = check(capture_.call("aten::full", "",
+                                     {CaptureArg{CaptureArg::List{}}, fill, dtype, none,
+                                      CaptureArg{Device{options_.device, 0}}, none},
+                                     {describe(t)}, origin(), ""))[0];
       return t.handle;
     }
     if (varies) throw Stop("a tensor is computed from sizes that vary");
@@ -251,31 +252,44 @@ Stack run_on_zeros(const c10::OperatorHandle& op, const Stack& inputs) {
 
 }  // namespace
 
+// The arguments of a call on tensors without data. `value_of` gives what the sample point, or
+// another choice of sizes, says of a value.
+Stack Importer::arguments_without_data(
+    const c10::OperatorHandle& op, const Stack& inputs, size_t point,
+    const std::function<c10::IValue(const c10::IValue&)>& value_of) {
+  const auto& parameters = op.schema().arguments();
+  const bool factory = std::none_of(inputs.begin(), inputs.end(), contains_tensor);
+  Stack stack;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const SymbolicNumber* number = symbolic(inputs[i]);
+    const auto* host =
+        number == nullptr ? nullptr : std::get_if<SymbolicNumber::HostResult>(&number->value);
+    // A number read from a tensor that takes part in the arithmetic; it differs, lest a size of
+    // the result seem to be known that follows from it.
+    if (host != nullptr && parameters[i].type()->kind() == c10::TypeKind::NumberType) {
+      stack.push_back(host->kind == 'f' ? c10::IValue(1.0 + 5.0 * static_cast<double>(point))
+                                        : c10::IValue(true));
+      continue;
+    }
+    stack.push_back(value_of(inputs[i]));
+    if (is_device(parameters[i].type()) && (factory || !stack[i].isNone())) {
+      stack[i] = c10::Device(c10::kMeta);
+    }
+  }
+  return stack;
+}
+
 std::vector<Stack> Importer::evaluate_at_points(const c10::OperatorHandle& op,
                                                 const Stack& inputs) {
-  const auto& parameters = op.schema().arguments();
-  const bool varies = !std::all_of(inputs.begin(), inputs.end(),
-                                   [&](const c10::IValue& input) { return uniform(input); });
-  const bool factory = std::none_of(inputs.begin(), inputs.end(), contains_tensor);
+  const bool by_values = std::any_of(inputs.begin(), inputs.end(),
+                                     [&](const c10::IValue& input) { return has_unbacked(input); });
+  const bool varies =
+      by_values || !std::all_of(inputs.begin(), inputs.end(),
+                                [&](const c10::IValue& input) { return uniform(input); });
   std::vector<Stack> results;
   for (size_t point = 0; point < (varies ? kPoints : 1); ++point) {
-    Stack stack;
-    for (size_t i = 0; i < inputs.size(); ++i) {
-      const SymbolicNumber* number = symbolic(inputs[i]);
-      const auto* host =
-          number == nullptr ? nullptr : std::get_if<SymbolicNumber::HostResult>(&number->value);
-      // A number read from a tensor that takes part in the arithmetic says nothing of the shape.
-      if (host != nullptr && parameters[i].type()->kind() == c10::TypeKind::NumberType) {
-        stack.push_back(host->kind == 'f'   ? c10::IValue(1.0)
-                        : host->kind == 'i' ? c10::IValue(int64_t{1})
-                                            : c10::IValue(true));
-        continue;
-      }
-      stack.push_back(at_point(inputs[i], point, false));
-      if (is_device(parameters[i].type()) && (factory || !stack[i].isNone())) {
-        stack[i] = c10::Device(c10::kMeta);
-      }
-    }
+    Stack stack = arguments_without_data(
+        op, inputs, point, [&](const c10::IValue& value) { return at_point(value, point, false); });
     const Stack before = stack;
     try {
       if (op.schema().name() == "aten::_convolution") {
@@ -299,6 +313,9 @@ std::vector<Stack> Importer::evaluate_at_points(const c10::OperatorHandle& op,
       try {
         stack = run_on_zeros(op, before);
       } catch (const c10::Error& error) {
+        if (by_values) {
+          throw Stop("whether a call is possible is known only at run time: " + op.schema().name());
+        }
         throw Raised(error.what_without_backtrace());
       }
     }

@@ -122,6 +122,9 @@ c10::IValue symbolic_value(SymbolicNumber::Value value);
 const SymbolicNumber* symbolic(const c10::IValue& value);
 const SymbolicNumber::Size* symbolic_size(const c10::IValue& value);
 
+// Of a tensor whose rank the values decide, as that of squeeze() of what a mask selects.
+inline constexpr const char* kRankUnknown = "rank known only at run time";
+
 struct TensorInfo {
   int32_t handle = -1;  // of the builder; -1: not handed over yet
   // Without data: one where all sample points agree, else one for each.

@@ -434,10 +434,6 @@ class MaskedSelect(Case):
   def inputs(self, step, last):
     return (torch.randn(6),)
 
-  doors = {
-    "torchscript": Refuses("kiln.Error K1145", "the shape of a result depends on values"),
-  }
-
 
 class NonzeroGoesOn(Case):
   title = "a shape that depends on values, computed with"
@@ -451,10 +447,6 @@ class NonzeroGoesOn(Case):
 
   def inputs(self, step, last):
     return (torch.randn(6),)
-
-  doors = {
-    "torchscript": Refuses("kiln.Error K1145", "the shape of a result depends on values"),
-  }
 
 
 class AssignByMask(Case):
