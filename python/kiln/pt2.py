@@ -70,7 +70,7 @@ class ProgramModule(torch.nn.Module):
     rows = self._signature["outputs"]
     fresh = iter(outs)
     made = [next(fresh) if row["kind"] == "result" else None for row in rows]
-    made = [m if row["number"] is None else m.item() for row, m in zip(rows, made)]
+    made = [m if m is None or row["number"] is None else m.item() for row, m in zip(rows, made)]
     results = []
     for row, result in zip(rows, made):
       if row["kind"] == "write_input":
