@@ -1,4 +1,4 @@
-"""TorchScript whose sizes depend on values: what goes to PyTorch, what goes on natively, what stays."""
+"""TorchScript whose sizes depend on values: what goes to PyTorch, what is native, what stays."""
 
 from __future__ import annotations
 

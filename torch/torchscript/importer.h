@@ -1,11 +1,13 @@
 // The abstract interpreter behind import.h. One object imports one callee.
 #pragma once
 
+#include <ATen/autocast_mode.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/stack.h>
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -20,12 +22,41 @@ namespace kiln::torchscript {
 using Stack = std::vector<c10::IValue>;
 using Results = std::vector<c10::IValue>;
 
+// A recorded run is inside `torch.autocast`; the state of the thread is put back at the end.
+class AutocastRegion {
+ public:
+  AutocastRegion(c10::DeviceType device, bool enabled, c10::ScalarType dtype)
+      : device_(device),
+        enabled_(enabled),
+        was_enabled_(at::autocast::is_autocast_enabled(device)),
+        was_dtype_(at::autocast::get_autocast_dtype(device)) {
+    at::autocast::set_autocast_enabled(device, enabled);
+    at::autocast::set_autocast_dtype(device, dtype);
+  }
+  ~AutocastRegion() {
+    at::autocast::clear_cache();
+    at::autocast::set_autocast_enabled(device_, was_enabled_);
+    at::autocast::set_autocast_dtype(device_, was_dtype_);
+  }
+  AutocastRegion(const AutocastRegion&) = delete;
+  AutocastRegion& operator=(const AutocastRegion&) = delete;
+  bool enabled() const { return enabled_; }
+
+ private:
+  c10::DeviceType device_;
+  bool enabled_, was_enabled_;
+  c10::ScalarType was_dtype_;
+};
+
 class Importer {
  public:
   // `required`: what sample points have to meet.
   Importer(const ImportOptions& options, CaptureBuilder& capture,
            std::vector<SizeCondition> required = {})
       : options_(options), capture_(capture), required_(std::move(required)) {}
+  ~Importer() {
+    while (!autocast_.empty()) autocast_.pop_back();  // the inner region before the outer
+  }
 
   ImportedProgram import(const Callee& callee, const Arguments& arguments);
   // Where the interpreter stopped: module path, function and line of source.
@@ -52,6 +83,7 @@ class Importer {
   bool decide(const c10::IValue& condition, torch::jit::Node* node);
   bool decide_by_raise(const SymbolicNumber::Relation& relation, torch::jit::Node* node);
   Results call_method(const std::string& name, Stack inputs);
+  bool in_autocast() const;
   Results run_operator(torch::jit::Node* node, Stack inputs);
   static void run_jit(torch::jit::Node* node, Stack& stack);
   void count_step();
@@ -80,6 +112,7 @@ class Importer {
   // --- tensors.cpp: the table of tensors, and operators at the sample points
   TensorInfo& info(const at::Tensor& tensor);
   int32_t handle(const at::Tensor& tensor);  // hands a weight or constant over where needed
+  int32_t complex_constant(const at::Tensor& value, const TensorInfo& info);
   void ensure_metas(TensorInfo& info, const at::Tensor& tensor);
   c10::IValue at_point(const c10::IValue& value, size_t point, bool elements);
   bool uniform(const c10::IValue& value);
@@ -135,6 +168,7 @@ class Importer {
   bool stopped_ = false;
   ImportFailure failure_;
   ModuleCalls* record_ = nullptr;  // values are real tensors, and the module may be written
+  std::vector<std::unique_ptr<AutocastRegion>> autocast_;  // that a recorded run is in
   int64_t steps_ = 0;
   std::set<std::string> notes_;
   std::vector<std::array<std::string, 4>> conditions_;

@@ -334,7 +334,8 @@ std::optional<Results> Importer::element_query(const c10::FunctionSchema& schema
                  " elements cannot be converted to Scalar");
   }
   const c10::ScalarType type = t->metas[0].scalar_type();
-  if (c10::isComplexType(type)) throw Stop("a complex number is computed from a tensor");
+  if (c10::isComplexType(type))
+    throw Stop("a complex number is computed from a tensor", kRealPartsHint);
   const char kind = wanted->second != 0 ? wanted->second : kind_of(type);
   if (t->known()) {
     if (symbolic_size(t->number) != nullptr && kind == 'i') return Results{t->number};
@@ -444,8 +445,10 @@ CaptureArg Importer::encode(const c10::IValue& value, const c10::TypePtr& declar
     if (type->kind() == TypeKind::ScalarTypeType) {
       const auto dtype = from_scalar_type(static_cast<c10::ScalarType>(number));
       if (!dtype) {
-        throw Stop(std::string("an argument that cannot be expressed: dtype ") +
-                   c10::toString(static_cast<c10::ScalarType>(number)));
+        const auto given = static_cast<c10::ScalarType>(number);
+        throw Stop(
+            std::string("an argument that cannot be expressed: dtype ") + c10::toString(given),
+            c10::isComplexType(given) ? "make complex tensors by torch.complex(real, imag)" : "");
       }
       arg.value = *dtype;
     } else if (type->kind() == TypeKind::MemoryFormatType) {
@@ -495,6 +498,11 @@ CaptureArg Importer::encode(const c10::IValue& value, const c10::TypePtr& declar
                                      : type;
     for (const c10::IValue& item : value.toListRef()) list.push_back(encode(item, element));
     arg.value = std::move(list);
+  } else if (value.isGenerator()) {
+    throw Stop("random numbers of a generator of the program's own",
+               "draw from torch's default generator, or take the numbers as an input");
+  } else if (value.isComplexDouble()) {
+    throw Stop("an argument that is a complex number", kRealPartsHint);
   } else {
     throw Stop("an argument that cannot be expressed: " + value.tagKind());
   }

@@ -179,6 +179,8 @@ std::optional<DimExpr> Importer::fit(const Points& at,
 // expression is found for gets a name of its own, for the builder to replace by what it infers.
 void Importer::fit_shape(TensorInfo& result, const Stack& inputs) {
   const at::Tensor& first = result.metas[0];
+  // Without data it has no elements, so the shapes of values() and indices() would be wrong.
+  if (first.layout() != c10::kStrided) throw Stop(kSparse, kSparseHint);
   const bool same =
       std::all_of(result.metas.begin(), result.metas.end(), [&](const at::Tensor& meta) {
         return meta.sizes() == first.sizes() && meta.strides() == first.strides();

@@ -198,7 +198,8 @@ c10::IValue Importer::declare_input(const c10::IValue& value, const std::string&
   const at::Tensor& tensor = value.toTensor();
   if (tensor.layout() != c10::kStrided || tensor.is_quantized()) {
     throw Failed(Status::error(
-        "K1104", "an input of a type that is not supported: " + name + ", " + tensor.toString()));
+        "K1104", "an input of a type that is not supported: " + name + ", " + tensor.toString(),
+        "hand over its dense tensors (to_dense(), or indices() and values())"));
   }
   TensorInfo t;
   t.device = tensor.device();

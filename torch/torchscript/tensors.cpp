@@ -20,6 +20,9 @@ at::Tensor without_data(const at::Tensor& tensor) {
 }
 
 bool same_shape(const at::Tensor& a, const at::Tensor& b) {
+  if (a.layout() != c10::kStrided || b.layout() != c10::kStrided) {
+    return a.layout() == b.layout() && a.sizes() == b.sizes() && a.scalar_type() == b.scalar_type();
+  }
   return a.sizes() == b.sizes() && a.strides() == b.strides() && a.scalar_type() == b.scalar_type();
 }
 
@@ -82,6 +85,10 @@ int32_t Importer::handle(const at::Tensor& tensor) {
   ensure_metas(t, tensor);
   if (t.known()) {
     const at::Tensor& value = t.values[0];
+    if (c10::isComplexType(value.scalar_type())) {
+      if (t.values.size() > 1) throw Stop("a complex tensor is computed from sizes that vary");
+      return t.handle = complex_constant(value, t);
+    }
     handed_over_constants_.insert(value.storage().unsafeGetStorageImpl());
     const bool varies = t.values.size() > 1 || t.metas.size() > 1;
     if (value.dim() == 0) {
@@ -120,6 +127,10 @@ int32_t Importer::handle(const at::Tensor& tensor) {
   const std::string name = named == state_names_.end()
                                ? "constant_" + std::to_string(next_constant_++)
                                : named->second.name;
+  if (c10::isComplexType(tensor.scalar_type()) && tensor.device() == options_.home) {
+    if (kind != "constant") throw Stop("a complex weight: " + name, kRealPartsHint);
+    return t.handle = complex_constant(tensor, t);
+  }
   // The same bytes seen again share one handle.
   for (const auto& [other_name, other] : weights_) {
     const at::Tensor& known = other.first;
@@ -136,6 +147,18 @@ int32_t Importer::handle(const at::Tensor& tensor) {
   t.handle = check(capture_.weight(name, weight, kind));
   weights_[name] = {tensor, t.handle};
   return t.handle;
+}
+
+// Held as pairs of real numbers and joined by PyTorch at each run.
+int32_t Importer::complex_constant(const at::Tensor& value, const TensorInfo& t) {
+  const at::Tensor pairs = at::view_as_real(value.detach().resolve_conj()).contiguous();
+  const std::string name = "constant_" + std::to_string(next_constant_++);
+  const CaptureWeight weight = check(borrow_weight(pairs, name));
+  const int32_t stored = check(capture_.weight(name, weight, "constant"));
+  if (value.device() == options_.home) weights_[name] = {pairs, stored};
+  return check(capture_.call("aten::view_as_complex", "", {CaptureArg{CaptureArg::Value{stored}}},
+                             {describe(t)}, origin(),
+                             "aten::view_as_complex(Tensor(a) self) -> Tensor(a)"))[0];
 }
 
 at::Tensor Importer::add_tensor(std::vector<at::Tensor> metas, int32_t handle, c10::Device device) {
@@ -229,6 +252,7 @@ Stack run_on_zeros(const c10::OperatorHandle& op, const Stack& inputs) {
         if (known.is_same(meta)) return real;
       }
       if (meta.numel() > kMaxTrialElements) throw Stop("the shape of its result is not known");
+      if (meta.layout() != c10::kStrided) throw Stop(kSparse, kSparseHint);
       at::Tensor real =
           at::empty_strided(meta.sizes(), meta.strides(), meta.options().device(c10::kCPU)).zero_();
       pairs.emplace_back(meta, real);
@@ -244,6 +268,7 @@ Stack run_on_zeros(const c10::OperatorHandle& op, const Stack& inputs) {
       for (const auto& [meta, known] : pairs) {
         if (known.is_same(real)) return meta;
       }
+      if (real.layout() != c10::kStrided) throw Stop(kSparse, kSparseHint);
       return without_data(real);
     });
   }
@@ -307,7 +332,13 @@ std::vector<Stack> Importer::evaluate_at_points(const c10::OperatorHandle& op,
       if (std::string(error.what()).find("no data") != std::string::npos) {
         throw Stop("the result of " + op.schema().name() + " depends on the values of a tensor");
       }
-      stack = run_on_zeros(op, before);
+      try {
+        stack = run_on_zeros(op, before);
+      } catch (const c10::NotImplementedError&) {
+        throw Stop("PyTorch has no kernel for these tensors: " + op.schema().name());
+      } catch (const c10::Error& real) {
+        throw Raised(real.what_without_backtrace());
+      }
     } catch (const std::exception&) {
       // What eager says of it; kernels for tensors without data have texts of their own.
       try {
