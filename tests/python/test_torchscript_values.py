@@ -58,7 +58,8 @@ def test_the_importer_knows_all_such_operators():
   def counted(x: Tensor):
     whole = x.abs().long()
     return (torch.bincount(whole), torch.bincount(whole, x.abs()), torch.argwhere(x > 0),
-            torch.repeat_interleave(whole), nn.functional.one_hot(whole),
+            torch.repeat_interleave(whole), torch.repeat_interleave(x, whole),
+            torch.repeat_interleave(x.view(3, 2), whole[:2], dim=1), nn.functional.one_hot(whole),
             nn.functional.one_hot(whole, 4))
 
   check(unique, several())

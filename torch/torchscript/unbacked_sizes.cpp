@@ -155,6 +155,9 @@ bool Importer::counts_elements(const c10::OperatorHandle& op, const Stack& input
   const std::string& name = op.schema().name();
   if (name == "aten::nonzero_numpy") return true;
   if (name == "aten::where") return inputs.size() == 1;
+  if (op.schema().overload_name() == "self_Tensor" && name == "aten::repeat_interleave") {
+    return inputs[3].isNone();  // (self, repeats, dim, output_size)
+  }
   if (!op.hasTag(at::Tag::dynamic_output_shape) && name != "aten::_unsafe_index") return false;
   if (name == "aten::one_hot") return !inputs[1].isInt() || inputs[1].toInt() < 0;
   if (name == "aten::repeat_interleave") return inputs[1].isNone();
@@ -295,7 +298,13 @@ std::vector<Stack> Importer::evaluate_counts(const c10::OperatorHandle& op, cons
   if (name == "aten::repeat_interleave") {
     const Points n = fresh();
     return at_each_point([&](const Stack& stack, size_t p) {
-      return Values{stack[0].toTensor().new_empty({n[p]})};
+      const at::Tensor& x = stack[0].toTensor();
+      std::vector<int64_t> sizes = {n[p]};
+      if (stack.size() > 2 && !stack[2].isNone()) {
+        sizes = x.sizes().vec();
+        sizes.at(static_cast<size_t>(c10::maybe_wrap_dim(stack[2].toInt(), x.dim()))) = n[p];
+      }
+      return Values{x.new_empty(sizes)};
     });
   }
   if (name == "aten::one_hot") {
