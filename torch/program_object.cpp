@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <mutex>
 
+#include "base/border.h"
 #include "base/hash.h"
 #include "base/json.h"
-#include "base/border.h"
 #include "torch/dtype_conversion.h"
 #include "torch/load_options.h"
 #include "torch/torch_host.h"

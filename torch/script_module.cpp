@@ -13,8 +13,8 @@
 
 #include <kiln/torch.h>
 
-#include "base/file.h"
 #include "base/border.h"
+#include "base/file.h"
 #include "runtime/engine.h"
 #include "torch/dtype_conversion.h"
 #include "torch/load_options.h"

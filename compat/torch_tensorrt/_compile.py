@@ -51,12 +51,13 @@ def convert_method_to_trt_engine(module: Any, method_name: str = "forward", inpu
                                  arg_inputs: Any = None,
                                  kwarg_inputs: dict[str, Any] | None = None, ir: str = "default",
                                  enabled_precisions: Any = None, **kwargs: Any) -> bytes:
-  """The bytes of a `.kiln` file. Arguments as for compile()."""
+  """The bytes of a `.kiln` file. `method_name` is any method of TorchScript, of other modules
+  "forward"; other arguments as for compile()."""
   name = "convert_method_to_trt_engine"
   door = _door(name, ir, module)
   if door == "torch_compile":
     refuse_kind(f"{name}(ir)", "a door that compiles ahead of time", ir)
-  if method_name != "forward":
+  if method_name != "forward" and door != "torchscript":
     refuse_value(f"{name}(method_name)", method_name)
   if enabled_precisions is not None:
     kwargs["enabled_precisions"] = enabled_precisions
@@ -64,8 +65,18 @@ def convert_method_to_trt_engine(module: Any, method_name: str = "forward", inpu
   if isinstance(module, ExportedProgram):
     return convert_exported(name, module, inputs, kwarg_inputs, kwargs)
   translated = translate(kwargs, ENGINE)
-  program = _compile_module(name, module, inputs, kwarg_inputs, translated, door)
+  program = _compile_module(name, module, inputs, kwarg_inputs, translated, door, method_name)
   return _file_bytes(program, translated)
+
+
+def script_method(name: str, module: Any, method_name: str) -> Any:
+  """A method of TorchScript, or of what torch.jit.script makes of a module. K1002, K1102."""
+  try:
+    return script(module)._c._get_method(method_name)
+  except RuntimeError as error:
+    raise FrontendError("K1002", f"torch_tensorrt.{name}: the module has no method of this name: "
+                        f"{method_name}", hint="torch.jit.script compiles forward, what it calls "
+                        "and what is marked with @torch.jit.export") from error
 
 
 def _door(name: str, ir: Any, module: Any) -> str:
@@ -149,11 +160,13 @@ def compile_fx(name: str, module: Any, inputs: Any, kwarg_inputs: Any, given: di
 
 
 def _compile_module(door: str, module: Any, inputs: Any, kwarg_inputs: Any,
-                    translated: Translated, ir: str) -> torch.nn.Module:
+                    translated: Translated, ir: str, method: str = "forward") -> torch.nn.Module:
+  """`method` may be another one than forward where `ir` is "torchscript"."""
   if inputs is None and kwarg_inputs is None:
     raise FrontendError("K1101", f"torch_tensorrt.{door} needs the inputs of the model", hint=(
       f"torch_tensorrt.{door}(model, inputs=[torch_tensorrt.Input((1, 3, 224, 224))]), or example "
       'tensors; ir="torch_compile" needs none'))
+  model = module if method == "forward" else script_method(door, module, method)
   translated.allow(_own_tensors(module, (inputs, kwarg_inputs)))
   options = translated.options
   if "torch_executed_modules" in options:
@@ -162,8 +175,8 @@ def _compile_module(door: str, module: Any, inputs: Any, kwarg_inputs: Any,
                "kwargs": as_arguments(kwarg_inputs)}
   with translated.compiling():
     if translated.dryrun:
-      return _dryrun(translated.dryrun, module, module, options, ir=ir, **arguments)
-    program = kiln.compile(module, ir=ir, **arguments, **options)
+      return _dryrun(translated.dryrun, model, module, options, ir=ir, **arguments)
+    program = kiln.compile(model, ir=ir, **arguments, **options)
     _debugger.compiled(program.report, program)
   return program
 

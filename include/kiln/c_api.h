@@ -294,7 +294,7 @@ typedef struct kiln_save_options {
   { sizeof(kiln_save_options), 0, 0 }
 
 /* Writes a .kiln file; when that fails, an existing file stays as it was. `options` may be NULL.
- * K3003. */
+ * K3003; with `native` K2011 for a program that has no such code, K5305 and K5306. */
 kiln_error* kiln_compiled_save(kiln_compiled* compiled, const char* path,
                                const kiln_save_options* options);
 /* The bytes of such a file, until the next call of this function on `compiled`. */

@@ -21,7 +21,7 @@ from .frontends.export_driver import (CapturedModule, capture_module, collect_ar
                                       prepare_program)
 from .frontends.export_frontend import walk_exported_program
 from .frontends.torchscript_frontend import (Sizes, Stopped, capture_script, is_script,
-                                             script_module_paths, script_name)
+                                             module_and_method, script_module_paths, script_name)
 from .options import Options
 from .weights import name_state
 
@@ -73,24 +73,29 @@ def through_fx(request: Request) -> Capture:
 
 
 def through_torchscript(request: Request) -> Capture | Stopped:
-  """A scripted or traced module or function; without `strict`, where the import stopped and why
-  comes back for one that cannot be captured as a whole. K1101, K1104, K1145, K1146."""
+  """A scripted or traced module, one of its methods, or a function; without `strict`, where the
+  import stopped and why comes back for one that cannot be captured as a whole. K1101, K1104, K1145,
+  K1146."""
   start = time.perf_counter()
-  model, options = request.model, request.options
+  model, method = module_and_method(request.model)
+  options = request.options
   cap = _native.CaptureBuilder()
   cap.keep_in_torch(options.op_names(), script_module_paths(model, options.torch_executed_modules))
-  captured = capture_script(model, cap, request.inputs, request.kwargs, request.dynamic_shapes,
-                            options.target, partial=not options.strict, sizes=request.sizes)
+  captured = capture_script(model, method, cap, request.inputs, request.kwargs,
+                            request.dynamic_shapes, options.target, partial=not options.strict,
+                            sizes=request.sizes)
   if isinstance(captured, Stopped):
     return captured
   captured.notes += list(options.notes)
-  return Capture(script_name(model), cap, captured, None, {"import": time.perf_counter() - start})
+  return Capture(script_name(model, method), cap, captured, None, {"import": time.perf_counter() - start})
 
 
 def script(model: Any) -> Any:
-  """`model`, or what torch.jit.script makes of it where it is no TorchScript. K1102."""
+  """`model`, or what torch.jit.script makes of it where it is no TorchScript; of a module's `forward`
+  the module. K1102."""
   if is_script(model):
-    return model
+    owner, method = module_and_method(model)
+    return owner if method == "forward" else model
   try:
     with warnings.catch_warnings():
       warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"torch\..*")

@@ -72,7 +72,7 @@ def compile(model: Any, inputs: Any = None, *, kwargs: dict[str, Any] | None = N
             dynamic_shapes: Any = None, ir: str = "auto", **options: Any
             ) -> Program | PartialProgram | Callable[..., Any]:
   """Compiles a model ahead of time: an nn.Module, fx.GraphModule, ExportedProgram, or a scripted or
-  traced module or function.
+  traced module, one of its methods (`scripted.encode`) or function.
 
   `inputs`: example tensors or kiln.Input by position (list, tuple) or by name (dict); with
   `kwargs`, `inputs` are the positional ones. `dynamic_shapes` is torch.export's. `options` are
@@ -83,7 +83,8 @@ def compile(model: Any, inputs: Any = None, *, kwargs: dict[str, Any] | None = N
   backend="kiln", options=options) returns, which takes no description of inputs as it captures when
   it is called.
   TorchScript that depends on the values of tensors cannot be compiled as a whole: what comes back
-  then is a PartialProgram, whose submodules are compiled where they can be; with `strict`, K1145.
+  then is a PartialProgram, whose submodules are compiled where they can be; with `strict`, and for
+  another method than forward, K1145.
   Raises kiln.Error with a stable code: K10xx options, K11xx capture, K20xx strict mode, K2xxx
   compiler.
   """

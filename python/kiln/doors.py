@@ -46,8 +46,8 @@ class _Kind:
 _KINDS = (
   _Kind((ExportedProgram,), "an ExportedProgram", ("dynamo",),
         "exported.module() is an nn.Module for the other doors"),
-  _Kind((torch.jit.ScriptModule, torch.jit.ScriptFunction), "TorchScript", ("torchscript",),
-        "the module that was scripted or traced goes through the other doors"),
+  _Kind((torch.jit.ScriptModule, torch.jit.ScriptFunction, torch._C.ScriptMethod), "TorchScript",
+        ("torchscript",), "the module that was scripted or traced goes through the other doors"),
   _Kind((torch.fx.GraphModule,), "an fx.GraphModule",
         ("fx", "dynamo", "torch_compile", "torchscript"), ""),
   _Kind((torch.nn.Module,), "an nn.Module", ("dynamo", "fx", "torch_compile", "torchscript"), ""),

@@ -13,6 +13,7 @@
 #include "aten/memory_sharing.h"
 #include "aten/schema_defaults.h"
 #include "aten/weight_data.h"
+#include "base/border.h"
 #include "base/check.h"
 #include "base/hash.h"
 #include "ir/module.h"
@@ -767,7 +768,8 @@ Result<std::vector<CaptureBuilder::Handle>> CaptureBuilder::call(
     std::string_view name, std::string_view overload, const std::vector<CaptureArg>& args,
     const std::vector<CaptureMeta>& results, const CaptureOrigin& origin, std::string_view schema) {
   impl_->hash_.call(name, overload, args, results, origin, schema);
-  auto handles = impl_->call(name, overload, args, results, origin, schema);
+  auto handles =
+      guarded([&] { return impl_->call(name, overload, args, results, origin, schema); });
   if (!handles.ok()) {
     return std::move(handles).status().at(std::string(name) + " in " + origin.module_path + " " +
                                           origin.location);
@@ -836,21 +838,23 @@ void CaptureBuilder::keep_in_torch(std::vector<std::string> ops,
 std::string CaptureBuilder::content_hash() const { return impl_->hash_.finish().hex(); }
 
 Result<std::unique_ptr<Module>> CaptureBuilder::finish() {
-  Module& module = *impl_->module_;
-  for (const Impl::PendingOutput& output : impl_->outputs_) {
-    KILN_ASSIGN_OR_RETURN(Value * value, impl_->read(output.handle));
-    OutputSpec spec;
-    spec.name = output.name;
-    impl_->find_alias(module.outputs.size(), &spec);
-    if (auto order = impl_->orders_.find(output.handle); order != impl_->orders_.end()) {
-      spec.order = order->second;
+  return guarded([&]() -> Result<std::unique_ptr<Module>> {
+    Module& module = *impl_->module_;
+    for (const Impl::PendingOutput& output : impl_->outputs_) {
+      KILN_ASSIGN_OR_RETURN(Value * value, impl_->read(output.handle));
+      OutputSpec spec;
+      spec.name = output.name;
+      impl_->find_alias(module.outputs.size(), &spec);
+      if (auto order = impl_->orders_.find(output.handle); order != impl_->orders_.end()) {
+        spec.order = order->second;
+      }
+      module.main.add_output(value);
+      module.outputs.push_back(std::move(spec));
     }
-    module.main.add_output(value);
-    module.outputs.push_back(std::move(spec));
-  }
-  KILN_RETURN_IF_ERROR(impl_->finish_mutations());
-  module.prune();
-  return std::move(impl_->module_);
+    KILN_RETURN_IF_ERROR(impl_->finish_mutations());
+    module.prune();
+    return std::move(impl_->module_);
+  });
 }
 
 }  // namespace kiln

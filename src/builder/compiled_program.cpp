@@ -3,11 +3,11 @@
 #include <kiln/builder.h>
 
 #include "backends/backend.h"
+#include "base/border.h"
 #include "builder/backends.h"
 #include "builder/engine_writer.h"
 #include "builder/phases.h"
 #include "builder/program_cache.h"
-#include "base/border.h"
 #include "runtime/engine.h"
 #include "runtime/given_weights.h"
 #include "tuning/kernel_provider.h"
@@ -57,17 +57,19 @@ Status CompiledProgram::update_weights(const std::vector<WeightView>& weights) {
 }
 
 Result<std::shared_ptr<Program>> CompiledProgram::instantiate(const LoadOptions& options) {
-  ProgramParts& parts = impl_->parts;
-  std::vector<WeightBytes> weights = impl_->weights();
-  KILN_RETURN_IF_ERROR(place_given_weights(parts.plan, options.weights, weights));
-  EngineOptions engine_options;
-  engine_options.threads = options.threads > 0 ? options.threads : impl_->options.threads;
-  engine_options.host = options.host;
-  engine_options.device_index = options.device_index;
-  engine_options.replay = options.cuda_graphs;
-  KILN_ASSIGN_OR_RETURN(auto engine,
-                        Engine::create(parts.plan, std::move(weights), engine_options));
-  return Program::from_engine(std::move(engine), impl_->options.metadata, parts.report);
+  return guarded([&]() -> Result<std::shared_ptr<Program>> {
+    ProgramParts& parts = impl_->parts;
+    std::vector<WeightBytes> weights = impl_->weights();
+    KILN_RETURN_IF_ERROR(place_given_weights(parts.plan, options.weights, weights));
+    EngineOptions engine_options;
+    engine_options.threads = options.threads > 0 ? options.threads : impl_->options.threads;
+    engine_options.host = options.host;
+    engine_options.device_index = options.device_index;
+    engine_options.replay = options.cuda_graphs;
+    KILN_ASSIGN_OR_RETURN(auto engine,
+                          Engine::create(parts.plan, std::move(weights), engine_options));
+    return Program::from_engine(std::move(engine), impl_->options.metadata, parts.report);
+  });
 }
 
 std::vector<WeightBytes> CompiledProgram::Impl::weights() const {
@@ -135,10 +137,8 @@ Status run_without_bytes(Build& build, bool coverage_only) {
   return status;
 }
 
-}  // namespace
-
-Result<std::unique_ptr<CompiledProgram>> compile(CaptureBuilder& capture,
-                                                 const BuildOptions& options) {
+Result<std::unique_ptr<CompiledProgram>> build_program(CaptureBuilder& capture,
+                                                       const BuildOptions& options) {
   const auto begin = Clock::now();
   auto impl = std::make_unique<CompiledProgram::Impl>();
   impl->options = options;
@@ -181,7 +181,7 @@ Result<std::unique_ptr<CompiledProgram>> compile(CaptureBuilder& capture,
   return std::make_unique<CompiledProgram>(std::move(impl));
 }
 
-Result<std::string> explain(CaptureBuilder& capture, const BuildOptions& options) {
+Result<std::string> build_report(CaptureBuilder& capture, const BuildOptions& options) {
   Build build;
   build.options = options;
   KILN_ASSIGN_OR_RETURN(build.backend, make_backend(options));
@@ -190,6 +190,17 @@ Result<std::string> explain(CaptureBuilder& capture, const BuildOptions& options
   KILN_RETURN_IF_ERROR(verify(*build.module));
   KILN_RETURN_IF_ERROR(run_without_bytes(build, true));
   return make_report(build).dump();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<CompiledProgram>> compile(CaptureBuilder& capture,
+                                                 const BuildOptions& options) {
+  return guarded([&] { return build_program(capture, options); });
+}
+
+Result<std::string> explain(CaptureBuilder& capture, const BuildOptions& options) {
+  return guarded([&] { return build_report(capture, options); });
 }
 
 }  // namespace kiln

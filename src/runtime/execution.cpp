@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
+#include "base/border.h"
 #include "base/check.h"
 #include "base/options.h"
 #include "base/parallel_for.h"
-#include "base/border.h"
 #include "runtime/memory_overlap.h"
 #include "runtime/state.h"
 #include "runtime/strided_copy.h"

@@ -2,9 +2,9 @@
 
 #include <cstring>
 
+#include "base/border.h"
 #include "base/file.h"
 #include "runtime/archive.h"
-#include "base/border.h"
 #include "runtime/engine.h"
 #include "runtime/engine_reader.h"
 #include "runtime/execution.h"

@@ -19,7 +19,7 @@ from torch_tensorrt import Device, Input
 from torch_tensorrt._settings import COMPILE, translate
 
 #: rows whose check builds with a C++ compiler
-LONG = {"save(output_format)=aot_inductor"}
+LONG = {"save(output_format)=aot_inductor", "torchtrtc --custom-torch-ops"}
 
 # ---- torch.compile -------------------------------------------------------------------------------
 

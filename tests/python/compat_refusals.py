@@ -160,7 +160,7 @@ _CONVERT = "dynamo.convert_exported_program_to_serialized_trt_engine"
 RAISES: dict[str, Callable] = {
   "compile(enabled_precisions)=other sets": lambda folder: torch_tensorrt.compile(
     net(), inputs=[X], enabled_precisions={torch.int8}),
-  "convert_method_to_trt_engine(method_name)=others": lambda folder:
+  "convert_method_to_trt_engine(method_name)=others of another module": lambda folder:
   torch_tensorrt.convert_method_to_trt_engine(net(), "encode", inputs=[X]),
   "dynamo.trace(strict)=True": lambda folder: torch_tensorrt.dynamo.trace(net(), [X], strict=True),
   f"{_CONVERT}(arg_input_binding_names)": _convert(arg_input_binding_names=["x"]),

@@ -81,8 +81,8 @@ def _():
   assert error_of(lambda: ts.compile(model, inputs=[X], input_signature=signature)).code == "K1002"
 
 
-@works("ts.convert_method_to_trt_engine", "ts.convert_method_to_trt_engine(method_name)=forward",
-       "ts.embed_engine_in_new_module", "ts.embed_engine_in_new_module(device)")
+@works("ts.convert_method_to_trt_engine", "ts.embed_engine_in_new_module",
+       "ts.embed_engine_in_new_module(device)")
 def _(folder):
   data = ts.convert_method_to_trt_engine(traced(), "forward", inputs=[X])
   (folder / "engine.kiln").write_bytes(data)
@@ -93,6 +93,35 @@ def _(folder):
   same(torch.jit.load(folder / "engine.ts")(X))
   assert error_of(lambda: ts.embed_engine_in_new_module("engine.kiln")).code == "K1002"
   assert error_of(lambda: ts.embed_engine_in_new_module(data[:-9])).code.startswith("K31")
+
+
+class Coder(nn.Module):
+  """Nothing but methods of other names."""
+
+  def __init__(self):
+    super().__init__()
+    self.linear = nn.Linear(6, 4)
+
+  @torch.jit.export
+  def encode(self, x, scale: float = 2.0):
+    return torch.relu(self.linear(x)) * scale
+
+  @torch.jit.export
+  def decide(self, x):
+    return x if bool(x.sum() > 0) else -x
+
+
+@works("ts.convert_method_to_trt_engine(method_name)")
+def _():
+  coder = torch.jit.script(Coder().eval())
+  for convert in (ts.convert_method_to_trt_engine, torch_tensorrt.convert_method_to_trt_engine):
+    data = convert(coder, "encode", inputs=[Input(X.shape)])
+    same(ts.embed_engine_in_new_module(data)(X), coder.encode(X))
+    assert error_of(lambda: convert(coder, "decode", inputs=[X])).code == "K1002"
+    assert error_of(lambda: convert(coder, "decide", inputs=[X])).code == "K1145"
+  # A module is scripted first.
+  data = torch_tensorrt.convert_method_to_trt_engine(Coder().eval(), "encode", inputs=[X], ir="ts")
+  assert isinstance(data, bytes)
 
 
 class Odd(nn.Module):
@@ -140,8 +169,6 @@ def _embed(**arguments: Any) -> Callable:
 RAISES: dict[str, Callable] = {
   "ts.compile(dryrun)=True or a path": lambda folder: ts.compile(traced(), inputs=[X],
                                                                  dryrun=True),
-  "ts.convert_method_to_trt_engine(method_name)=others": lambda folder:
-  ts.convert_method_to_trt_engine(traced(), "encode", inputs=[X]),
   "ts.embed_engine_in_new_module(input_binding_names)=a list": _embed(input_binding_names=["x"]),
   "ts.embed_engine_in_new_module(output_binding_names)=a list": _embed(output_binding_names=["y"]),
 }

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -11,9 +12,7 @@ import pytest
 import torch
 
 import kiln
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BIN = pathlib.Path(os.environ.get("KILN_BUILD_DIR", ROOT / "build/release")) / "bin"
+from kiln_tool import ROOT, TORCH_LIBRARIES, run, run_json
 
 
 class Model(torch.nn.Module):
@@ -25,17 +24,6 @@ class Model(torch.nn.Module):
   def forward(self, image, scale):
     features = torch.relu(self.conv(image) * scale).mean((2, 3))
     return {"scores": torch.softmax(self.linear(features), -1), "features": features}
-
-
-def run(*arguments, **environment):
-  return subprocess.run([str(BIN / "kiln"), *map(str, arguments)], capture_output=True, text=True,
-                        timeout=120, env={**os.environ, **environment})
-
-
-def run_json(*arguments, **environment):
-  done = run(*arguments, "--json", **environment)
-  assert done.returncode == 0, done.stderr
-  return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -238,8 +226,6 @@ def test_debug_switches_do_what_they_say():
 
 # ---- TorchScript --------------------------------------------------------------------------------
 
-TORCH_LIBRARIES = {"LD_LIBRARY_PATH": str(pathlib.Path(torch.__file__).parent / "lib")}
-
 
 class Script(torch.nn.Module):
   def __init__(self):
@@ -250,6 +236,10 @@ class Script(torch.nn.Module):
   def forward(self, x, y):
     self.calls += 1
     return torch.relu(self.linear(x)) + y * self.calls
+
+  @torch.jit.export
+  def encode(self, x):
+    return torch.relu(self.linear(x))
 
 
 @pytest.fixture(scope="module")
@@ -313,3 +303,110 @@ def test_what_a_torchscript_module_needs(scripted, tmp_path):
   assert not (tmp_path / "no.kiln").exists()
   done = run("compile", scripted, "(1,8)", "(4)", KILN_TORCH_COMPILE=str(tmp_path / "text.ts"))
   assert "K1020" in done.stderr and done.returncode == 1
+
+
+def test_command_lines_of_torchtrtc(scripted, tmp_path):
+  """Output and inputs in torchtrtc's places, its short options and its words."""
+  args = (torch.randn(3, 8), torch.randn(4))
+  inputs = ("[(1,8); (3,8); (16,8)]@FP32%NCHW", "(4)@float32")
+  for name, options in (("a.ts", ()), ("b.jit", ("-p", "FP32")), ("c.pt", ("-pfp32", "-d", "CPU"))):
+    done = run("compile", scripted, tmp_path / name, *inputs, *options, **TORCH_LIBRARIES)
+    assert done.returncode == 0, done.stderr
+    same_as_script(torch.jit.load(tmp_path / name), scripted, *args)
+  report = run_json("compile", scripted, tmp_path / "half.ts", *inputs, "-p", "half",
+                    **TORCH_LIBRARIES)
+  assert report["precision"]["asked"] == ["f16"]
+
+
+@pytest.mark.parametrize("words, code, exit_code", [
+  (["-o", "a.ts", "b.ts"], "K1002", 2),
+  (["--device-type", "tpu"], "K1002", 2),
+  (["--device-type", "gpu", "--target", "cuda"], "K1002", 2),
+  (["--device-type", "cpu", "--gpu-id", "0"], "K1002", 2),
+  (["--target", "cuda:sm_90", "--gpu-id", "0"], "K1002", 2),
+  (["--gpu-id", "-1"], "K1002", 2),
+  (["-p", "f64"], "K1002", 2),
+  (["-v", "--info"], "K1002", 2),
+  (["--verbose=3"], "K1002", 2),
+  (["--engine-capability", "fast"], "K1002", 2),
+  (["--allow-tf32", "--disable-tf32"], "K1002", 2),
+  (["--atol", "1", "--no-threshold-check"], "K1002", 2),
+  (["--atol", "-1"], "K1002", 2),
+  (["--embed-engine", "--strict"], "K1002", 2),
+  (["--check-method-support", "forward", "--rtol", "1"], "K1002", 2),
+  (["--check-method-support", "forward", "out.ts"], "K1008", 2),
+  (["--embed-engine", "out.ts", "(1,8)"], "K1008", 2),
+  (["--workspace-siz", "1"], "K1001", 2),
+])
+def test_options_that_contradict_each_other(words, code, exit_code):
+  done = run("compile", "/nowhere/model.ts", *words)
+  assert done.returncode == exit_code and done.stderr.startswith(f"kiln: {code}: "), done.stderr
+
+
+@pytest.mark.parametrize("option", ["--method=encode", "--save-engine", "--atol=1", "--rtol=1",
+                                    "--custom-torch-ops=lib.so", "--no-threshold-check",
+                                    "--check-method-support=forward"])
+def test_options_that_are_for_torchscript(option):
+  done = run("compile", "/nowhere/model.pt2", option)
+  assert done.returncode == 2 and done.stderr.startswith("kiln: K1002: "), done.stderr
+  assert "is for TorchScript modules" in done.stderr
+
+
+def test_another_method(scripted, tmp_path):
+  for name in ("a.kiln", "a.ts"):
+    done = run("compile", scripted, "(3,8)", "--method", "encode", "-o", tmp_path / name,
+               **TORCH_LIBRARIES)
+    assert done.returncode == 0, done.stderr
+  x = torch.randn(3, 8)
+  with torch.no_grad():
+    expected = torch.jit.load(scripted).encode(x)
+    torch.testing.assert_close(kiln.load(tmp_path / "a.kiln")(x), expected)
+    torch.testing.assert_close(torch.jit.load(tmp_path / "a.ts")(x), expected)
+  done = run("compile", scripted, "(3,8)", "--method", "none", **TORCH_LIBRARIES)
+  assert done.returncode == 1 and "K1101" in done.stderr
+
+
+def test_results_can_be_compared(scripted, tmp_path):
+  """On random inputs; buffers that the comparison writes are not those of the file."""
+  for name in ("a.ts", "a.kiln"):
+    words = ("compile", scripted, "(3,8)", "(4)", "-o", tmp_path / name)
+    done = run(*words, "-p", "bf16", "--atol", "0", "--rtol", "0", **TORCH_LIBRARIES)
+    assert done.returncode == 1 and "K1042" in done.stderr and not (tmp_path / name).exists()
+    assert re.search(r"largest difference is 0\.00\d*[1-9]", done.stderr), done.stderr
+    done = run(*words, "--atol", "1e-5", **TORCH_LIBRARIES)
+    assert done.returncode == 0, done.stderr
+    load = torch.jit.load if name == "a.ts" else kiln.load
+    same_as_script(load(tmp_path / name), scripted, torch.randn(3, 8), torch.randn(4))
+
+
+class Decides(torch.nn.Module):
+  def __init__(self):
+    super().__init__()
+    self.first = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.GELU())
+    self.last = torch.nn.Linear(8, 4)
+
+  def forward(self, x):
+    y = self.first(x)
+    if bool(y.sum() > 1000):
+      return y
+    return self.last(y)
+
+
+def test_a_module_is_compiled_in_parts(tmp_path):
+  module = torch.jit.script(Decides().eval())
+  torch.jit.save(module, tmp_path / "model.ts")
+  words = ("compile", tmp_path / "model.ts", "(3,8)")
+  report = run_json(*words, "-o", tmp_path / "parts.ts", "--atol=1e-4", "--rtol=1e-4",
+                    "--tem", "first.1", **TORCH_LIBRARIES)
+  assert report["ops_total"] == 3 and report["ops_native"] == 2
+  assert [row["module_path"] for row in report["fallbacks"]] == ["first.1"]
+  (kept,) = [note for note in report["notes"] if note.startswith("stays in TorchScript: ")]
+  assert re.search(r"\(root\): method forward: .*value of a tensor at .*test_cli.py:\d+", kept)
+  parts = torch.jit.load(tmp_path / "parts.ts")
+  assert str(parts.inlined_graph).count("kiln::run") == 2
+  for x in (torch.randn(3, 8), torch.full((3, 8), 1e4)):
+    with torch.no_grad():
+      torch.testing.assert_close(parts(x), module(x))
+  for more in (["--strict", "-o", tmp_path / "a.ts"], ["-o", tmp_path / "a.kiln"]):
+    done = run(*words, *more, **TORCH_LIBRARIES)
+    assert done.returncode == 1 and re.search(r"K1145.*\n  at .*test_cli.py:\d+", done.stderr)

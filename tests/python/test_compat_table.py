@@ -11,6 +11,7 @@ import torch
 import compat_doors as doors
 import compat_fx  # noqa: F401: registers its checks
 import compat_refusals as refusals
+import compat_torchtrtc
 import compat_ts
 import compat_types  # noqa: F401: registers its checks
 import kiln
@@ -22,7 +23,7 @@ from torch_tensorrt._settings import SETTINGS
 ROWS = list(_table.rows())
 PREFIX = "CompilationSettings."
 ACCEPTED = {**refusals.ACCEPTED, **compat_ts.ACCEPTED}
-RAISES = {**refusals.RAISES, **compat_ts.RAISES}
+RAISES = {**refusals.RAISES, **compat_ts.RAISES, **compat_torchtrtc.RAISES}
 
 
 def of(status: str) -> list:

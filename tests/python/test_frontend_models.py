@@ -23,6 +23,13 @@ CASES = [
 IDS = ["resnet18", "mobilenet_v3_large", "vit_b_16", "bert", "gpt2", "gpt2_cache"]
 
 
+@pytest.fixture(scope="module", params=CASES, ids=IDS)
+def case(request):
+  """(name, model, make_inputs); one model at a time is held."""
+  name, keywords = request.param
+  return name, *zoo.build(name, **keywords)
+
+
 def shapes_of(name, inputs):
   if not zoo.is_text(name):
     return ({0: Dim("batch", min=1, max=8)},)
@@ -35,10 +42,9 @@ def assert_same(got, expected):
     torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name, kw", CASES, ids=IDS)
 @pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
-def test_export(name, kw, dynamic):
-  model, make_inputs = zoo.build(name, **kw)
+def test_export(case, dynamic):
+  name, model, make_inputs = case
   example = make_inputs(2, 32, 0)
   captured = capture_module(model, example.args, example.kwargs,
                             dynamic_shapes=shapes_of(name, example) if dynamic else None)
@@ -64,10 +70,9 @@ def test_export(name, kw, dynamic):
     assert call.origin[1], f"{call.full_name} has no location"
 
 
-@pytest.mark.parametrize("name, kw", CASES, ids=IDS)
-def test_torch_compile(name, kw):
+def test_torch_compile(case):
   torch._dynamo.reset()
-  model, make_inputs = zoo.build(name, **kw)
+  name, model, make_inputs = case
   captures = []
 
   def lower(build):

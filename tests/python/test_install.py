@@ -75,11 +75,14 @@ def model(tmp_path_factory):
     return folder, [output.numpy() for output in compiled(*INPUTS)]
 
 
-def build(name, source, prefix, folder, *options):
-  """Configures and builds a CMake project as a stranger would; its executable."""
+def build(name, source, prefix, folder):
+  """Configures and builds a CMake project as a stranger would; its executable. ccache, as for Kiln
+  itself, keeps what was compiled of the same headers; pytest's folders have another name each time."""
+  cache = [f"-DCMAKE_{language}_COMPILER_LAUNCHER=ccache" for language in ("C", "CXX")]
+  kept = {"CCACHE_BASEDIR": str(folder.parent), "CCACHE_NOHASHDIR": "1"}
   run("cmake", "-S", source, "-B", folder / "build", "-DCMAKE_BUILD_TYPE=Release",
-      f"-DCMAKE_PREFIX_PATH={prefix}", *options)
-  run("cmake", "--build", folder / "build")
+      f"-DCMAKE_PREFIX_PATH={prefix}", *(cache if shutil.which("ccache") else []))
+  run("cmake", "--build", folder / "build", **kept)
   return folder / "build" / name
 
 

@@ -19,7 +19,7 @@ struct Imported {
   Status status;
   ImportFailure failure;
   ImportedProgram program;
-  std::vector<std::string> calls;   // operators, in order
+  std::vector<std::string> calls;   // operators, in order; why, where one stays in PyTorch
   std::string output;               // the description of what comes back
   std::vector<std::string> inputs;  // dims of each tensor: "[2,\"s0\"]"
 
@@ -32,7 +32,9 @@ Imported import(const Callee& callee, const Arguments& arguments) {
   CaptureBuilder capture;
   const ImportOptions options;
   auto imported = import_callee(callee, arguments, options, capture, &result.failure);
-  for (const auto& record : capture.records()) result.calls.push_back(record.op);
+  for (const auto& record : capture.records()) {
+    result.calls.push_back(record.native ? record.op : record.op + ": " + record.reason);
+  }
   result.status = imported.status();
   if (!imported.ok()) return result;
   result.program = std::move(*imported);
@@ -273,6 +275,25 @@ TEST(TorchScriptImport, TheModuleIsNotWritten) {
   EXPECT_EQ(module.attr("count").toTensor().item<float>(), 0);
 }
 
+// ---- results
+
+// Here it is PyTorch's kernel that says the shapes, and that there is no second tensor.
+TEST(TorchScriptImport, AResultThatAnOperatorDoesNotGiveIsNone) {
+  const std::string call =
+      "w = torch.ones([12, 4])\nb = torch.ones([12])\nout = torch.ones([4, 4])\n"
+      "y = x.unsqueeze(0)\n"
+      "z, weights = torch._native_multi_head_attention(y, y, y, 4, 2, w, b, out, b[:4], None, ";
+  for (const std::string weights : {"False", "True"}) {
+    const auto imported = import_body(call + weights + ", True, None)\nreturn z");
+    ASSERT_TRUE(imported.status.ok()) << imported.status.to_string();
+    EXPECT_EQ(imported.calls.back(), "aten::_native_multi_head_attention");
+  }
+  EXPECT_TRUE(import_body(call + "True, True, None)\nreturn weights").status.ok());
+  const auto none = import_body(call + "False, True, None)\nreturn weights");
+  EXPECT_EQ(none.status.code(), "K1145");
+  EXPECT_NE(none.failure.reason.find("an output that cannot be returned"), std::string::npos);
+}
+
 // ---- what is refused
 
 TEST(TorchScriptImport, WhatOnlyRunningRevealsStops) {
@@ -323,11 +344,20 @@ def forward(self, x: Tensor):
   return torch.relu(y)
 )");
   for (const auto format : {at::MemoryFormat::Contiguous, at::MemoryFormat::ChannelsLast}) {
-    ScriptInput input{{1, 4, 5, 5}, {2, 4, 5, 5}, {3, 4, 5, 5}};
+    ScriptInput input;
+    input.min = {1, 4, 5, 5};
+    input.opt = {2, 4, 5, 5};
+    input.max = {3, 4, 5, 5};
     input.format = format;
-    auto compiled = compile_method(module, "forward", {input}, {});
+    ArgumentBuilder builder(at::kCPU);
+    const auto example = builder.example(input, "x");
+    ASSERT_TRUE(example.ok()) << example.status().to_string();
+    const auto arguments =
+        builder.finish({*example}, module.get_method("forward").function().getSchema());
+    ASSERT_TRUE(arguments.ok()) << arguments.status().to_string();
+    const auto compiled = compile_method(module, "forward", *arguments, {});
     ASSERT_TRUE(compiled.ok()) << compiled.status().to_string();
-    auto made = module_of(std::move(*compiled), 1);
+    auto made = module_of(*compiled, {});
     ASSERT_TRUE(made.ok()) << made.status().to_string();
     const at::Tensor x = at::randn({3, 4, 5, 5}).contiguous(format);
     const at::Tensor got = made->forward({x}).toTensor();

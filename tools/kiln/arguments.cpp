@@ -31,6 +31,30 @@ bool contains(const std::vector<std::string>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
+// The long name of an option of one letter; null for others.
+const char* long_name(char letter) {
+  switch (letter) {
+    case 'd': return "device-type";
+    case 'h': return "help";
+    case 'o': return "output";
+    case 'p': return "enable-precision";
+    case 'v': return "verbose";
+    case 'w': return "warnings";
+    default: return nullptr;
+  }
+}
+
+// "--enable-precision=f16" of "-pf16"; other words as they are.
+std::string spelled_out(const std::string& word, const std::vector<std::string>& flags,
+                        const std::vector<std::string>& valued) {
+  if (word.size() < 2 || word[0] != '-') return word;
+  const char* name = long_name(word[1]);
+  if (name == nullptr) return word;
+  const std::string option = std::string("--") + name;
+  if (word.size() == 2 && (contains(flags, name) || contains(valued, name))) return option;
+  return contains(valued, name) ? option + "=" + word.substr(2) : word;
+}
+
 }  // namespace
 
 std::string Arguments::get(const std::string& name, const std::string& otherwise) const {
@@ -60,7 +84,7 @@ Result<Arguments> parse_arguments(const std::vector<std::string>& words,
   Arguments arguments;
   bool only_words = false;  // after "--"
   for (size_t i = 0; i < words.size(); ++i) {
-    std::string word = words[i] == "-h" ? "--help" : words[i] == "-o" ? "--output" : words[i];
+    std::string word = spelled_out(words[i], flags, valued);
     if (only_words || !word.starts_with("--")) {
       arguments.words.push_back(std::move(word));
       continue;

@@ -26,8 +26,10 @@ struct Arguments {
 };
 
 // `flags` take no value, `valued` take one ("--name value" or "--name=value") and may be repeated.
-// "-h" counts as "--help", "-o" as "--output". K1001 for others, with the nearest known name; K1002
-// for a value where none belongs and for a missing one.
+// "-h" counts as "--help", and "-o", "-p", "-d", "-v" and "-w" as "--output", "--enable-precision",
+// "--device-type", "--verbose" and "--warnings" where those are known; "-pf16" is "-p f16". K1001
+// for others, with the nearest known name; K1002 for a value where none belongs and for a missing
+// one.
 Result<Arguments> parse_arguments(const std::vector<std::string>& words,
                                   const std::vector<std::string>& flags,
                                   const std::vector<std::string>& valued);

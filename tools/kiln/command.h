@@ -14,7 +14,8 @@ struct Command {
   const char* summary;  // one line for the list of commands
   const char* help;     // the options, one per line
   std::vector<std::string> flags, valued;
-  // The exit code, or the error that main prints. K1001 to K1009 are wrong usage (exit code 2).
+  // The exit code, or the error that main prints. K1001 to K1009, K1040 and K1041 are wrong usage
+  // (exit code 2).
   Result<int> (*run)(const Arguments& arguments);
 };
 

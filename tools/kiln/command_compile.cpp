@@ -1,5 +1,6 @@
 // kiln compile: a .pt2 archive to a .kiln file, without Python and torch; a TorchScript module to a
 // .kiln or .ts file, with libkiln_torch_compile.
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 
@@ -10,6 +11,7 @@
 #include "core/dtype.h"
 #include "tools/kiln/command.h"
 #include "tools/kiln/torchscript.h"
+#include "tools/kiln/torchtrtc.h"
 
 namespace kiln::tool {
 namespace {
@@ -18,11 +20,14 @@ constexpr const char* kHelp =
     "  -o, --output FILE      the .kiln file (default: MODEL.kiln next to MODEL)\n"
     "  --shape NAME=1x3x8x8   fixes the dims of an input, within those of the export; repeat.\n"
     "                         NAME=MIN:OPT:MAX narrows their ranges\n"
-    "  --precision P          fp32 (default), fp16 or bf16: what float32 is stored and multiplied\n"
+    "  -p, --precision P      fp32 (default), fp16 or bf16: what float32 is stored and multiplied\n"
     "                         in; repeated, the one that this machine has most kernels for (also\n"
     "                         --enable-precision)\n"
+    "  --allow-tf32           float32 products on a GPU may round their operands to TF32\n"
     "  --target T             what it runs on: cpu (default), cuda (the GPU of this machine),\n"
     "                         cuda:sm_90 and the like, or a file that describes a GPU\n"
+    "  -d, --device-type T    the same in torchtrtc's words: gpu; or cpu\n"
+    "  --gpu-id N             which GPU of this machine; alone it means --device-type gpu too\n"
     "  --native               with the machine code of the kernels for that GPU, for machines\n"
     "                         without a compiler; it is used only when loaded with trust\n"
     "  --threads N            threads of the program; 0 (default): the caller's setting\n"
@@ -33,18 +38,27 @@ constexpr const char* kHelp =
     "  --torch-executed-mod PATH a module that stays in PyTorch, with all that it contains\n"
     "  --op-schema SCHEMA     of a custom operator: 'my::op(Tensor x, int n=1) -> Tensor'\n"
     "  --model NAME           which model of an archive that holds several\n"
+    "  --report FILE          writes the report as JSON\n"
+    "  --json                 the report on standard output\n"
+    "  -v, --verbose; --info; -w, --warnings\n"
+    "                         everything that is logged; no debug lines; nothing. KILN_LOGS says\n"
+    "                         it otherwise\n"
     "Of a TorchScript module (.ts, .pt, .pth, .jit), each INPUT describes an argument:\n"
     "                         \"(1,3,8,8)\" or \"[(MIN);(OPT);(MAX)]\", then @DTYPE and %FORMAT\n"
-    "                         (contiguous, channels_last). An output that ends in .ts is a\n"
-    "                         TorchScript module, any other one a .kiln file\n"
+    "                         (contiguous, channels_last). The output may stand before them;\n"
+    "                         called like a TorchScript module it is one, else a .kiln file\n"
+    "  --method M             the method to be compiled (default: forward)\n"
     "  --save-engine          a .kiln file, whatever the output is called\n"
     "  --embed-engine         MODEL is a .kiln file, which becomes a TorchScript module\n"
     "  --check-method-support M  compiles nothing: which operators of method M have no rule\n"
     "  --custom-torch-ops LIB    a library with operators that the module calls\n"
+    "  --atol X, --rtol X     runs module and program on random inputs; an error, and no file,\n"
+    "                         where results differ by more (1e-8 and 1e-5 for the other one)\n"
     "  --teo, --tem, --mbs    short names (torchtrtc) of --torch-executed-op,\n"
     "                         --torch-executed-mod and --min-block-size\n"
-    "  --report FILE          writes the report as JSON\n"
-    "  --json                 the report on standard output\n";
+    "  --disable-tf32, --no-threshold-check, --engine-capability standard\n"
+    "                         torchtrtc's words for what is so anyway; its other options are\n"
+    "                         refused with what to use instead\n";
 
 Status bad_shape(const std::string& option) {
   return Status::error("K1007", "shape does not parse: '" + option + "'",
@@ -94,8 +108,7 @@ Result<Pt2Shape> parse_shape(const std::string& option) {
   return shape;
 }
 
-Result<std::string> output_path(const Arguments& arguments, const std::string& input) {
-  const std::vector<std::string> given = arguments.all("output");
+Result<std::string> output_path(const std::vector<std::string>& given, const std::string& input) {
   if (given.size() > 1) return Status::error("K1002", "option --output is given twice");
   if (given.size() == 1) return given[0];
   const size_t dot = input.rfind('.');
@@ -108,22 +121,19 @@ Result<BuildOptions> build_options(const Arguments& arguments) {
   BuildOptions options;
   for (const char* name : {"precision", "enable-precision"}) {
     for (const std::string& value : arguments.all(name)) {
-      if (value == "fp32" || value == "f32" || value == "float") continue;
-      if (value == "bf16" || value == "bfloat16") {
-        options.precisions.push_back(DType::kBF16);
-      } else if (value == "fp16" || value == "f16" || value == "half") {
-        options.precisions.push_back(DType::kF16);
-      } else {
-        return Status::error("K1002", "option --" + std::string(name) +
-                                          " takes fp32, fp16 or bf16: '" + value + "'");
-      }
+      KILN_ASSIGN_OR_RETURN(const DType dtype, precision_of(name, value));
+      if (dtype != DType::kF32) options.precisions.push_back(dtype);
     }
   }
   KILN_ASSIGN_OR_RETURN(options.threads, arguments.integer("threads", 0, 0, 4096));
   const char* block = arguments.has("mbs") ? "mbs" : "min-block-size";
   KILN_ASSIGN_OR_RETURN(options.min_block_size, arguments.integer(block, 1, 1, 1 << 20));
   options.strict = arguments.has("strict") || arguments.has("require-full-compilation");
-  options.target = arguments.get("target");
+  options.allow_tf32 = arguments.has("allow-tf32");
+  if (options.allow_tf32 && arguments.has("disable-tf32")) {
+    return Status::error("K1002", "options --allow-tf32 and --disable-tf32 contradict each other");
+  }
+  KILN_RETURN_IF_ERROR(choose_device(arguments, options));
   return options;
 }
 
@@ -148,44 +158,98 @@ Status hand_out(const Arguments& arguments, const std::string& report, const std
   return {};
 }
 
+// K1002 for an option that is not among `allowed`.
+Status allow_only(const Arguments& arguments, const char* with,
+                  const std::vector<std::string>& allowed) {
+  for (const auto& [option, values] : arguments.options) {
+    if (std::find(allowed.begin(), allowed.end(), option) != allowed.end()) continue;
+    return Status::error("K1002",
+                         "option --" + option + " does not go with --" + std::string(with));
+  }
+  return {};
+}
+
+// How far results may be from the module's: {"atol", "rtol"}, null where they are not compared.
+Result<Json> tolerances(const Arguments& arguments) {
+  if (!arguments.has("atol") && !arguments.has("rtol")) return Json();
+  if (arguments.has("no-threshold-check")) {
+    return Status::error("K1002",
+                         "option --no-threshold-check does not go with --atol and --rtol");
+  }
+  Json json = Json::object();
+  KILN_ASSIGN_OR_RETURN(const double atol, arguments.number("atol", 1e-8, 0, 1e30));
+  KILN_ASSIGN_OR_RETURN(const double rtol, arguments.number("rtol", 1e-5, 0, 1e30));
+  json.set("atol", atol);
+  json.set("rtol", rtol);
+  return json;
+}
+
 Result<int> compile_torchscript(const Arguments& arguments) {
   const std::string& input = arguments.words[0];
-  const bool check = arguments.has("check-method-support");
+  const bool check = arguments.has("check-method-support"), embed = arguments.has("embed-engine");
   for (const char* option : {"shape", "op-schema", "model", "native"}) {
     if (arguments.has(option)) {
       return Status::error("K1002", "option --" + std::string(option) +
                                         " is for .pt2 archives: " + input);
     }
   }
-  KILN_ASSIGN_OR_RETURN(std::string output, output_path(arguments, input));
+  const std::vector<std::string> everywhere = {"verbose", "info", "i", "warnings"};
+  std::vector<std::string> allowed = everywhere;
+  if (check) {
+    allowed.insert(allowed.end(), {"check-method-support", "custom-torch-ops"});
+    KILN_RETURN_IF_ERROR(allow_only(arguments, "check-method-support", allowed));
+  } else if (embed) {
+    allowed.insert(allowed.end(), {"embed-engine", "output", "report", "json", "device-type",
+                                   "gpu-id", "custom-torch-ops"});
+    KILN_RETURN_IF_ERROR(allow_only(arguments, "embed-engine", allowed));
+  }
+  // torchtrtc has the output behind the input.
+  std::vector<std::string> outputs = arguments.all("output");
+  size_t first_spec = 1;
+  if (arguments.words.size() > 1 && arguments.words[1].find_first_of("([") != 0) {
+    outputs.push_back(arguments.words[1]);
+    first_spec = 2;
+  }
+  KILN_ASSIGN_OR_RETURN(std::string output, output_path(outputs, input));
   KILN_ASSIGN_OR_RETURN(const BuildOptions build, build_options(arguments));
+  KILN_ASSIGN_OR_RETURN(Json tolerance, tolerances(arguments));
   Json inputs = Json::array(), precisions = Json::array();
-  for (size_t i = 1; i < arguments.words.size(); ++i) {
+  for (size_t i = first_spec; i < arguments.words.size(); ++i) {
     KILN_ASSIGN_OR_RETURN(Json spec, parse_input_spec(arguments.words[i]));
     inputs.push_back(std::move(spec));
   }
+  const size_t words = check ? 1 : embed ? first_spec : arguments.words.size();
+  if (arguments.words.size() > words) {
+    return Status::error("K1008", std::string("a word too many for --") +
+                                      (check ? "check-method-support: " : "embed-engine: ") +
+                                      arguments.words[words]);
+  }
   for (const DType dtype : build.precisions) precisions.push_back(dtype_name(dtype));
-  const bool module = !arguments.has("save-engine") &&
-                      (output.ends_with(".ts") || arguments.has("embed-engine"));
+  const bool module = embed || (!arguments.has("save-engine") && is_torchscript_name(output));
   Json request = Json::object();
   request.set("model", input);
   request.set("output", check ? std::string() : output);
   request.set("form", module ? "ts" : "kiln");
-  request.set("embed", arguments.has("embed-engine"));
-  request.set("method", check ? arguments.get("check-method-support") : std::string("forward"));
+  request.set("embed", embed);
+  request.set("method", arguments.get(check ? "check-method-support" : "method", "forward"));
   request.set("custom_ops", Json(arguments.all("custom-torch-ops")));
   request.set("inputs", std::move(inputs));
   request.set("threads", build.threads);
   request.set("strict", build.strict);
   request.set("min_block_size", build.min_block_size);
   request.set("target", build.target);
+  request.set("device_index", build.device_index);
+  request.set("allow_tf32", build.allow_tf32);
   request.set("precisions", std::move(precisions));
   request.set("torch_executed_ops", Json(either(arguments, "torch-executed-op", "teo")));
   request.set("torch_executed_modules", Json(either(arguments, "torch-executed-mod", "tem")));
+  request.set("tolerance", std::move(tolerance));
   KILN_ASSIGN_OR_RETURN(const Json reply, ask_torch_compile(request));
   if (check) {
-    KILN_ASSIGN_OR_RETURN(const bool supported, reply.bool_at("supported"));
-    return supported ? 0 : 1;
+    KILN_ASSIGN_OR_RETURN(const auto missing, reply.strings_at("missing"));
+    if (!missing.empty()) std::puts("These operators stay in PyTorch:");
+    for (const std::string& name : missing) std::printf("  %s\n", name.c_str());
+    return missing.empty() ? 0 : 1;
   }
   KILN_ASSIGN_OR_RETURN(const Json* report, reply.member("report"));
   KILN_RETURN_IF_ERROR(hand_out(arguments, report->dump(), input, output));
@@ -193,6 +257,8 @@ Result<int> compile_torchscript(const Arguments& arguments) {
 }
 
 Result<int> compile_file(const Arguments& arguments) {
+  KILN_RETURN_IF_ERROR(refuse_options(arguments));
+  KILN_RETURN_IF_ERROR(choose_verbosity(arguments));
   const bool script = !arguments.words.empty() && (is_torchscript_name(arguments.words[0]) ||
                                                    arguments.has("embed-engine"));
   if (script) return compile_torchscript(arguments);
@@ -200,7 +266,14 @@ Result<int> compile_file(const Arguments& arguments) {
     return Status::error("K1008", "kiln compile takes one file", "kiln help compile");
   }
   const std::string& input = arguments.words[0];
-  KILN_ASSIGN_OR_RETURN(const std::string output, output_path(arguments, input));
+  for (const char* option : {"method", "save-engine", "check-method-support", "custom-torch-ops",
+                             "atol", "rtol", "no-threshold-check"}) {
+    if (arguments.has(option)) {
+      return Status::error("K1002", "option --" + std::string(option) +
+                                        " is for TorchScript modules: " + input);
+    }
+  }
+  KILN_ASSIGN_OR_RETURN(const std::string output, output_path(arguments.all("output"), input));
   KILN_ASSIGN_OR_RETURN(BuildOptions build, build_options(arguments));
   Pt2Options options;
   options.model = arguments.get("model");
@@ -226,16 +299,22 @@ Result<int> compile_file(const Arguments& arguments) {
 }  // namespace
 
 Command compile_command() {
-  return {
+  Command command = {
       "compile",
       "MODEL [INPUT...] [-o MODEL.kiln] [OPTIONS]",
       "compiles what torch.export.save or torch.jit.save wrote",
       kHelp,
-      {"strict", "require-full-compilation", "native", "json", "save-engine", "embed-engine"},
+      {"strict", "require-full-compilation", "native", "json", "save-engine", "embed-engine",
+       "allow-tf32", "disable-tf32", "no-threshold-check", "verbose", "info", "i", "warnings"},
       {"output", "shape", "precision", "enable-precision", "target", "threads", "min-block-size",
        "torch-executed-op", "torch-executed-mod", "op-schema", "model", "report", "teo", "tem",
-       "mbs", "check-method-support", "custom-torch-ops"},
+       "mbs", "check-method-support", "custom-torch-ops", "device-type", "gpu-id", "method",
+       "engine-capability", "atol", "rtol"},
       compile_file};
+  for (const RefusedOption& option : refused_options()) {
+    (option.has_value ? command.valued : command.flags).emplace_back(option.name);
+  }
+  return command;
 }
 
 }  // namespace kiln::tool

@@ -3,12 +3,14 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <cstdlib>
 
 #include <kiln/builder.h>
 
 #include "core/dtype.h"
+#include "tools/kiln/torchtrtc.h"
 
 namespace kiln::tool {
 namespace {
@@ -37,14 +39,17 @@ bool parse_sizes(std::string_view text, Json& sizes) {
   return true;
 }
 
-std::string dtype_word(const std::string& word) {
-  if (word == "float" || word == "float32") return "f32";
-  if (word == "half" || word == "float16") return "f16";
-  if (word == "char" || word == "int8") return "i8";
-  if (word == "int" || word == "int32") return "i32";
-  if (word == "long" || word == "int64") return "i64";
-  if (word == "double" || word == "float64") return "f64";
-  return word;
+// "contiguous", "channels_last" or nothing.
+std::string format_word(std::string word) {
+  std::transform(word.begin(), word.end(), word.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  for (const char* name : {"contiguous", "linear", "nchw", "chw"}) {
+    if (word == name) return "contiguous";
+  }
+  for (const char* name : {"channels_last", "nhwc", "hwc"}) {
+    if (word == name) return "channels_last";
+  }
+  return {};
 }
 
 std::string folder_of_libkiln() {
@@ -67,7 +72,7 @@ Result<Json> parse_input_spec(const std::string& text) {
   std::string shape = text;
   std::string dtype = "f32", format = "contiguous";
   if (const size_t percent = shape.find('%'); percent != std::string::npos) {
-    format = shape.substr(percent + 1);
+    format = format_word(shape.substr(percent + 1));
     shape.resize(percent);
   }
   if (const size_t at = shape.find('@'); at != std::string::npos) {
@@ -75,9 +80,7 @@ Result<Json> parse_input_spec(const std::string& text) {
     shape.resize(at);
   }
   std::erase(shape, ' ');
-  if (!dtype_from_name(dtype) || (format != "contiguous" && format != "channels_last")) {
-    return bad_spec(text);
-  }
+  if (!dtype_from_name(dtype) || format.empty()) return bad_spec(text);
   Json sizes[3];
   if (shape.starts_with('[') && shape.ends_with(']')) {
     const size_t first = shape.find(';'), second = shape.rfind(';');
@@ -129,7 +132,10 @@ Result<Json> ask_torch_compile(const Json& request) {
   KILN_ASSIGN_OR_RETURN(const std::string code, error->string_at("code"));
   KILN_ASSIGN_OR_RETURN(const std::string message, error->string_at("message"));
   KILN_ASSIGN_OR_RETURN(const std::string hint, error->string_at("hint"));
-  return Status::error(code, message, hint);
+  KILN_ASSIGN_OR_RETURN(const auto places, error->strings_at("origin"));
+  Status status = Status::error(code, message, hint);
+  for (const std::string& place : places) status = std::move(status).at(place);
+  return status;
 }
 
 }  // namespace kiln::tool

@@ -11,7 +11,7 @@ namespace kiln::tool {
 bool is_torchscript_name(const std::string& path);
 
 // "(1,3,8,8)", "(1,3,8,8)@f16%channels_last" or "[(1,3,8,8);(2,3,8,8);(4,3,8,8)]@f32", as torchtrtc
-// has them: minimum, optimum and maximum. K1007.
+// has them: minimum, optimum and maximum, and its words for dtypes and formats (fp16, NHWC). K1007.
 Result<Json> parse_input_spec(const std::string& text);
 
 // What torch/torchscript/compile_file.h answers. The library is the file that the environment

@@ -165,6 +165,9 @@ void bind_capture(nb::module_& m) {
   m.def("kept_script_calls", [](nb::handle script, const std::vector<std::string>& compiled) {
     return nb::steal(check(kept_script_calls(script.ptr(), compiled)));
   });
+  m.def("script_operators_without_rule", [](nb::handle script, const std::string& method) {
+    return check(script_operators_without_rule(script.ptr(), method));
+  });
   m.def("replace_script_submodules", [](nb::handle script, nb::dict replacements) {
     return nb::steal(check(replace_script_submodules(script.ptr(), replacements.ptr())));
   });

@@ -9,9 +9,9 @@
 #include <set>
 #include <string_view>
 
+#include "base/border.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "base/border.h"
 #include "runtime/engine.h"
 #include "runtime/execution.h"
 #include "torch/dtype_conversion.h"

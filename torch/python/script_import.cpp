@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "torch/torchscript/import.h"
 #include "torch/torchscript/kept_calls.h"
+#include "torch/torchscript/operator_support.h"
 #include "torch/torchscript/partial_module.h"
 
 namespace py = pybind11;
@@ -139,6 +140,13 @@ Result<PyObject*> replace_script_submodules(PyObject* script, PyObject* replacem
   KILN_ASSIGN_OR_RETURN(torch::jit::Module module,
                         torchscript::replace_submodules(*callee.self, modules));
   return py::cast(std::move(module)).release().ptr();
+}
+
+Result<std::vector<std::string>> script_operators_without_rule(PyObject* script,
+                                                               const std::string& method) {
+  KILN_ASSIGN_OR_RETURN(const torchscript::Callee callee, checked_callee(script, method));
+  if (!callee.self) return Status::error("K1101", "expected a scripted or traced module");
+  return torchscript::operators_without_rule(*callee.self, method);
 }
 
 }  // namespace kiln

@@ -54,4 +54,9 @@ Result<PyObject*> kept_script_calls(PyObject* script, const std::vector<std::str
 // torch._C.ScriptModule. `replacements`: dict of path -> ScriptModule. K1145.
 Result<PyObject*> replace_script_submodules(PyObject* script, PyObject* replacements);
 
+// Names of the operators of a method that the importer has no rule for
+// (torch/torchscript/operator_support.h). K1101.
+Result<std::vector<std::string>> script_operators_without_rule(PyObject* script,
+                                                               const std::string& method);
+
 }  // namespace kiln

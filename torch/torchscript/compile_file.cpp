@@ -1,20 +1,23 @@
 #include "torch/torchscript/compile_file.h"
 
+#include <ATen/ATen.h>
 #include <dlfcn.h>
 #include <torch/csrc/jit/serialization/import.h>
-#include <torch_tensorrt/torch_tensorrt.h>
 
+#include <cstdio>
 #include <cstring>
 #include <string>
 
 #include <kiln/torch.h>
 
+#include "base/border.h"
 #include "base/json.h"
 #include "core/dtype.h"
-#include "base/border.h"
 #include "torch/dtype_conversion.h"
 #include "torch/script_module.h"
-#include "torch/torchscript/compile_method.h"
+#include "torch/torchscript/compile_module.h"
+#include "torch/torchscript/operator_support.h"
+#include "torch/torchscript/values.h"
 
 namespace kiln::torchscript {
 namespace {
@@ -39,11 +42,14 @@ Result<ScriptCompileOptions> options_from(const Json& json) {
   KILN_ASSIGN_OR_RETURN(options.build.strict, json.bool_at("strict"));
   KILN_ASSIGN_OR_RETURN(const int64_t block, json.int_at("min_block_size", 1, 1 << 20));
   KILN_ASSIGN_OR_RETURN(options.build.target, json.string_at("target"));
+  KILN_ASSIGN_OR_RETURN(const int64_t device, json.int_at("device_index", 0, 1 << 10));
+  KILN_ASSIGN_OR_RETURN(options.build.allow_tf32, json.bool_at("allow_tf32"));
   KILN_ASSIGN_OR_RETURN(const auto precisions, json.strings_at("precisions"));
   KILN_ASSIGN_OR_RETURN(options.torch_executed_ops, json.strings_at("torch_executed_ops"));
   KILN_ASSIGN_OR_RETURN(options.torch_executed_modules, json.strings_at("torch_executed_modules"));
   options.build.threads = static_cast<int>(threads);
   options.build.min_block_size = static_cast<int>(block);
+  options.build.device_index = static_cast<int>(device);
   for (const std::string& name : precisions) {
     if (const auto dtype = dtype_from_name(name)) options.build.precisions.push_back(*dtype);
   }
@@ -61,54 +67,126 @@ Result<torch::jit::Module> read_module(const Json& json, const std::string& path
     torch::jit::Module module = torch::jit::load(path, c10::Device(c10::kCPU));
     module.eval();
     return module;
-  } catch (const c10::Error& error) {
-    return Status::error("K3122", "torch cannot read the TorchScript module: " + path + ": " +
-                                      std::string(error.what_without_backtrace()).substr(0, 300));
+  } catch (const std::exception& error) {  // c10::Error, and ErrorReport of TorchScript's parser
+    const auto* known = dynamic_cast<const c10::Error*>(&error);
+    const std::string what = known != nullptr ? known->what_without_backtrace() : error.what();
+    return Status::error(
+        "K3122", "torch cannot read the TorchScript module: " + path + ": " + what.substr(0, 300));
   }
+}
+
+void collect_tensors(const c10::IValue& value, std::vector<at::Tensor>& tensors) {
+  for_each_tensor(value, [&](const at::Tensor& tensor) { tensors.push_back(tensor); });
+}
+
+// Runs the module and what was made of it on the same arguments, where there is a tolerance. K1042
+// where a tensor of the results differs by more than atol + rtol * |the module's|.
+Status compare(const torch::jit::Module& original, const std::string& method,
+               const torch::jit::Module& made, const Arguments& arguments, const Json& tolerance) {
+  if (tolerance.is_null()) return {};
+  KILN_ASSIGN_OR_RETURN(const double atol, tolerance.double_at("atol"));
+  KILN_ASSIGN_OR_RETURN(const double rtol, tolerance.double_at("rtol"));
+  std::vector<at::Tensor> wanted, got;
+  try {
+    const at::NoGradGuard no_grad;
+    // A run may write buffers.
+    const torch::jit::Module reference = original.deepcopy(), program = made.deepcopy();
+    const auto copies = [&] {
+      std::vector<c10::IValue> values;
+      for (const c10::IValue& value : arguments.values) values.push_back(value.deepcopy());
+      return values;
+    };
+    collect_tensors(reference.get_method(method)(copies()), wanted);
+    collect_tensors(program.get_method("forward")(copies()), got);
+  } catch (const std::exception& error) {
+    return Status::error("K1042", std::string("the results cannot be compared: ") + error.what(),
+                         "leave --atol and --rtol out");
+  }
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    const at::Tensor &a = got.at(i), &b = wanted[i];
+    if (a.sizes() == b.sizes() && a.scalar_type() == b.scalar_type() &&
+        at::allclose(a, b, rtol, atol, /*equal_nan=*/true)) {
+      continue;
+    }
+    std::string what = "output " + std::to_string(i) + " is not that of the module";
+    if (a.sizes() == b.sizes() && a.numel() > 0 && !a.is_complex() && !b.is_complex()) {
+      const at::Tensor difference = (a.to(at::kDouble) - b.to(at::kDouble)).abs().max();
+      char text[32];
+      std::snprintf(text, sizeof(text), "%.3g", difference.item<double>());
+      what += std::string(": the largest difference is ") + text;
+    }
+    return Status::error("K1042", what, "--atol and --rtol say what may differ");
+  }
+  return {};
+}
+
+// The `.kiln` file as a module.
+Result<Json> embed(const Json& json, const std::string& path, const std::string& output) {
+  LoadOptions load;
+  KILN_ASSIGN_OR_RETURN(const int64_t device, json.int_at("device_index", 0, 1 << 10));
+  load.device_index = static_cast<int>(device);
+  KILN_ASSIGN_OR_RETURN(const torch::jit::Module embedded, load_script_module(path, load));
+  const auto program = find_script_program(embedded);
+  KILN_RETURN_IF_ERROR(program.status());
+  embedded.save(output);
+  return parse_json(program.value().program->runner().program().report_json());
+}
+
+// Compiles the method and writes it; its report.
+Result<Json> compile_to_file(const Json& json, const torch::jit::Module& module,
+                             const std::string& method, const std::string& output) {
+  KILN_ASSIGN_OR_RETURN(const std::string form, json.string_at("form"));
+  KILN_ASSIGN_OR_RETURN(const ScriptCompileOptions options, options_from(json));
+  KILN_ASSIGN_OR_RETURN(const Json* tolerance, json.member("tolerance"));
+  KILN_ASSIGN_OR_RETURN(const Json::Array* given, json.array_at("inputs"));
+  KILN_ASSIGN_OR_RETURN(const Callee callee, callee_of(module, method));
+  ArgumentBuilder builder(home_of(module));
+  std::vector<c10::IValue> values;
+  for (const Json& item : *given) {
+    KILN_ASSIGN_OR_RETURN(const ScriptInput input, input_from(item));
+    KILN_ASSIGN_OR_RETURN(at::Tensor example,
+                          builder.example(input, std::to_string(values.size())));
+    values.emplace_back(std::move(example));
+  }
+  KILN_ASSIGN_OR_RETURN(const Arguments arguments,
+                        builder.finish(values, callee.function->getSchema()));
+  if (form == "ts" && method == "forward") {
+    KILN_ASSIGN_OR_RETURN(const CompiledModule compiled,
+                          compile_module(module, arguments, options));
+    KILN_RETURN_IF_ERROR(compare(module, method, compiled.module, arguments, *tolerance));
+    compiled.module.save(output);
+    return compiled.report;
+  }
+  KILN_ASSIGN_OR_RETURN(const CompiledMethod compiled,
+                        compile_method(module, method, arguments, options));
+  if (form == "ts" || !tolerance->is_null()) {
+    KILN_ASSIGN_OR_RETURN(const torch::jit::Module made, module_of(compiled, options));
+    KILN_RETURN_IF_ERROR(compare(module, method, made, arguments, *tolerance));
+    if (form == "ts") made.save(output);
+  }
+  if (form != "ts") KILN_RETURN_IF_ERROR(compiled.program->save(output));
+  return report_of(compiled);
 }
 
 Result<Json> answer(const Json& json) {
   KILN_ASSIGN_OR_RETURN(const std::string path, json.string_at("model"));
   KILN_ASSIGN_OR_RETURN(const std::string output, json.string_at("output"));
   KILN_ASSIGN_OR_RETURN(const std::string method, json.string_at("method"));
-  KILN_ASSIGN_OR_RETURN(const std::string form, json.string_at("form"));
-  KILN_ASSIGN_OR_RETURN(const bool embed, json.bool_at("embed"));
+  KILN_ASSIGN_OR_RETURN(const bool embeds, json.bool_at("embed"));
   Json result = Json::object();
-  if (embed) {
-    KILN_ASSIGN_OR_RETURN(const torch::jit::Module embedded, load_script_module(path));
-    const auto program = find_script_program(embedded);
-    KILN_RETURN_IF_ERROR(program.status());
-    KILN_ASSIGN_OR_RETURN(Json report,
-                          parse_json(program.value().program->runner().program().report_json()));
-    embedded.save(output);
+  if (embeds) {
+    KILN_ASSIGN_OR_RETURN(Json report, embed(json, path, output));
     result.set("report", std::move(report));
     return result;
   }
   KILN_ASSIGN_OR_RETURN(const torch::jit::Module module, read_module(json, path));
   if (output.empty()) {
-    if (!module.find_method(method)) {
-      return Status::error("K1101", "the module has no such method: " + method);
-    }
-    result.set("supported", torch_tensorrt::ts::check_method_operator_support(module, method));
-    return result;
-  }
-  std::vector<ScriptInput> inputs;
-  KILN_ASSIGN_OR_RETURN(const Json::Array* given, json.array_at("inputs"));
-  for (const Json& item : *given) {
-    KILN_ASSIGN_OR_RETURN(ScriptInput input, input_from(item));
-    inputs.push_back(std::move(input));
-  }
-  KILN_ASSIGN_OR_RETURN(const ScriptCompileOptions options, options_from(json));
-  KILN_ASSIGN_OR_RETURN(CompiledMethod compiled, compile_method(module, method, inputs, options));
-  KILN_ASSIGN_OR_RETURN(Json report, parse_json(compiled.program->report_json()));
-  if (form == "ts") {
-    KILN_ASSIGN_OR_RETURN(const torch::jit::Module saved,
-                          module_of(std::move(compiled), options.build.threads));
-    saved.save(output);
+    KILN_ASSIGN_OR_RETURN(const auto missing, operators_without_rule(module, method));
+    result.set("missing", Json(missing));
   } else {
-    KILN_RETURN_IF_ERROR(compiled.program->save(output));
+    KILN_ASSIGN_OR_RETURN(Json report, compile_to_file(json, module, method, output));
+    result.set("report", std::move(report));
   }
-  result.set("report", std::move(report));
   return result;
 }
 
@@ -134,6 +212,7 @@ extern "C" char* kiln_compile_torchscript(const char* request) {
     error.set("code", status.code());
     error.set("message", status.message());
     error.set("hint", status.hint());
+    error.set("origin", kiln::Json(status.origin()));
     reply = kiln::Json::object();
     reply.set("error", std::move(error));
   }

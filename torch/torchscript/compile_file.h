@@ -10,14 +10,18 @@ extern "C" {
 //    "custom_ops": [library, ...],
 //    "inputs": [{"min": [...], "opt": [...], "max": [...], "dtype": "f32",
 //                "channels_last": false}],
-//    "threads": 0, "strict": false, "min_block_size": 1, "target": "", "precisions": ["f16"],
-//    "torch_executed_ops": [...], "torch_executed_modules": [...]}
+//    "threads": 0, "strict": false, "min_block_size": 1, "target": "", "device_index": 0,
+//    "allow_tf32": false, "precisions": ["f16"], "torch_executed_ops": [...],
+//    "torch_executed_modules": [...], "tolerance": null or {"atol": 1e-8, "rtol": 1e-5}}
 //
-// The form "ts" is a TorchScript module around the program. With "embed", the model is a `.kiln`
-// file that becomes one. Without an output nothing is compiled, and the answer says whether Kiln
-// has a rule for every operator of the method.
+// The form "ts" is a TorchScript module around the program; of a `forward` that cannot be compiled
+// as a whole, one in which parts are programs. With "embed", the model is a `.kiln` file that
+// becomes one. Without an output nothing is compiled, and the answer names the operators of the
+// method that Kiln has no rule for. With a tolerance nothing is written where the results for
+// random inputs differ by more from the module's (K1042).
 //
-//   {"report": {...}}, {"supported": true} or {"error": {"code", "message", "hint"}}
+//   {"report": {...}}, {"missing": ["aten::logcumsumexp"]} or
+//   {"error": {"code", "message", "hint", "origin": [place, ...]}}
 //
 // K3122: torch cannot read the model. Otherwise the codes of compile_method(). Nothing is thrown.
 __attribute__((visibility("default"))) char* kiln_compile_torchscript(const char* request);

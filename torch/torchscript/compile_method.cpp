@@ -5,81 +5,14 @@
 #include <algorithm>
 #include <map>
 
-#include "base/json.h"
 #include "base/border.h"
+#include "base/json.h"
 #include "torch/program_object.h"
 #include "torch/script_module.h"
 #include "torch/torch_host.h"
-#include "torch/torchscript/import.h"
 
 namespace kiln::torchscript {
 namespace {
-
-Status wrong_input(size_t index, const std::string& what) {
-  return Status::error("K1101", "input " + std::to_string(index) + ": " + what);
-}
-
-Status check_input(const ScriptInput& input, size_t index) {
-  if (input.min.size() != input.opt.size() || input.max.size() != input.opt.size()) {
-    return wrong_input(index, "its minimum, optimum and maximum differ in rank");
-  }
-  for (size_t d = 0; d < input.opt.size(); ++d) {
-    if (input.min[d] < 0 || input.min[d] > input.opt[d] || input.opt[d] > input.max[d]) {
-      return wrong_input(
-          index, "dim " + std::to_string(d) + " has no range: " + std::to_string(input.min[d]) +
-                     " <= " + std::to_string(input.opt[d]) + " <= " + std::to_string(input.max[d]));
-    }
-  }
-  return {};
-}
-
-// An example for each input, and the symbols of sizes with ranges.
-Result<Arguments> arguments_of(const std::vector<ScriptInput>& inputs,
-                               const c10::FunctionSchema& schema, c10::Device device) {
-  Arguments arguments;
-  std::map<std::string, std::string> symbols;  // position and range -> symbol
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    const ScriptInput& input = inputs[i];
-    KILN_RETURN_IF_ERROR(check_input(input, i));
-    const auto options = at::TensorOptions().dtype(input.dtype).device(device);
-    at::Tensor tensor;
-    try {
-      tensor = at::empty(input.opt, options).contiguous(input.format);
-    } catch (const std::exception&) {
-      return wrong_input(i, "its memory format does not fit its rank");
-    }
-    if (input.min != input.max) {
-      std::vector<CaptureDim> dims;
-      for (size_t d = 0; d < input.opt.size(); ++d) {
-        if (input.min[d] == input.max[d]) {
-          dims.emplace_back(std::to_string(input.opt[d]));
-          continue;
-        }
-        const std::string key = std::to_string(d) + " " + std::to_string(input.min[d]) + " " +
-                                std::to_string(input.max[d]);
-        const std::string symbol =
-            symbols.try_emplace(key, "s" + std::to_string(symbols.size())).first->second;
-        arguments.symbols[symbol] = {input.min[d], input.max[d]};
-        dims.emplace_back(symbol);
-      }
-      arguments.dims.emplace_back(tensor, std::move(dims));
-    }
-    arguments.values.emplace_back(std::move(tensor));
-  }
-  arguments.positional = inputs.size();
-  const std::vector<c10::Argument>& wanted = schema.arguments();  // self is the first
-  if (inputs.size() + 1 > wanted.size()) {
-    return Status::error(
-        "K1101", "more inputs than the method has arguments: " + std::to_string(inputs.size()));
-  }
-  for (size_t i = inputs.size() + 1; i < wanted.size(); ++i) {
-    if (!wanted[i].default_value()) {
-      return Status::error("K1101", "no input is given for argument " + wanted[i].name());
-    }
-    arguments.values.push_back(*wanted[i].default_value());
-  }
-  return arguments;
-}
 
 // Adds what update_weights() needs: each name of the module's state to the weight that it is.
 Result<std::string> with_state_names(const std::string& metadata, const torch::jit::Module& module,
@@ -105,26 +38,29 @@ Result<std::string> with_state_names(const std::string& metadata, const torch::j
 
 }  // namespace
 
+Result<Callee> callee_of(const torch::jit::Module& module, const std::string& method) {
+  const auto found = module.find_method(method);
+  if (!found) return Status::error("K1101", "the module has no such method: " + method);
+  Callee callee;
+  callee.function = &found->function();
+  callee.self = module;
+  return callee;
+}
+
 Result<CompiledMethod> compile_method(const torch::jit::Module& module, const std::string& method,
-                                      const std::vector<ScriptInput>& inputs,
-                                      const ScriptCompileOptions& options) {
+                                      const Arguments& arguments,
+                                      const ScriptCompileOptions& options, ImportFailure* failure) {
   return guarded([&]() -> Result<CompiledMethod> {
-    Callee callee;
-    const auto found = module.find_method(method);
-    if (!found) return Status::error("K1101", "the module has no such method: " + method);
-    callee.function = &found->function();
-    callee.self = module;
+    KILN_ASSIGN_OR_RETURN(const Callee callee, callee_of(module, method));
     ImportOptions place;
     const bool on_gpu =
         options.build.target.starts_with("cuda") || options.build.target.starts_with("sm_");
     place.device = on_gpu ? DeviceKind::kCuda : DeviceKind::kCpu;
-    for (const at::Tensor& parameter : module.parameters()) place.home = parameter.device();
-    KILN_ASSIGN_OR_RETURN(const Arguments arguments,
-                          arguments_of(inputs, callee.function->getSchema(), place.home));
+    place.home = home_of(module);
     CaptureBuilder capture;
     capture.keep_in_torch(options.torch_executed_ops, options.torch_executed_modules);
     KILN_ASSIGN_OR_RETURN(ImportedProgram imported,
-                          import_callee(callee, arguments, place, capture));
+                          import_callee(callee, arguments, place, capture, failure));
     BuildOptions build = options.build;
     KILN_ASSIGN_OR_RETURN(build.metadata, with_state_names(imported.metadata, module, imported));
     build.name = module.type()->name()->name();
@@ -136,11 +72,22 @@ Result<CompiledMethod> compile_method(const torch::jit::Module& module, const st
   });
 }
 
-Result<torch::jit::Module> module_of(CompiledMethod compiled, int threads) {
+Result<Json> report_of(const CompiledMethod& compiled) {
+  KILN_ASSIGN_OR_RETURN(Json report, parse_json(compiled.program->report_json()));
+  Json notes = Json::array();
+  if (const Json* known = report.find("notes"); known != nullptr) notes = *known;
+  for (const std::string& note : compiled.notes) notes.push_back(note);
+  report.set("notes", std::move(notes));
+  return report;
+}
+
+Result<torch::jit::Module> module_of(const CompiledMethod& compiled,
+                                     const ScriptCompileOptions& compile_options) {
   return guarded([&]() -> Result<torch::jit::Module> {
     LoadOptions options;
     options.host = torch_host();
-    options.threads = threads;
+    options.threads = compile_options.build.threads;
+    options.device_index = compile_options.build.device_index;
     KILN_ASSIGN_OR_RETURN(const std::shared_ptr<Program> program,
                           compiled.program->instantiate(options));
     KILN_ASSIGN_OR_RETURN(const std::string bytes,

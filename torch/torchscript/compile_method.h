@@ -11,15 +11,10 @@
 
 #include <kiln/builder.h>
 
-namespace kiln::torchscript {
+#include "base/json.h"
+#include "torch/torchscript/arguments.h"
 
-// A tensor argument; sizes in elements. Where min and max differ, the program takes all sizes
-// between them. Dims at the same position with the same range are one size, as in Python.
-struct ScriptInput {
-  std::vector<int64_t> min, opt, max;
-  c10::ScalarType dtype = c10::ScalarType::Float;
-  c10::MemoryFormat format = c10::MemoryFormat::Contiguous;
-};
+namespace kiln::torchscript {
 
 struct ScriptCompileOptions {
   BuildOptions build;                               // metadata and name are filled in
@@ -33,13 +28,21 @@ struct CompiledMethod {
   std::vector<std::string> notes;
 };
 
-// K1101: no such method, or inputs that do not fit it; further arguments take their defaults.
-// K1145, K1146 as import_callee; the errors of compile().
-Result<CompiledMethod> compile_method(const torch::jit::Module& module, const std::string& method,
-                                      const std::vector<ScriptInput>& inputs,
-                                      const ScriptCompileOptions& options);
+// K1101: the module has no such method.
+Result<Callee> callee_of(const torch::jit::Module& module, const std::string& method);
 
-// The compiled method as a module (torch/script_module.h) with fresh buffers.
-Result<torch::jit::Module> module_of(CompiledMethod compiled, int threads);
+// `arguments` are those of ArgumentBuilder::finish(). K1145 and K1146 as import_callee, which also
+// fills in `failure`; the errors of compile().
+Result<CompiledMethod> compile_method(const torch::jit::Module& module, const std::string& method,
+                                      const Arguments& arguments,
+                                      const ScriptCompileOptions& options,
+                                      ImportFailure* failure = nullptr);
+
+// The report of its program, with the notes of the import.
+Result<Json> report_of(const CompiledMethod& compiled);
+
+// A module (torch/script_module.h) with fresh buffers whose `forward` is the compiled method.
+Result<torch::jit::Module> module_of(const CompiledMethod& compiled,
+                                     const ScriptCompileOptions& options);
 
 }  // namespace kiln::torchscript

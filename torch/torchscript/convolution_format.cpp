@@ -21,6 +21,7 @@ const ConvolutionArguments* arguments_of_convolution(const std::string& name) {
   static const std::map<std::string, const ConvolutionArguments*> kOperators = {
       {"aten::conv2d", &kForward},
       {"aten::conv3d", &kForward},
+      {"aten::_convolution_mode", &kForward},
       {"aten::conv_transpose2d", &kTransposed},
       {"aten::conv_transpose3d", &kTransposed},
       {"aten::convolution", &kGeneral},

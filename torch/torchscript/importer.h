@@ -92,14 +92,18 @@ class Importer {
   // --- operator_calls.cpp: what becomes of a call of an operator
   Results call_operator(torch::jit::Node* node, const c10::FunctionSchema& schema, Stack inputs);
   Results run_known(torch::jit::Node* node, const c10::FunctionSchema& schema, const Stack& inputs);
-  bool rewrite(const c10::FunctionSchema& schema, Stack& inputs, c10::OperatorName& name);
-  std::optional<Results> query(const c10::FunctionSchema& schema, const Stack& inputs,
-                               torch::jit::Node* node);
-  std::optional<Results> element_query(const c10::FunctionSchema& schema, const Stack& inputs);
   Results emit(const c10::OperatorHandle& op, Stack inputs);
   CaptureArg encode(const c10::IValue& value, const c10::TypePtr& type);
   CaptureMeta describe(const TensorInfo& info);
   c10::Device result_device(const Stack& inputs);
+
+  // --- operator_rewrites.cpp: operators that only TorchScript has
+  bool rewrite(const c10::FunctionSchema& schema, Stack& inputs, c10::OperatorName& name);
+
+  // --- tensor_queries.cpp: questions about tensors that are answered here
+  std::optional<Results> query(const c10::FunctionSchema& schema, const Stack& inputs,
+                               torch::jit::Node* node);
+  std::optional<Results> element_query(const c10::FunctionSchema& schema, const Stack& inputs);
 
   // --- symbolic_numbers.cpp: arithmetic of sizes
   std::optional<c10::IValue> number_operator(const c10::FunctionSchema& schema,

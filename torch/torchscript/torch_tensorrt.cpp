@@ -2,17 +2,18 @@
 #include <torch_tensorrt/torch_tensorrt.h>
 
 #include <ATen/ATen.h>
-#include <torch/csrc/jit/passes/inliner.h>
+#include <c10/core/impl/DeviceGuardImplInterface.h>
+#include <torch/version.h>
 
 #include <algorithm>
 #include <cstdio>
-#include <set>
 
-#include <kiln/capture.h>
 #include <kiln/torch.h>
 #include <kiln/version.h>
+#include <torch_tensorrt/logging.h>
 
-#include "torch/torchscript/compile_method.h"
+#include "torch/torchscript/compile_module.h"
+#include "torch/torchscript/operator_support.h"
 
 namespace torch_tensorrt {
 namespace {
@@ -30,42 +31,102 @@ T taken(kiln::Result<T> result) {
   return std::move(result).value();
 }
 
-kiln::torchscript::ScriptInput script_input(const Input& input) {
-  kiln::torchscript::ScriptInput result;
+namespace kts = kiln::torchscript;
+
+// Makes IValues of Inputs possible.
+const auto kInputClass = torch::class_<Input>("torch_tensorrt", "Input");
+
+kts::ScriptInput script_input(const Input& input) {
+  kts::ScriptInput result;
   result.min = input.min_shape;
   result.opt = input.opt_shape;
   result.max = input.max_shape;
   result.dtype = input.dtype.scalar_type();
-  result.format = input.format == TensorFormat::kChannelsLast ? c10::MemoryFormat::ChannelsLast
-                                                              : c10::MemoryFormat::Contiguous;
+  if (input.format == TensorFormat::kUnknown) {
+    refuse("Input::format", "kUnknown", "kContiguous or kChannelsLast");
+  }
+  if (input.format == TensorFormat::kChannelsLast) result.format = c10::MemoryFormat::ChannelsLast;
+  if (input.tensor_domain.size() != 2) {
+    refuse("Input::tensor_domain", std::to_string(input.tensor_domain.size()) + " numbers",
+           "two: the lower bound and the upper one");
+  }
+  result.domain = {input.tensor_domain[0], input.tensor_domain[1]};
   return result;
 }
 
-std::string target_of(const std::optional<Device>& device, const torch::jit::Module& module,
-                      int& index) {
-  if (!device) {
-    for (const at::Tensor& parameter : module.parameters()) {
-      if (parameter.is_cuda()) {
-        index = parameter.device().index();
-        return "cuda";
-      }
+// `value` with a tensor in place of each Input.
+c10::IValue with_examples(const c10::IValue& value, const std::string& name,
+                          kts::ArgumentBuilder& builder) {
+  if (value.isCustomClass()) {
+    return taken(builder.example(script_input(*value.toCustomClass<Input>()), name));
+  }
+  const auto inner = [&](const c10::IValue& item, size_t index) {
+    return with_examples(item, name + "." + std::to_string(index), builder);
+  };
+  if (value.isTuple()) {
+    std::vector<c10::IValue> items;
+    for (const c10::IValue& item : value.toTupleRef().elements()) {
+      items.push_back(inner(item, items.size()));
     }
-    return "cpu";
+    return c10::ivalue::Tuple::create(std::move(items));
   }
-  if (device->device_type == Device::DeviceType::kDLA) {
-    refuse("Device", "kDLA", "there is no DLA here; use kGPU or kCPU");
+  if (value.isList()) {
+    c10::impl::GenericList items(c10::AnyType::get());
+    for (const c10::IValue& item : value.toListRef()) items.push_back(inner(item, items.size()));
+    return items;
   }
-  index = static_cast<int>(device->gpu_id);
-  return device->device_type == Device::DeviceType::kGPU ? "cuda" : "cpu";
+  if (value.isGenericDict()) {
+    const auto given = value.toGenericDict();
+    c10::impl::GenericDict items(given.keyType(), c10::AnyType::get());
+    for (const auto& entry : given) items.insert(entry.key(), inner(entry.value(), items.size()));
+    return items;
+  }
+  return value;
 }
 
-kiln::torchscript::CompiledMethod compiled(const torch::jit::Module& module,
-                                           const std::string& method,
-                                           const torchscript::CompileSpec& spec) {
+// The arguments of a call by position.
+std::vector<c10::IValue> values_of(const GraphInputs& inputs, kts::ArgumentBuilder& builder) {
+  std::vector<c10::IValue> values;
+  if (!inputs.inputs.empty()) {
+    for (const Input& input : inputs.inputs) {
+      values.emplace_back(
+          taken(builder.example(script_input(input), std::to_string(values.size()))));
+    }
+    return values;
+  }
+  const c10::IValue& signature = inputs.input_signature;
+  if (signature.isNone()) return values;
+  if (!signature.isTuple() && !signature.isList()) return {with_examples(signature, "0", builder)};
+  const std::vector<c10::IValue> given =
+      signature.isTuple() ? signature.toTupleRef().elements().vec() : signature.toListRef().vec();
+  for (const c10::IValue& item : given) {
+    values.push_back(with_examples(item, std::to_string(values.size()), builder));
+  }
+  return values;
+}
+
+std::string target_of(const Device& device, const torch::jit::Module& module, int& index) {
+  using DeviceType = Device::DeviceType;
+  index = static_cast<int>(std::max<int64_t>(device.gpu_id, 0));
+  switch (device.device_type) {
+    case DeviceType::kGPU: return "cuda";
+    case DeviceType::kCPU: return "cpu";
+    case DeviceType::kDLA: refuse("Device", "kDLA", "there is no DLA here; use kGPU or kCPU");
+    case DeviceType::kModule: break;
+  }
+  if (device.gpu_id >= 0) return "cuda";
+  const c10::Device home = kts::home_of(module);
+  if (!home.is_cuda()) return "cpu";
+  index = home.index();
+  return "cuda";
+}
+
+kts::ScriptCompileOptions options_of(const torch::jit::Module& module,
+                                     const torchscript::CompileSpec& spec) {
   if (spec.capability != EngineCapability::kSTANDARD) {
     refuse("CompileSpec::capability", "not kSTANDARD", "leave it out");
   }
-  kiln::torchscript::ScriptCompileOptions options;
+  kts::ScriptCompileOptions options;
   options.build.strict = spec.require_full_compilation;
   options.build.min_block_size = static_cast<int>(spec.min_block_size);
   options.build.allow_tf32 = !spec.disable_tf32;
@@ -79,36 +140,28 @@ kiln::torchscript::CompiledMethod compiled(const torch::jit::Module& module,
   }
   options.torch_executed_ops = spec.torch_executed_ops;
   options.torch_executed_modules = spec.torch_executed_modules;
-  std::vector<kiln::torchscript::ScriptInput> inputs;
-  for (const Input& input : spec.graph_inputs.inputs) inputs.push_back(script_input(input));
-  return taken(kiln::torchscript::compile_method(module, method, inputs, options));
+  return options;
 }
 
-bool holds_tensors(at::ArrayRef<torch::jit::Value*> values) {
-  return std::any_of(values.begin(), values.end(), [](const torch::jit::Value* value) {
-    return value->type()->str().find("Tensor") != std::string::npos;
-  });
+kts::Arguments arguments_of(const torch::jit::Module& module, const std::string& method,
+                            const torchscript::CompileSpec& spec) {
+  const kts::Callee callee = taken(kts::callee_of(module, method));
+  kts::ArgumentBuilder builder(kts::home_of(module));
+  const std::vector<c10::IValue> values = values_of(spec.graph_inputs, builder);
+  return taken(builder.finish(values, callee.function->getSchema()));
 }
 
-// Numbers and decisions that need the elements of a tensor.
-bool reads_elements(torch::jit::Node* node) {
-  static const std::set<std::string> kReads = {
-      "aten::item",        "aten::Int",           "aten::Float",          "aten::Bool",
-      "aten::IntImplicit", "aten::FloatImplicit", "aten::ScalarImplicit", "aten::is_nonzero",
-      "aten::tolist",      "prim::tolist",        "aten::equal",          "aten::allclose"};
-  return kReads.contains(node->kind().toQualString()) && holds_tensors(node->inputs());
-}
-
-void collect_missing(torch::jit::Block* block, const std::set<std::string>& known,
-                     std::set<std::string>& missing) {
-  for (torch::jit::Node* node : block->nodes()) {
-    for (torch::jit::Block* inner : node->blocks()) collect_missing(inner, known, missing);
-    const std::string kind = node->kind().toQualString();
-    if (reads_elements(node)) missing.insert(kind);
-    if (kind.starts_with("prim::") || !holds_tensors(node->outputs())) continue;
-    const std::string functional = kind.ends_with("_") ? kind.substr(0, kind.size() - 1) : kind;
-    if (!known.contains(kind) && !known.contains(functional)) missing.insert(kind);
+void log_compiled(const kts::CompiledModule& compiled) {
+  const auto number = [&](const char* name) {
+    return std::to_string(taken(compiled.report.int_at(name)));
+  };
+  for (const auto& [path, why] : compiled.kept) {
+    logging::log(logging::kWARNING,
+                 "stays in TorchScript: " + (path.empty() ? "(root)" : path) + ": " + why);
   }
+  logging::log(logging::kINFO, "compiled: " + number("ops_native") + " of " + number("ops_total") +
+                                   " operators in Kiln, the others in PyTorch");
+  for (const std::string& ir : compiled.irs) logging::log(logging::kGRAPH, ir);
 }
 
 }  // namespace
@@ -147,6 +200,27 @@ TensorFormat::TensorFormat(c10::MemoryFormat format)
              : format == c10::MemoryFormat::ChannelsLast ? kChannelsLast
                                                          : kUnknown) {}
 
+Device::DeviceType::DeviceType(c10::DeviceType type) : value_(type == c10::kCPU ? kCPU : kGPU) {
+  if (type != c10::kCPU && type != c10::kCUDA) {
+    refuse("Device::DeviceType", c10::DeviceTypeName(type), "c10::kCUDA or c10::kCPU");
+  }
+}
+
+Input::Input(Sizes smallest, Sizes usual, Sizes largest, DataType type, Domain domain,
+             TensorFormat layout)
+    : min_shape(std::move(smallest)),
+      opt_shape(std::move(usual)),
+      max_shape(std::move(largest)),
+      dtype(type),
+      format(layout),
+      tensor_domain(std::move(domain)) {
+  // Sizes out of order, and ranks that differ, are an error when the Input is used.
+  for (size_t d = 0; d < opt_shape.size(); ++d) {
+    const bool fixed = d < min_shape.size() && d < max_shape.size() && min_shape[d] == max_shape[d];
+    shape.push_back(fixed ? opt_shape[d] : -1);
+  }
+}
+
 Input::Input(const at::Tensor& example)
     : Input(example.sizes().vec(), DataType(example.scalar_type()),
             TensorFormat(example.suggest_memory_format())) {}
@@ -154,25 +228,26 @@ Input::Input(const at::Tensor& example)
 namespace torchscript {
 
 bool check_method_operator_support(const torch::jit::Module& module, std::string method_name) {
-  const auto graph = module.get_method(method_name).graph()->copy();
-  torch::jit::Inline(*graph);
-  std::set<std::string> known, missing;
-  for (const std::string& schema : kiln::import_rule_schemas()) {
-    known.insert(schema.substr(0, schema.find_first_of(".(")));
-  }
-  collect_missing(graph->block(), known, missing);
+  const auto missing = taken(kts::operators_without_rule(module, method_name));
   if (!missing.empty()) std::puts("These operators stay in PyTorch:");
   for (const std::string& name : missing) std::printf("  %s\n", name.c_str());
   return missing.empty();
 }
 
 torch::jit::Module compile(const torch::jit::Module& module, CompileSpec info) {
-  return taken(kiln::torchscript::module_of(compiled(module, "forward", info), 0));
+  const kts::ScriptCompileOptions options = options_of(module, info);
+  const kts::Arguments arguments = arguments_of(module, "forward", info);
+  const kts::CompiledModule compiled = taken(kts::compile_module(module, arguments, options));
+  log_compiled(compiled);
+  return compiled.module;
 }
 
 std::string convert_method_to_trt_engine(const torch::jit::Module& module, std::string method_name,
                                          CompileSpec info) {
-  return taken(compiled(module, method_name, info).program->serialize());
+  const kts::ScriptCompileOptions options = options_of(module, info);
+  const kts::Arguments arguments = arguments_of(module, method_name, info);
+  return taken(
+      taken(kts::compile_method(module, method_name, arguments, options)).program->serialize());
 }
 
 torch::jit::Module embed_engine_in_new_module(
@@ -189,7 +264,17 @@ torch::jit::Module embed_engine_in_new_module(
 
 }  // namespace torchscript
 
-std::string get_build_info() { return std::string("Kiln ") + KILN_VERSION; }
+std::string get_build_info() {
+  return std::string("Kiln ") + KILN_VERSION + "\nPyTorch " + TORCH_VERSION;
+}
 void dump_build_info() { std::puts(get_build_info().c_str()); }
+
+void set_device(int gpu_id) {
+  const bool there = c10::impl::hasDeviceGuardImpl(c10::kCUDA) && gpu_id >= 0 &&
+                     gpu_id < c10::impl::getDeviceGuardImpl(c10::kCUDA)->deviceCount();
+  if (!there) refuse("set_device", std::to_string(gpu_id), "PyTorch sees no GPU of this number");
+  c10::impl::getDeviceGuardImpl(c10::kCUDA)
+      ->setDevice({c10::kCUDA, static_cast<c10::DeviceIndex>(gpu_id)});
+}
 
 }  // namespace torch_tensorrt

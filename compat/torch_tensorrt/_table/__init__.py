@@ -41,10 +41,10 @@ class Section:
 
 
 def sections() -> tuple[Section, ...]:
-  from . import doors, fx, runtime, settings, ts, types
+  from . import doors, fx, runtime, settings, torchtrtc, ts, types
 
   return (*doors.SECTIONS, *ts.SECTIONS, *fx.SECTIONS, *settings.SECTIONS, *types.SECTIONS,
-          *runtime.SECTIONS)
+          *runtime.SECTIONS, *torchtrtc.SECTIONS)
 
 
 def rows() -> Iterator[Row]:

@@ -48,9 +48,10 @@ SECTIONS = (
     Row("convert_method_to_trt_engine", WORKS, "the bytes of a `.kiln` file; write them to a file "
         "for torch_tensorrt.load, kiln.load, the `kiln` tool or C++. No report comes with them: "
         "what is accepted is a Python warning"),
-    Row("convert_method_to_trt_engine(method_name)", WORKS, "as the model is called", "forward"),
+    Row("convert_method_to_trt_engine(method_name)", WORKS, "as the model is called; of TorchScript "
+        "any method", "forward"),
     Row("convert_method_to_trt_engine(method_name)", RAISES, "make a module whose forward calls "
-        "the method", "others"),
+        "the method, or use ir=\"ts\"", "others of another module"),
     Row("cross_compile_for_windows", RAISES, _WINDOWS),
     Row("load_cross_compiled_exported_program", RAISES, _WINDOWS),
     Row("dynamo.trace", WORKS, "torch.export.export with Kiln's handling of Input, containers and "

@@ -37,8 +37,8 @@ uninstalled one took files of the same names with it.
   them with the reason.
 - `torch.ops.tensorrt` and `torch.classes.tensorrt` are not there, and programs saved by
   Torch-TensorRT hold engines of TensorRT, which cannot be read. Compile from the model again.
-- Torch-TensorRT's environment variables and command line tools have no counterparts of the same
-  name; `kiln` is the tool, and `KILN_LOGS` says what is logged.
+- Torch-TensorRT's environment variables have no counterparts of the same name; `KILN_LOGS` says what
+  is logged. `kiln compile` is torchtrtc; torchtrtrun has no counterpart.
 """
 
 

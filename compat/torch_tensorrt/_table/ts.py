@@ -23,10 +23,8 @@ SECTIONS = (
     Row("ts.compile(dryrun)", RAISES, "kiln.explain(scripted, inputs=[...]) gives the report",
         "True or a path"),
     Row("ts.convert_method_to_trt_engine", WORKS, "the bytes of a `.kiln` file"),
-    Row("ts.convert_method_to_trt_engine(method_name)", WORKS, "as the module is called",
-        "forward"),
-    Row("ts.convert_method_to_trt_engine(method_name)", RAISES, "make a module whose forward calls "
-        "the method", "others"),
+    Row("ts.convert_method_to_trt_engine(method_name)", WORKS, "any method; the program does what "
+        "it does"),
     Row("ts.convert_method_to_trt_engine(input_signature)", WORKS, "as for ts.compile"),
     Row("ts.convert_method_to_trt_engine(capability)", WORKS, "as for ts.compile"),
     Row("ts.convert_method_to_trt_engine(allow_shape_tensors)", ACCEPTED, "sizes are always followed "

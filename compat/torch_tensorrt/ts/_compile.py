@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, Iterator
+from typing import Any
 
 import kiln
 import torch
 from kiln import _native, script_files
-from kiln.frontends.errors import FrontendError
 from kiln.partial import PartialProgram
 
 from .. import _compile
@@ -40,12 +39,11 @@ def convert_method_to_trt_engine(module: torch.jit.ScriptModule, method_name: st
                                  inputs: Any = None, input_signature: Any = None, *,
                                  capability: EngineCapability = EngineCapability.STANDARD,
                                  allow_shape_tensors: bool = False, **settings: Any) -> bytes:
-  """The bytes of a `.kiln` file. Arguments as for compile()."""
+  """The bytes of a `.kiln` file that does what a method does. Arguments as for compile(); K1002 for
+  a method that the module has not."""
   name = "ts.convert_method_to_trt_engine"
-  if method_name != "forward":
-    refuse_value(f"{name}(method_name)", method_name)
   translated = _translate(settings, ENGINE, capability, allow_shape_tensors)
-  program = _build(name, module, inputs, input_signature, translated)
+  program = _build(name, module, inputs, input_signature, translated, method_name)
   if isinstance(program, PartialProgram):
     program.save("engine.kiln")  # K1147, which says what stays in TorchScript
   return _compile._file_bytes(program, translated)
@@ -62,7 +60,7 @@ def _translate(settings: dict[str, Any], door: str, capability: Any,
 
 
 def _build(name: str, module: Any, inputs: Any, input_signature: Any,
-           translated: Translated) -> Any:
+           translated: Translated, method: str = "forward") -> Any:
   if not isinstance(module, torch.jit.ScriptModule):
     refuse_kind(f"{name}(module)", "a scripted or traced module (torch.jit.script, "
                 "torch.jit.trace)", type(module).__name__)
@@ -72,7 +70,7 @@ def _build(name: str, module: Any, inputs: Any, input_signature: Any,
     inputs = list(input_signature) if isinstance(input_signature, (tuple, list)) else \
       [input_signature]
   program = _compile._compile_module(name, module, _compile.one_of(name, inputs, None), None,
-                                     translated, "torchscript")
+                                     translated, "torchscript", method)
   if translated.options.get("notes"):
     for line in translated.options["notes"]:  # a ScriptModule has no report
       warnings.warn(line, stacklevel=3)
@@ -99,50 +97,14 @@ def embed_engine_in_new_module(serialized_engine: bytes, input_binding_names: An
   return script_files.module_of_bytes(bytes(serialized_engine))
 
 
-#: Operators on tensors whose results are no tensors but depend on their elements.
-_READS = ("aten::item", "aten::Int", "aten::Float", "aten::Bool", "aten::IntImplicit",
-          "aten::FloatImplicit", "aten::ScalarImplicit", "aten::is_nonzero", "aten::tolist",
-          "prim::tolist", "aten::equal", "aten::allclose")
-
-
 def check_method_op_support(module: torch.jit.ScriptModule, method_name: str = "forward") -> bool:
-  """Whether Kiln has a kernel for every operator on tensors of a method; prints those that would
-  stay in PyTorch."""
+  """Whether Kiln has a rule for every operator on tensors of a method; prints those that would stay
+  in PyTorch. K1002 for a method that the module has not."""
+  name = "ts.check_method_op_support"
   if not isinstance(module, torch.jit.ScriptModule):
-    refuse_kind("ts.check_method_op_support(module)", "a scripted or traced module",
-                type(module).__name__)
-  try:
-    method = module._c._get_method(method_name)
-  except RuntimeError as error:
-    raise FrontendError("K1002", "torch_tensorrt.ts.check_method_op_support: the module has no "
-                        f"method of this name: {method_name}") from error
-  graph = method.graph.copy()
-  torch._C._jit_pass_inline(graph)
-  known = {schema.partition("(")[0].partition(".")[0] for schema in _native.import_rule_schemas()}
-  missing = sorted({node.kind() for node in _nodes(graph) if not _is_supported(node, known)})
+    refuse_kind(f"{name}(module)", "a scripted or traced module", type(module).__name__)
+  _compile.script_method(name, module, method_name)
+  missing = _native.script_operators_without_rule(module, method_name)
   if missing:
     print("These operators stay in PyTorch:", *missing, sep="\n  ")
   return not missing
-
-
-def _nodes(block: Any) -> Iterator[Any]:
-  for node in block.nodes():
-    yield node
-    for inner in node.blocks():
-      yield from _nodes(inner)
-
-
-def _holds_tensors(values: Any) -> bool:
-  return any("Tensor" in str(value.type()) for value in values)
-
-
-def _is_supported(node: Any, known: set[str]) -> bool:
-  kind = node.kind()
-  if kind in _READS:
-    return not _holds_tensors(node.inputs())
-  if kind.startswith("prim::") or not _holds_tensors(node.inputs()) and \
-      not _holds_tensors(node.outputs()):
-    return True
-  if not _holds_tensors(node.outputs()):
-    return True  # sizes, dtypes and the like: evaluated when the module is imported
-  return kind in known or kind.endswith("_") and kind[:-1] in known

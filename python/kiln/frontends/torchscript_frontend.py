@@ -49,12 +49,24 @@ class Stopped:
 
 
 def is_script(model: Any) -> bool:
-  return isinstance(model, (torch.jit.ScriptModule, torch.jit.ScriptFunction))
+  return isinstance(model, (torch.jit.ScriptModule, torch.jit.ScriptFunction, torch._C.ScriptMethod))
 
 
-def script_name(model: Any) -> str:
-  """The class of the module that was scripted or traced, or the function's name."""
-  return getattr(model, "original_name", None) or getattr(model, "name", "") or "script"
+def module_and_method(model: Any) -> tuple[Any, str]:
+  """The module and the name of its method that `model` is: itself and "forward" of a module, itself
+  and "" of a function."""
+  if isinstance(model, torch._C.ScriptMethod):
+    with warnings.catch_warnings():
+      warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"torch\..*")
+      return torch.jit._recursive.wrap_cpp_module(model.owner), model.name
+  return model, "forward" if isinstance(model, torch.jit.ScriptModule) else ""
+
+
+def script_name(model: Any, method: str) -> str:
+  """The class of the module that was scripted or traced, with another method than forward behind a
+  dot, or the function's name."""
+  name = getattr(model, "original_name", None) or getattr(model, "name", "") or "script"
+  return f"{name}.{method}" if method not in ("", "forward") else name
 
 
 def script_module_paths(model: Any, entries: Any) -> list[str]:
@@ -74,10 +86,11 @@ def script_module_paths(model: Any, entries: Any) -> list[str]:
   return paths
 
 
-def capture_script(model: Any, cap: Any, inputs: Any, kwargs: dict[str, Any] | None,
-                   dynamic_shapes: Any, target: str, partial: bool = False,
-                   sizes: Sizes | None = None) -> CapturedProgram | Stopped:
-  """Hands `forward` of a ScriptModule, or a ScriptFunction, to `cap`.
+def capture_script(model: Any, method: str, cap: Any, inputs: Any,
+                   kwargs: dict[str, Any] | None, dynamic_shapes: Any, target: str,
+                   partial: bool = False, sizes: Sizes | None = None
+                   ) -> CapturedProgram | Stopped:
+  """Hands a method of a ScriptModule, or a ScriptFunction (`method` is empty), to `cap`.
 
   Arguments as for kiln.compile; shapes, dtypes and strides of tensors matter, all other values are
   fixed. Raises FrontendError K1101 (arguments), K1104, K1145 (something that cannot be compiled, and
@@ -97,8 +110,7 @@ def capture_script(model: Any, cap: Any, inputs: Any, kwargs: dict[str, Any] | N
   placement = place(_tensors_of(model, args, named), target)
   with warnings.catch_warnings():
     warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"torch\..*")
-    imported = cap.script(model, "forward" if isinstance(model, torch.jit.ScriptModule) else "",
-                          args, named,
+    imported = cap.script(model, method, args, named,
                           [pair for pair in zip(pytree.tree_leaves((args, named)), sizes.dims)
                            if pair[1] is not None],
                           sizes.symbols, str(placement.home), placement.kind, partial)

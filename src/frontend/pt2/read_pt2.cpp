@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 
+#include "base/border.h"
 #include "frontend/pt2/archive.h"
 #include "frontend/pt2/graph_reader.h"
 #include "frontend/pt2/tensor_meta.h"
@@ -554,21 +555,23 @@ Result<std::string> ProgramReader::read() {
 
 Result<Pt2Program> read_pt2(const std::string& path, CaptureBuilder& capture,
                             const Pt2Options& options) {
-  KILN_ASSIGN_OR_RETURN(pt2::Archive archive, pt2::Archive::open(path, options.model));
-  KILN_ASSIGN_OR_RETURN(pt2::OperatorSchemas schemas,
-                        pt2::OperatorSchemas::make(options.operator_schemas));
-  auto json = archive.program();
-  if (!json.ok()) return std::move(json).status().at(path);
-  Pt2Program program;
-  program.model = archive.model();
-  if (const Json* version = json->find("torch_version");
-      version != nullptr && version->is_string()) {
-    program.torch_version = version->as_string();
-  }
-  auto metadata = pt2::ProgramReader(archive, *json, capture, schemas, options).read();
-  if (!metadata.ok()) return std::move(metadata).status().at(path);
-  program.metadata = std::move(*metadata);
-  return program;
+  return guarded([&]() -> Result<Pt2Program> {
+    KILN_ASSIGN_OR_RETURN(pt2::Archive archive, pt2::Archive::open(path, options.model));
+    KILN_ASSIGN_OR_RETURN(pt2::OperatorSchemas schemas,
+                          pt2::OperatorSchemas::make(options.operator_schemas));
+    auto json = archive.program();
+    if (!json.ok()) return std::move(json).status().at(path);
+    Pt2Program program;
+    program.model = archive.model();
+    if (const Json* version = json->find("torch_version");
+        version != nullptr && version->is_string()) {
+      program.torch_version = version->as_string();
+    }
+    auto metadata = pt2::ProgramReader(archive, *json, capture, schemas, options).read();
+    if (!metadata.ok()) return std::move(metadata).status().at(path);
+    program.metadata = std::move(*metadata);
+    return program;
+  });
 }
 
 }  // namespace kiln

@@ -205,6 +205,27 @@ TEST(CApi, SavesFiles) {
             "K3003");
 }
 
+// The machine code of a program for a GPU that need not be here.
+TEST(CApi, SavesMachineCode) {
+  kiln_compile_options target = KILN_COMPILE_OPTIONS_INIT;
+  target.target = "cuda:sm_90";
+  const auto compiled = compile("nested.pt2", &target);
+  ASSERT_NE(compiled, nullptr);
+  kiln_save_options native = KILN_SAVE_OPTIONS_INIT;
+  native.native = 1;
+  const std::string path = testing::TempDir() + "kiln_native_" + std::to_string(getpid()) + ".kiln";
+  kiln_error* error = kiln_compiled_save(compiled.get(), path.c_str(), &native);
+  if (error != nullptr && std::string(kiln_error_code(error)) == "K5305") {
+    kiln_error_free(error);
+    GTEST_SKIP() << "no kernel can be compiled here";
+  }
+  ASSERT_TRUE(fine(error));
+  const std::string bytes = read_file(path).value();
+  unlink(path.c_str());
+  EXPECT_NE(bytes.find("\x7f" "ELF"), std::string::npos);
+  EXPECT_EQ(bytes_of(compiled.get()).find("\x7f" "ELF"), std::string::npos);
+}
+
 TEST(CApi, InstantiatedProgramsOutliveTheirCompiler) {
   Values x({5, 8}, -1, 0.25f);
   auto compiled = compile("stateful.pt2");

@@ -2,55 +2,14 @@
 // with a library that does what cuBLASLt's documentation says.
 #include <gmock/gmock.h>
 
-#include <cmath>
-#include <cstring>
-
-#include "library_backend.h"
-#include "samples/sample_program.h"
-#include "unit/cpu_compile/lowered_program.h"
+#include "library_provider.h"
 
 namespace kiln::cuda_test {
 namespace {
 
-using cpu_compile_test::expect_same;
-using cpu_compile_test::lower;
-using cpu_compile_test::Program;
 using testing::ElementsAre;
 
-constexpr const char* kPasses = "assign_layouts, fuse_epilogues, fuse_tiles";
-
-class CublasLtProvider : public testing::Test {
- protected:
-  void SetUp() override {
-    fake_cublaslt() = {};
-    set_cublaslt_for_test(&fake_cublaslt_table());
-    driver_.MemsetD8Async = [](CUdeviceptr to, unsigned char value, size_t bytes, CUstream) {
-      std::memset(reinterpret_cast<void*>(to), value, bytes);
-      return CUresult{0};
-    };
-    set_driver_for_test(&driver_);
-  }
-  void TearDown() override {
-    set_cublaslt_for_test(nullptr);
-    set_driver_for_test(nullptr);
-  }
-
-  Driver driver_;
-
-  // The program in steps, after it has computed what the reference does.
-  static Program checked(const std::string& text, double tolerance = 0,
-                         const SymbolValues& symbols = {}) {
-    Program program =
-        lower(text, kPasses, DataKind::kSmallIntegers, std::make_unique<LibraryBackend>());
-    expect_same(program, symbols, tolerance);
-    return program;
-  }
-  static std::vector<std::string> steps(const Program& program) {
-    std::vector<std::string> kinds;
-    for (const StepDesc& step : program.plan.main.steps) kinds.push_back(step.kind);
-    return kinds;
-  }
-};
+class CublasLtProvider : public LibraryProvider {};
 
 TEST_F(CublasLtProvider, LinearLayersAreOneStepWithTheWeightsAsTheyAre) {
   const Program program = checked(R"(weights {
@@ -210,12 +169,11 @@ TEST_F(CublasLtProvider, ConvolutionsOfPatchesHaveTheEpiloguesOfProducts) {
 
 TEST_F(CublasLtProvider, OtherConvolutionsAreNoProducts) {
   const auto meant_for_it = [](const std::string& operands, const std::string& attrs) {
-    auto module = parse_module(
-        "main(" + operands.substr(0, operands.find(';')) + ") {\n  %0 = conv(%x, %w) {" + attrs +
-        "} : " + operands.substr(operands.find(';') + 1) + "\n  return %0 {name=\"y\"}\n}");
-    EXPECT_TRUE(module.ok()) << module.status().to_string();
     const auto provider = cuda::make_cublaslt_provider({});
-    return refusal_of(*(*module)->main.snapshot()[0], *provider).empty();
+    const std::string text =
+        "main(" + operands.substr(0, operands.find(';')) + ") {\n  %0 = conv(%x, %w) {" + attrs +
+        "} : " + operands.substr(operands.find(';') + 1) + "\n  return %0 {name=\"y\"}\n}";
+    return refusal(text, *provider).empty();
   };
   EXPECT_TRUE(meant_for_it("%x: f16[1,3,8,8], %w: f16[4,3,2,2];f16[1,4,4,4]", "stride=[2, 2]"));
   // Windows that overlap, or have pixels between them; padding; holes; groups.
@@ -235,59 +193,22 @@ TEST_F(CublasLtProvider, OtherConvolutionsAreNoProducts) {
 }
 
 TEST_F(CublasLtProvider, RefusesWithReasons) {
-  auto refusal = [](const std::string& text) {
-    auto module = parse_module(text);
-    EXPECT_TRUE(module.ok()) << module.status().to_string();
-    const auto provider = cuda::make_cublaslt_provider({});
-    return refusal_of(*(*module)->main.snapshot()[0], *provider);
-  };
+  const auto provider = cuda::make_cublaslt_provider({});
   EXPECT_EQ(refusal("main(%x: i32[4,5], %y: i32[5,6]) {\n  %0 = matmul(%x, %y) : i32[4,6]\n"
-                    "  return %0 {name=\"y\"}\n}"),
+                    "  return %0 {name=\"y\"}\n}",
+                    *provider),
             "dtype i32");
   EXPECT_EQ(refusal("main(%x: f16[4,5], %y: f16[5,6]) {\n  %0 = matmul(%x, %y) : f16[4,6]\n"
-                    "  return %0 {name=\"y\"}\n}"),
+                    "  return %0 {name=\"y\"}\n}",
+                    *provider),
             "");
 }
 
 // Every sample of matmul and linear whose dtype the library has, in each form of its inputs.
 TEST_F(CublasLtProvider, ComputesTheSamplesOfItsOps) {
-  int compared = 0;
-  for (const char* name : {"matmul", "linear"}) {
-    const OpDef* op = &OpRegistry::global().get(name);
-    for (const OpSample& sample : op->samples()) {
-      const DType dtype = sample.operands[0]->tensor().dtype;
-      if (!is_float(dtype)) continue;
-      const auto data = make_sample_data(sample, 7);
-      ASSERT_TRUE(data.ok()) << data.status().to_string();
-      const auto graph = make_sample_graph(*op, sample);
-      ASSERT_TRUE(graph.ok());
-      const auto results = run_reference(*graph->node, *data);
-      ASSERT_TRUE(results.ok());
-      for (const InputForm form :
-           {InputForm::kContiguous, InputForm::kReversed, InputForm::kGaps, InputForm::kWeights}) {
-        auto program =
-            SampleProgram::make(*op, sample, form, 1, std::make_unique<LibraryBackend>(), &*data);
-        ASSERT_TRUE(program.ok()) << sample.why << ": " << program.status().to_string();
-        EXPECT_NE((*program)->steps().find("cuda.cublaslt"), std::string::npos) << sample.why;
-        const auto outputs = (*program)->run(*data);
-        ASSERT_TRUE(outputs.ok()) << sample.why << ": " << outputs.status().to_string();
-        const HostTensor& actual = (*outputs)[0];
-        const HostTensor& expected = (*results)[0];
-        ASSERT_EQ(actual.shape(), expected.shape()) << sample.why;
-        double sum = 0, error = 0;
-        for (int64_t i = 0; i < expected.num_elements(); ++i) {
-          const double difference = actual.get_double(i) - expected.get_double(i);
-          sum += expected.get_double(i) * expected.get_double(i);
-          error += difference * difference;
-        }
-        const double tolerance = dtype == DType::kBF16 ? 1e-2 : dtype == DType::kF16 ? 1e-3 : 1e-6;
-        EXPECT_LE(std::sqrt(error), tolerance * std::sqrt(sum) + 1e-30)
-            << name << " " << sample.why;
-        ++compared;
-      }
-    }
-  }
-  EXPECT_GT(compared, 60);
+  const Compared compared = compare_samples({"matmul", "linear"}, "cuda.cublaslt");
+  EXPECT_THAT(compared.others, testing::IsEmpty());
+  EXPECT_GT(compared.programs, 60);
 }
 
 }  // namespace

@@ -73,14 +73,14 @@ class SdpaProgram : public testing::Test {
   }
 };
 
-TEST_F(SdpaProgram, ManyQueriesGoToCudnnAndFewDoNot) {
+TEST_F(SdpaProgram, ManyScoresGoToCudnnAndFewDoNot) {
   const DimExpr length = DimExpr::symbol("s");
   const OpSample dynamic = make_sample(
-      "dynamic length", {f16({1, 2, length, 8}), f16({1, 2, length, 8}), f16({1, 2, length, 8})},
+      "dynamic length", {f16({1, 8, length, 8}), f16({1, 8, length, 8}), f16({1, 8, length, 8})},
       {{"is_causal", true}});
   SymbolValues many, few;
-  many["s"] = 65;
-  few["s"] = 9;
+  many["s"] = 257;
+  few["s"] = 65;
   Outcome outcome = run(dynamic, many);
   EXPECT_EQ(outcome.steps, "cuda.cudnn_sdpa cuda.copy");
   EXPECT_EQ(outcome.by_cudnn, 1);
@@ -90,7 +90,7 @@ TEST_F(SdpaProgram, ManyQueriesGoToCudnnAndFewDoNot) {
 
 TEST_F(SdpaProgram, TheOwnKernelStandsIn) {
   const OpSample sample =
-      make_sample("64 queries", {f16({1, 4, 64, 8}), f16({1, 2, 70, 8}), f16({1, 2, 70, 8})},
+      make_sample("many keys", {f16({1, 4, 64, 8}), f16({1, 2, 2049, 8}), f16({1, 2, 2049, 8})},
                   {{"enable_gqa", true}, {"scale", 0.3}});
   EXPECT_EQ(run(sample).by_cudnn, 1);
   fake_cudnn().executions = 0;
@@ -102,16 +102,15 @@ TEST_F(SdpaProgram, TheOwnKernelStandsIn) {
 
 TEST_F(SdpaProgram, MasksOfBoolAreAdded) {
   OpSample sample = make_sample("bool mask",
-                                {f16({2, 2, 64, 8}), f16({2, 2, 6, 8}), f16({2, 2, 6, 8}),
-                                 tensor_of(DType::kBool, {2, 1, 64, 6})},
+                                {f16({2, 2, 512, 8}), f16({2, 2, 257, 8}), f16({2, 2, 257, 8}),
+                                 tensor_of(DType::kBool, {2, 1, 512, 257})},
                                 {}, {Fill::kNormal, Fill::kNormal, Fill::kNormal, Fill::kBool});
   Outcome outcome = run(sample);
   EXPECT_EQ(outcome.steps, "cuda.tile cuda.cudnn_sdpa cuda.copy");
   EXPECT_EQ(outcome.by_cudnn, 1);
   // cuDNN does not add those of bf16 rightly; they stay as they are.
-  for (size_t i = 0; i < 3; ++i) {
-    sample.operands[i] = tensor_of(DType::kBF16, sample.operands[i]->tensor().shape);
-  }
+  for (size_t i = 0; i < 3; ++i) sample.operands[i] = tensor_of(DType::kBF16, {2, 2, 6, 8});
+  sample.operands[3] = tensor_of(DType::kBool, {2, 1, 6, 6});
   sample.tolerance = default_tolerance(DType::kBF16);
   outcome = run(sample);
   EXPECT_EQ(outcome.steps, "cuda.attention cuda.copy");
