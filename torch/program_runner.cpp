@@ -212,6 +212,11 @@ Status ProgramRunner::run(ProgramCall& call) {
       call.output_objects.resize(plan_->outputs.size());
       call.output_objects[i] = impl.take_output_object(static_cast<int>(i));
     }
+    for (size_t i = 0; i < call.output_objects.size(); ++i) {
+      const PlanOutput& output = plan_->outputs[i];
+      if (!output.signature.is_object || output.kind != PlanOutput::Kind::kViewOfOutput) continue;
+      call.output_objects[i] = call.output_objects[static_cast<size_t>(output.target)];
+    }
     give_back(std::move(context));
     return {};
   };

@@ -465,9 +465,11 @@ Status Writer::call() {
     made[i] = unique("result");
     line(made[i] + " = " + outs + "[" + std::to_string(next++) + "]");
   }
+  std::vector<size_t> shown(plan_.outputs.size());  // which of results_
   for (size_t i = 0; i < plan_.outputs.size(); ++i) {
     const PlanOutput& output = plan_.outputs[i];
     const auto target = static_cast<size_t>(output.target);
+    shown[i] = results_.size();
     switch (output.kind) {
       case PlanOutput::Kind::kWriteInput: break;
       case PlanOutput::Kind::kResult:
@@ -489,6 +491,10 @@ Status Writer::call() {
       case PlanOutput::Kind::kViewOfInput:
       case PlanOutput::Kind::kViewOfOutput: {
         const bool of_input = output.kind == PlanOutput::Kind::kViewOfInput;
+        if (!of_input && output.signature.is_object && target < i) {  // the very same
+          results_.push_back(Expression(results_[shown[target]]));
+          break;
+        }
         KILN_ASSIGN_OR_RETURN(const std::string text,
                               view_text(of_input ? inputs_[target] : made[target], output.view));
         results_.push_back({text, "Tensor"});

@@ -20,7 +20,7 @@ from .frontends.errors import FrontendError
 from .frontends.export_driver import (CapturedModule, capture_module, collect_arguments,
                                       prepare_program)
 from .frontends.export_frontend import walk_exported_program
-from .frontends.torchscript_frontend import (Stopped, capture_script, is_script,
+from .frontends.torchscript_frontend import (Sizes, Stopped, capture_script, is_script,
                                              module_and_method, script_module_paths, script_name)
 from .options import Options
 from .weights import name_state
@@ -36,6 +36,7 @@ class Request:
   inputs: Any = None
   kwargs: dict[str, Any] | None = None
   dynamic_shapes: Any = None
+  sizes: Sizes | None = None  # of the tensors in `inputs`, for a part of a scripted module
 
   @property
   def describes_inputs(self) -> bool:
@@ -81,7 +82,8 @@ def through_torchscript(request: Request) -> Capture | Stopped:
   cap = _native.CaptureBuilder()
   cap.keep_in_torch(options.op_names(), script_module_paths(model, options.torch_executed_modules))
   captured = capture_script(model, method, cap, request.inputs, request.kwargs,
-                            request.dynamic_shapes, options.target, partial=not options.strict)
+                            request.dynamic_shapes, options.target, partial=not options.strict,
+                            sizes=request.sizes)
   if isinstance(captured, Stopped):
     return captured
   captured.notes += list(options.notes)

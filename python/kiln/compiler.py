@@ -16,11 +16,12 @@ from .frontends.captured import CapturedProgram
 from .frontends.errors import FrontendError
 from .frontends.torchscript_frontend import Stopped
 from .options import Options, parse_options
-from .partial import PartialProgram, compile_parts, join_parts, sum_up
+from .partial import PartialProgram, join_parts, report_parts
 from .program import Program
 from .pt2 import script_object
 from .pt2_open import export_open
 from .report import Report, memory_of
+from .script_parts import compile_parts
 
 _jit_reports: deque[Report] = deque(maxlen=64)
 
@@ -95,11 +96,9 @@ def compile(model: Any, inputs: Any = None, *, kwargs: dict[str, Any] | None = N
   whole = _compile_whole(door, request)
   if not isinstance(whole, Stopped):
     return whole
-  programs, reports, kept = compile_parts(
-    request.model, whole, lambda part, args: _compile_whole(door, Request(part, parsed, args)))
-  joined = join_parts(request.model, programs, reports[0], kept)
-  joined.report = sum_up(reports, kept)
-  return joined
+  parts = compile_parts(request.model, whole, lambda part, args, sizes: _compile_whole(
+    door, Request(part, parsed, args, sizes=sizes)))
+  return join_parts(request.model, parts, whole.error)
 
 
 def _compile_whole(door: Door, request: Request) -> Program | Stopped:
@@ -147,9 +146,9 @@ def explain(model: Any, inputs: Any = None, *, kwargs: dict[str, Any] | None = N
   whole = _explain_whole(door, request)
   if not isinstance(whole, Stopped):
     return whole
-  _, reports, kept = compile_parts(
-    request.model, whole, lambda part, args: _explain_whole(door, Request(part, parsed, args)))
-  return sum_up(reports, kept)
+  parts = compile_parts(request.model, whole, lambda part, args, sizes: _explain_whole(
+    door, Request(part, parsed, args, sizes=sizes)))
+  return report_parts(request.model, parts)
 
 
 def _explain_whole(door: Door, request: Request) -> Report | Stopped:

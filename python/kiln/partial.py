@@ -1,44 +1,112 @@
-"""Scripted modules that cannot be compiled as a whole: programs for the parts that can.
-
-The method in which the import stopped stays in TorchScript, and so do its callers up to the root;
-the submodules that they call become programs of their own. Their arguments are those of one run of
-the model on the example inputs.
-"""
+"""Scripted modules that cannot be compiled as a whole: programs in place of the parts that can."""
 
 from __future__ import annotations
 
+import copy
 import os
-import warnings
-from typing import Any, Callable
+from typing import Any, Callable, Mapping
 
 import torch
 
-from . import _native
+from . import _native, script_files
+from .errors import error_inside
 from .frontends.errors import FrontendError
-from .frontends.torchscript_frontend import Stopped
 from .program import Program
 from .report import Report
-
-Build = Callable[[torch.jit.ScriptModule, tuple], "Program | Report | Stopped"]
+from .script_parts import Parts
+from .weights import check_names, sort_update
 
 
 class PartialProgram(torch.nn.Module):
   """A scripted module some of whose submodules are programs: call it as the model was called.
 
-  `module` is the TorchScript module, `kept` says for each module path that stayed in TorchScript
-  why and where, `report` sums up the programs. The programs have the weights of when they were
-  compiled.
+  `module` is the TorchScript module, `programs` are the programs by module path, `kept` says for
+  each module path that stayed in TorchScript why and where, `report` counts both.
+
+  Weights are as those of kiln.Program: borrowed from the model, followed when they change in place,
+  and replaced by `update_weights`. Arguments that a program was not compiled for raise kiln.Error.
   """
 
-  def __init__(self, module: torch.jit.ScriptModule, report: Report, kept: dict[str, str]):
+  def __init__(self, module: torch.jit.ScriptModule, programs: dict[str, Program],
+               kept: dict[str, str], report: Report, names: list[str]):
     super().__init__()
     self.module = module
-    self.report = report
+    self.programs = programs
     self.kept = kept
+    self.report = report
+    self._names = names  # of the model's state_dict()
 
   def forward(self, *args: Any, **kwargs: Any) -> Any:
-    with torch.no_grad():
-      return self.module(*args, **kwargs)
+    for program in self.programs.values():
+      program._native.follow_weights()
+    try:
+      with torch.no_grad():
+        return self.module(*args, **kwargs)
+    except RuntimeError as error:
+      raise error_inside(error) or error
+
+  # ---- weights
+
+  def update_weights(self, state_dict: Mapping[str, torch.Tensor]) -> None:
+    """Gives the programs, and the methods that stay in TorchScript, other weights.
+
+    As kiln.Program.update_weights; names are those of the model's state_dict(). The model itself
+    keeps its parameters. Buffers of modules that stay in TorchScript are written in place, as those
+    that a program changes are: they are the model's own. On error nothing has changed: kiln.Error
+    K3113, K3114, K3115, K1111.
+    """
+    of_parts: dict[str, dict[str, torch.Tensor]] = {path: {} for path in self.programs}
+    own: dict[str, torch.Tensor] = {}
+    known = [*self._names, *(f"{path}.{name}" for path, program in self.programs.items()
+                             for name in program._captured.state_names)]
+    check_names(state_dict, known)
+    for name, value in state_dict.items():
+      path = next((p for p in self.programs if name.startswith(f"{p}.")), None)
+      if path is None:
+        own[name] = value
+      elif (inner := name[len(path) + 1:]) in self.programs[path]._captured.state_names:
+        of_parts[path][inner] = value
+    changes = self._check_own(own)
+    for path, values in of_parts.items():
+      self.programs[path]._sort_update(values)
+    done: list[tuple[Program, dict[str, torch.Tensor]]] = []
+    try:
+      for path, values in of_parts.items():
+        program = self.programs[path]
+        if values:
+          before = program._weights_now(values)
+          program.update_weights(values)
+          done.append((program, before))
+    except Exception:
+      for program, before in done:
+        program.update_weights(before)
+      raise
+    for name, value in changes.items():
+      owner, leaf, is_buffer = self._place(name)
+      if is_buffer:
+        with torch.no_grad():
+          getattr(owner, leaf).copy_(value)
+      else:
+        owner._c.setattr(leaf, value)
+
+  def _place(self, name: str) -> tuple[torch.jit.ScriptModule, str, bool]:
+    """The module that has a tensor, its name there, and whether it is a buffer."""
+    *path, leaf = name.split(".")
+    owner: Any = self.module
+    for part in path:
+      owner = getattr(owner, part)
+    return owner, leaf, leaf in dict(owner.named_buffers(recurse=False))
+
+  def _check_own(self, given: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """The values for tensors of the modules that stay, in their dtypes and on their devices."""
+    results = {}
+    for name, value in given.items():
+      owner, leaf, _ = self._place(name)
+      now = getattr(owner, leaf)
+      results |= sort_update({name: value}, {name: name}, [], {name: now}, str(now.device))[1]
+    return results
+
+  # ---- files and copies
 
   def save(self, path: str | os.PathLike, *, embed_fallback: bool = True) -> None:
     """Writes a `.ts` file for torch.jit.load. K1147 for other files: they hold no TorchScript."""
@@ -47,121 +115,111 @@ class PartialProgram(torch.nn.Module):
       first, why = next(iter(self.kept.items()))
       raise FrontendError("K1147", "a program whose methods stay in TorchScript is saved as a .ts "
                           f"file: {path}; of module {first!r}: {why}")
-    with warnings.catch_warnings():
-      warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"torch\..*")
-      torch.jit.save(self.module, path)
+    # New modules of the programs: they hold the weights of now.
+    script_files.save_module(
+      _replace(self.module, {p: program.script_module() for p, program in self.programs.items()}),
+      path)
+
+  def __deepcopy__(self, memo: dict) -> "PartialProgram":
+    programs = {path: copy.deepcopy(program, memo) for path, program in self.programs.items()}
+    module = _replace(self.module, {p: program.script_module() for p, program in programs.items()})
+    twin = PartialProgram(module, programs, dict(self.kept), self.report, list(self._names))
+    memo[id(self)] = twin
+    for name, tensor in module.state_dict(keep_vars=True).items():
+      if not any(name.startswith(f"{path}.") for path in programs):
+        owner, leaf, _ = twin._place(name)
+        owner._c.setattr(leaf, copy.deepcopy(tensor.detach(), memo))
+    twin.training = self.training
+    return twin
 
   def extra_repr(self) -> str:
     return repr(self.report)
 
 
-def compile_parts(model: torch.jit.ScriptModule, stopped: Stopped, build: Build
-                  ) -> tuple[dict[str, Program], list[Report], dict[str, str]]:
-  """Programs by module path, their reports, and for each module that stays why. K1145 where no
-  part can be compiled."""
-  if not isinstance(model, torch.jit.ScriptModule) or stopped.ranged:
-    raise stopped.error()
-  modules = _modules(model)
-  calls = _native.record_script_calls(model, stopped.args, stopped.kwargs)
-  kept: dict[str, str] = {}
-  programs: dict[str, Program] = {}
-  reports: list[Report] = []
-
-  def keep(prefix: str, stop: Stopped) -> list[str]:
-    """The modules from `prefix` to where the import stopped; only the last is the reason."""
-    paths, path = [prefix], prefix
-    for part in filter(None, stop.module_path.split(".")):
-      path = f"{path}.{part}" if path else part
-      paths.append(path)
-    for path in paths[:-1]:
-      kept.setdefault(path, f"calls {paths[-1]!r}, which stays")
-    place = f" at {stop.location}" if stop.location else ""
-    kept[paths[-1]] = f"method {stop.function}: {stop.reason}{place}"
-    return paths
-
-  def visit(path: str) -> None:
-    for name, _ in modules[path].named_children():
-      child = f"{path}.{name}" if path else name
-      if child in kept:
-        continue
-      if child not in calls:  # a container, or a module that is not called
-        visit(child)
-      else:
-        compile_child(child)
-
-  def compile_child(path: str) -> None:
-    module, recorded = modules[path], calls[path]
-    if any(isinstance(v, torch.Tensor) and v.is_nested
-           for v in torch.utils._pytree.tree_leaves(recorded)):
-      kept[path] = "is called with a nested tensor"
-      return visit(path)
-    if any(_shapes(call) != _shapes(recorded[0]) for call in recorded):
-      kept[path] = "is called with arguments of several shapes"
-      return visit(path)
-    built = build(module, recorded[0])
-    if isinstance(built, Stopped):
-      for inner in keep(path, built):
-        visit(inner)
-      return
-    report = built if isinstance(built, Report) else built.report
-    if not report.ops_native:
-      kept[path] = "holds no call that Kiln has a kernel for"
-      return
-    reports.append(report)
-    if isinstance(built, Program):
-      programs[path] = built
-
-  for path in keep("", stopped):
-    visit(path)
-  if not reports:
-    raise stopped.error()
-  return programs, reports, kept
+def _replace(model: torch.jit.ScriptModule, modules: dict[str, torch.jit.ScriptModule]
+             ) -> torch.jit.ScriptModule:
+  return torch.jit._recursive.wrap_cpp_module(_native.replace_script_submodules(model, modules))
 
 
-def _modules(model: torch.jit.ScriptModule) -> dict[str, torch.jit.ScriptModule]:
-  return dict(model.named_modules(remove_duplicate=False))
-
-
-def _shapes(call: tuple) -> Any:
-  return torch.utils._pytree.tree_map(
-    lambda v: (v.dtype, tuple(v.shape), v.stride()) if isinstance(v, torch.Tensor) else v, call)
-
-
-def join_parts(model: torch.jit.ScriptModule, programs: dict[str, Program], report: Report,
-               kept: dict[str, str]) -> PartialProgram:
+def join_parts(model: torch.jit.ScriptModule, parts: Parts,
+               refusal: Callable[[], Exception]) -> PartialProgram:
   """The module with the programs in place of the submodules. A program whose results TorchScript
-  would type otherwise than the model does stays out."""
-  originals = _modules(model)
+  would type otherwise than the model does stays out; `refusal` is raised where none is left."""
+  originals = dict(model.named_modules(remove_duplicate=False))
   modules: dict[str, torch.jit.ScriptModule] = {}
-  for path, program in programs.items():
-    original = originals[path]
+  for path, program in list(parts.built.items()):
     try:
       module = program.script_module()
     except FrontendError as error:
-      kept[path] = str(error)
+      parts.kept[path] = str(error)
       continue
-    wanted, made = ([str(r.type) for r in m._c._get_method("forward").schema.returns]
-                    for m in (original, module))
+    wanted, made = ([str(r.type) for r in m.forward.schema.returns]
+                    for m in (originals[path], module))
     if wanted != made:
-      kept[path] = f"TorchScript would type its results {made}, not {wanted}"
+      parts.kept[path] = f"TorchScript would type its results {made}, not {wanted}"
       continue
     modules[path] = module
-  joined = _native.replace_script_submodules(model, modules)
-  return PartialProgram(torch.jit._recursive.wrap_cpp_module(joined), report, kept)
+  parts.built = {path: parts.built[path] for path in modules}
+  if not modules:
+    raise refusal()
+  return PartialProgram(_replace(model, modules), dict(parts.built), parts.kept,
+                        report_parts(model, parts), list(model.state_dict()))
 
 
-def sum_up(reports: list[Report], kept: dict[str, str]) -> Report:
-  """One report for several programs."""
-  data = [r._data for r in reports]
-  total = dict(data[0])
+# ---- the report ---------------------------------------------------------------------------------
+
+
+def report_parts(model: torch.jit.ScriptModule, parts: Parts) -> Report:
+  """One report for the programs and for the calls in what stays in TorchScript."""
+  data = {path: (built if isinstance(built, Report) else built.report)._data
+          for path, built in parts.built.items()}
+  first = next(iter(data.values()))
+  total = dict(first)
   for name in ("ops_total", "ops_native", "segments"):
-    total[name] = sum(d[name] for d in data)
+    total[name] = sum(d[name] for d in data.values())
   for name in ("fallbacks", "kernels"):
-    total[name] = [row for d in data for row in d.get(name, [])]
+    total[name] = [row for path, d in data.items() for row in _rows_at(path, d.get(name, []))]
   for name in ("memory", "build_seconds"):
-    total[name] = {key: sum(d.get(name, {}).get(key, 0) for d in data)
-                   for key in {k for d in data for k in d.get(name, {})}}
-  total["notes"] = list(dict.fromkeys(note for d in data for note in d.get("notes", [])))
-  total["notes"] += [f"stays in TorchScript: {path or '(root)'}: {why}"
-                     for path, why in kept.items()]
+    total[name] = {key: sum(d.get(name, {}).get(key, 0) for d in data.values())
+                   for key in {k for d in data.values() for k in d.get(name, {})}}
+  if all(d.get("precision") for d in data.values()):
+    total["precision"] = _sum_precision({path: d["precision"] for path, d in data.items()})
+  if "cache" in first:
+    missed = (d["cache"] for d in data.values() if d["cache"]["program"] != "hit")
+    total["cache"] = next(missed, first["cache"])
+  kept = _kept_rows(model, parts)
+  total["ops_total"] += sum(row["count"] for row in kept)
+  total["fallbacks"] += kept
+  notes = list(dict.fromkeys(note for d in data.values() for note in d.get("notes", [])))
+  total["notes"] = notes + [f"stays in TorchScript: {path or '(root)'}: {why}"
+                            for path, why in parts.kept.items()]
   return Report(total)
+
+
+def _rows_at(prefix: str, rows: list[dict]) -> list[dict]:
+  """Rows of the report of the program at a module path, with paths from the root."""
+  return [{**row, "module_path": ".".join(p for p in (prefix, row["module_path"]) if p)}
+          for row in rows]
+
+
+def _sum_precision(data: dict[str, dict[str, Any]]) -> dict[str, Any]:
+  total = dict(next(iter(data.values())))
+  total["kernels"] = {}
+  for precision in data.values():
+    for dtype, count in precision["kernels"].items():
+      total["kernels"][dtype] = total["kernels"].get(dtype, 0) + count
+  for name in ("stays_f32", "computes_in_f32"):
+    total[name] = [row for path, d in data.items() for row in _rows_at(path, d[name])]
+  return total
+
+
+def _kept_rows(model: torch.jit.ScriptModule, parts: Parts) -> list[dict[str, Any]]:
+  """Rows of `fallbacks` for the calls in what stays in TorchScript."""
+  rows: dict[tuple[str, str], dict[str, Any]] = {}
+  for op, path, location in _native.kept_script_calls(model, list(parts.built)):
+    why = parts.kept.setdefault(path, "is not called on the example inputs")
+    row = rows.setdefault((op, path), {
+      "op": op, "count": 0, "code": "K1145", "reason": f"stays in TorchScript: {why}",
+      "module_path": path, "location": location})
+    row["count"] += 1
+  return list(rows.values())

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import warnings
-from typing import Any, Callable, Mapping
+from typing import Any, Callable, Iterable, Mapping
 
 import torch
 
@@ -148,15 +148,28 @@ class Program(torch.nn.Module):
     K3113 unknown names, K3114 another shape, K3115 a constant that was compiled in and has another
     value now, K1111 something that is no dense tensor.
     """
-    state = dict(zip(self._state_names, self._state_values()))
-    weights, changes = sort_update(state_dict, self._captured.state_names, self._native.weights(),
-                                   state, self._native.device())
+    weights, changes = self._sort_update(state_dict)
     self._native.update_weights(weights)
     self._weights.update(weights)
     self._updated = True
+    state = dict(zip(self._state_names, self._state_values()))
     with torch.no_grad():
       for name, value in changes.items():
         state[name].copy_(value)
+
+  def _sort_update(self, state_dict: Mapping[str, torch.Tensor]
+                   ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Values for weights and for buffers that the program changes. K3113, K3114, K1111."""
+    state = dict(zip(self._state_names, self._state_values()))
+    return sort_update(state_dict, self._captured.state_names, self._native.weights(), state,
+                       self._native.device())
+
+  def _weights_now(self, names: Iterable[str]) -> dict[str, torch.Tensor]:
+    """What would undo an update of the weights with these names."""
+    state = {n: t.clone() for n, t in zip(self._state_names, self._state_values())}
+    values = {**self._all_weights(), **state}
+    targets = {self._captured.state_names[name] for name in names}
+    return {name: tensor for name, tensor in values.items() if name in targets}
 
   # ---- files
 

@@ -22,7 +22,7 @@ from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import SymBoolArgument
 
 from . import _native
-from .errors import NativeError
+from .errors import error_inside
 from .frontends import symbols as sizes
 from .frontends import tree
 from .frontends.captured import DTYPES, CapturedProgram
@@ -70,7 +70,7 @@ class ProgramModule(torch.nn.Module):
     rows = self._signature["outputs"]
     fresh = iter(outs)
     made = [next(fresh) if row["kind"] == "result" else None for row in rows]
-    made = [m if row["number"] is None else m.item() for row, m in zip(rows, made)]
+    made = [m if m is None or row["number"] is None else m.item() for row, m in zip(rows, made)]
     results = []
     for row, result in zip(rows, made):
       if row["kind"] == "write_input":
@@ -403,13 +403,8 @@ def check_archive(path: str) -> None:
 
 def typed_error(error: Exception, path: str, what: str = "exported program") -> Exception:
   """Kiln's error inside one of torch's, else K3122."""
-  if isinstance(error, (FrontendError, NativeError)):
-    return error
-  found = re.search(r"\b(K\d{4}): (.*?)(?:; hint: (.*))?(?:\n|$)", str(error))
-  if found:
-    return NativeError(found[1], found[2], found[3] or "", path)
-  return FrontendError("K3122", f"torch cannot read the {what}: {path}: "
-                       f"{type(error).__name__}: {str(error)[:300]}")
+  return error_inside(error, path) or FrontendError(
+    "K3122", f"torch cannot read the {what}: {path}: {type(error).__name__}: {str(error)[:300]}")
 
 
 # ---- back to a program --------------------------------------------------------------------------

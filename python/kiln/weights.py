@@ -28,6 +28,18 @@ def name_state(captured: CapturedProgram,
   return names
 
 
+def check_names(given: Iterable[str], names: Iterable[str]) -> None:
+  """K3113 where one of the given names is none of `names`."""
+  known = set(names)
+  unknown = [name for name in given if name not in known]
+  if unknown:
+    near = difflib.get_close_matches(unknown[0], list(names), n=1)
+    more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+    raise FrontendError(
+      "K3113", f"the program has no weights named {', '.join(map(repr, unknown[:5]))}{more}",
+      hint=f"did you mean {near[0]!r}?" if near else "names are those of the module's state_dict()")
+
+
 def sort_update(given: Mapping[str, Any], names: Mapping[str, str | None],
                 weights: Iterable[tuple[str, str, tuple]],
                 state: Mapping[str, torch.Tensor], device: str
@@ -38,13 +50,7 @@ def sort_update(given: Mapping[str, Any], names: Mapping[str, str | None],
   As load_state_dict does, other dtypes are cast and other devices copied from; of two names of one
   tied tensor the last counts. K3113 unknown names, K3114 another shape, K1111 no tensor.
   """
-  unknown = [name for name in given if name not in names]
-  if unknown:
-    near = difflib.get_close_matches(unknown[0], list(names), n=1)
-    more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
-    raise FrontendError(
-      "K3113", f"the program has no weights named {', '.join(map(repr, unknown[:5]))}{more}",
-      hint=f"did you mean {near[0]!r}?" if near else "names are those of the module's state_dict()")
+  check_names(given, names)
   expected = {name: (DTYPES[dtype], shape) for name, dtype, shape in weights}
   expected |= {name: (t.dtype, tuple(t.shape)) for name, t in state.items()}
   results: dict[str, torch.Tensor] = {}

@@ -552,9 +552,19 @@ class CaptureBuilder::Impl {
   void find_alias(size_t position, OutputSpec* spec) {
     const HandleInfo& info = handles_[static_cast<size_t>(outputs_[position].handle)];
     if (info.tensor < 0) {
-      if (info.input < 0) return;
-      spec->kind = OutputSpec::Kind::kViewOfInput;
-      spec->target = info.input;
+      if (info.input >= 0) {
+        spec->kind = OutputSpec::Kind::kViewOfInput;
+        spec->target = info.input;
+        return;
+      }
+      // A number that is returned again.
+      for (size_t i = 0; i < position; ++i) {
+        const HandleInfo& other = handles_[static_cast<size_t>(outputs_[i].handle)];
+        if (other.tensor >= 0 || other.value != info.value) continue;
+        spec->kind = OutputSpec::Kind::kViewOfOutput;
+        spec->target = static_cast<int>(i);
+        return;
+      }
       return;
     }
     const int storage = functional_.storage(info.tensor);

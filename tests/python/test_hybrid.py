@@ -112,6 +112,34 @@ def test_data_dependent_shapes_stay_in_torch():
   assert any(row["op"].startswith("aten::nonzero") for row in program.report.fallbacks)
 
 
+def test_what_only_torch_knows_is_returned_twice(tmp_path):
+  class Numbers(nn.Module):
+    def forward(self, x):
+      count = (x > 0).sum().item()
+      return count, x + 1, count
+
+  class Found(Numbers):
+    def forward(self, x):
+      found = torch.nonzero(x > 0)
+      return (*super().forward(x), found, found)
+
+  for model, suffixes in ((Numbers(), ("kiln", "ts", "pt2")), (Found(), ("kiln", "ts"))):
+    program = kiln.compile(model, inputs=[torch.randn(7)])
+    runs = [program]
+    for suffix in suffixes:
+      path = tmp_path / f"{type(model).__name__}.{suffix}"
+      program.save(path)
+      runs.append(kiln.load(path))
+      if suffix != "kiln":
+        runs.append(torch.jit.load(path) if suffix == "ts" else torch.export.load(path).module())
+    for x in (torch.randn(7), torch.zeros(7), torch.ones(7)):
+      for run in runs:
+        for got, want in zip(run(x), model(x), strict=True):
+          torch.testing.assert_close(got, want)
+  found = program(x)
+  assert found[3] is found[4]
+
+
 def test_dynamic_shapes_cross_the_border():
   torch.manual_seed(0)
   model = Chain(1).eval()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -67,7 +69,15 @@ def test_parts_are_compiled(model):
   assert "a branch depends on the value of a tensor" in program.kept["gate"]
   assert "test_torchscript_partial.py:" in program.kept["gate"]
   assert any("stays in TorchScript: gate" in note for note in program.report.notes)
-  assert program.report.ops_native == program.report.ops_total == 9
+  # Of gate: y.sum(), > 0, bool(), and of both branches y * 2 and + 1.
+  assert program.report.ops_native == 9 and program.report.ops_total == 14
+  rows = {row["op"]: row for row in program.report.fallbacks}
+  assert set(rows) == {"aten::sum", "aten::gt.Scalar", "aten::Bool.Tensor", "aten::mul.Scalar",
+                       "aten::add.Scalar"}
+  for row in rows.values():
+    assert row["code"] == "K1145" and row["module_path"] == "gate" and row["count"] == 1
+    assert "a branch depends on the value of a tensor" in row["reason"]
+    assert "test_torchscript_partial.py:" in row["location"]
   # The user's module is as it was.
   assert script.gate.left.original_name == "Mlp"
   torch.testing.assert_close(script(x), model(x))
@@ -127,3 +137,241 @@ def test_nothing_to_compile():
 
   with pytest.raises(kiln.Error, match="K1145.*branch depends on the value of a tensor"):
     kiln.compile(scripted(branch), inputs=[torch.ones(2)])
+
+
+# ---- the report
+
+
+class Helped(nn.Module):
+  """Its method calls functions, other methods of its own, and a module on one side only."""
+
+  def __init__(self) -> None:
+    super().__init__()
+    self.inner, self.unused, self.rare = nn.Linear(4, 4), nn.Linear(4, 4), Mlp()
+    self.loud = False
+
+  def helper(self, x: Tensor) -> Tensor:
+    return torch.tanh(x) if self.loud else torch.sin(x)
+
+  def forward(self, x: Tensor) -> Tensor:
+    y = nn.functional.dropout(self.inner(x), 0.5, False)
+    if bool(y.sum() > 1e6):
+      y = self.rare(y)
+    return self.helper(y).view(-1, x.size(1))
+
+
+def test_calls_that_stay_are_counted():
+  model = Helped().eval()
+  program = kiln.compile(scripted(model), inputs=[batches()[0]])
+  report = program.report
+  counts = {(row["op"], row["module_path"]): row["count"] for row in report.fallbacks}
+  # sin but not tanh, as `loud` is a constant; no question about sizes; all of what was not called.
+  assert counts == {
+    ("aten::dropout", ""): 1, ("aten::sum", ""): 1, ("aten::gt.Scalar", ""): 1,
+    ("aten::Bool.Tensor", ""): 1, ("aten::sin", ""): 1, ("aten::view", ""): 1,
+    ("aten::linear", "rare.first"): 1, ("aten::relu", "rare"): 1, ("aten::linear", "rare.second"): 1}
+  assert program.kept["rare"] == "is not called on the example inputs"
+  assert report.ops_native == 1 and report.ops_total == 10 and report.coverage == 0.1
+  assert "1 of 10 calls in Kiln (10 %)" in str(report)
+  assert {row["module_path"] for row in report.kernels} == {"inner"}
+  explained = kiln.explain(scripted(model), inputs=[batches()[0]])
+  assert explained.fallbacks == report.fallbacks and explained.ops_total == 10
+
+
+# ---- weights
+
+
+@pytest.fixture
+def compiled(model):
+  script = scripted(model)
+  return model, script, kiln.compile(script, inputs=[batches()[0]])
+
+
+def check(program, model) -> None:
+  for x in batches():
+    torch.testing.assert_close(program(x), model(x))
+
+
+def test_changes_in_place_are_followed(compiled, tmp_path):
+  model, script, program = compiled
+  check(program, model)
+  with torch.no_grad():
+    script.gate.left.first.weight.mul_(-1)
+    script.head[0].bias.add_(3)
+  check(program, script)
+  torch.manual_seed(7)
+  script.load_state_dict(Model().state_dict())
+  check(program, script)
+  program.save(tmp_path / "model.ts")
+  check(torch.jit.load(tmp_path / "model.ts"), script)
+
+
+class Scale(nn.Module):
+  """All of it stays but one layer; it has a parameter and a buffer that it writes."""
+
+  def __init__(self) -> None:
+    super().__init__()
+    self.layer, self.gain = nn.Linear(4, 4), nn.Parameter(torch.rand(4))
+    self.register_buffer("calls", torch.zeros(1))
+
+  def forward(self, x: Tensor) -> Tensor:
+    self.calls.add_(1)
+    y = self.layer(x) * self.gain
+    return y if bool(y.sum() > 0) else y + self.calls
+
+
+def test_update_weights(compiled, tmp_path):
+  model, script, program = compiled
+  torch.manual_seed(8)
+  other = Model().eval()
+  program.update_weights(other.state_dict())
+  check(program, other)
+  check(script, model)  # the user's module keeps what it has
+  with torch.no_grad():
+    other.stem.weight.mul_(2)  # what was given is followed
+  check(program, other)
+  program.save(tmp_path / "model.ts")
+  check(torch.jit.load(tmp_path / "model.ts"), other)
+  program.update_weights({"stem.bias": torch.ones(4, dtype=torch.float64)})
+  with torch.no_grad():
+    other.stem.bias.fill_(1)
+  check(program, other)
+
+
+def test_update_of_what_stays():
+  model = Scale().eval()
+  script = scripted(model)
+  program = kiln.compile(script, inputs=[batches()[0]])
+  other = Scale().eval()
+  gain = script.gain.clone()
+  program.update_weights({**other.state_dict(), "calls": torch.full((1,), 5.0)})
+  assert torch.equal(script.gain, gain) and script.calls.item() == 5
+  other.calls.fill_(5)
+  for x in batches():
+    torch.testing.assert_close(program(x), other(x))
+  assert script.calls.item() == 5 + len(batches())
+  with torch.no_grad():
+    other.gain.neg_()
+  torch.testing.assert_close(program(x), other(x))
+
+
+def test_a_wrong_update_changes_nothing(compiled):
+  model, _, program = compiled
+  good = {name: torch.zeros_like(t) for name, t in model.state_dict().items()}
+  for code, wrong in (("K3113", {"gate.left.frist.weight": torch.zeros(8, 4)}),
+                      ("K3114", {"head.0.weight": torch.zeros(2, 2)}),
+                      ("K1111", {"head.0.weight": 3})):
+    with pytest.raises(kiln.Error, match=code):
+      program.update_weights({**good, **wrong})
+    check(program, model)
+  staying = kiln.compile(scripted(Scale().eval()), inputs=[batches()[0]])
+  with pytest.raises(kiln.Error, match="K3114.*gain"):
+    staying.update_weights({"layer.bias": torch.zeros(4), "gain": torch.zeros(3)})
+
+
+def test_copies_are_independent(compiled):
+  model, script, program = compiled
+  twin = copy.deepcopy(program)
+  with torch.no_grad():
+    script.stem.weight.mul_(2)
+  check(program, script)
+  torch.manual_seed(9)
+  other = Model().eval()
+  twin.update_weights(other.state_dict())
+  check(twin, other)
+  check(program, script)
+
+
+# ---- sizes that vary
+
+
+def ranged(low: int, high: int, opt: int | None = None, **more) -> kiln.Input:
+  return kiln.Input(min_shape=(low, 4), opt_shape=(opt or high, 4), max_shape=(high, 4), **more)
+
+
+def test_ranges(model, tmp_path):
+  script = scripted(model)
+  program = kiln.compile(script, inputs=[ranged(1, 6)])
+  program.save(tmp_path / "model.ts")
+  loaded = torch.jit.load(tmp_path / "model.ts")
+  for size in range(1, 7):
+    for x in batches():
+      x = x[:1].repeat(size, 1) * torch.arange(1, size + 1)[:, None]
+      torch.testing.assert_close(program(x), model(x))
+      torch.testing.assert_close(loaded(x), model(x))
+  with pytest.raises(kiln.Error, match="K4105.*is 7, allowed is .1, 6"):
+    program(torch.randn(7, 4))
+
+
+class Pieces(nn.Module):
+  """Each part sees other sizes: a sum, a product, a rounded one, one that depends on values."""
+
+  def __init__(self) -> None:
+    super().__init__()
+    self.twice, self.flat, self.third = Row(), Row(), Row()
+    self.joined, self.found = Joined(), Row()
+
+  def forward(self, x: Tensor, y: Tensor):
+    d = self.twice(torch.cat([x, x, x[:1]]))
+    f = self.flat(torch.matmul(x, y.t()).reshape(-1, 1).repeat(1, 4))
+    t = self.third(x[::3])
+    j = self.joined(x, torch.cat([x, x[:1]]))
+    kept = self.found(x[x[:, 0] > 0])
+    return d if bool(d.sum() > 1e9) else d + 1, f, t, j, kept
+
+
+class Row(nn.Module):
+  def __init__(self) -> None:
+    super().__init__()
+    self.linear = nn.Linear(4, 2)
+
+  def forward(self, x: Tensor) -> Tensor:
+    return torch.relu(self.linear(x))
+
+
+class Joined(nn.Module):
+  """Adds what is one row longer: only a part that knows how the sizes relate compiles."""
+
+  def forward(self, x: Tensor, longer: Tensor) -> Tensor:
+    return torch.relu(x + longer[1:])
+
+
+def test_sizes_of_parts():
+  model = Pieces().eval()
+  program = kiln.compile(scripted(model), inputs=[ranged(2, 20, dim_names=("n", None)),
+                                                  ranged(1, 9, dim_names=("m", None))])
+  assert set(program.programs) == {"twice", "flat", "third", "joined", "found"}
+  for n, m in ((2, 1), (3, 9), (7, 4), (20, 9), (20, 1), (13, 5)):
+    args = torch.randn(n, 4), torch.randn(m, 4)
+    for got, want in zip(program(*args), model(*args), strict=True):
+      torch.testing.assert_close(got, want)
+  shown = {path: [row.dims[0] for row in p._captured.inputs] for path, p in program.programs.items()}
+  symbols = {path: p._captured.symbols for path, p in program.programs.items()}
+  assert shown["joined"] == ["s0", "s0 + 1"]
+  assert list(symbols["twice"].values()) == [(5, 41)]
+  assert list(symbols["flat"].values()) == [(2, 180)]
+  assert list(symbols["third"].values()) == [(1, 7)]
+  assert list(symbols["found"].values())[0][0] == 0  # whatever the mask finds
+  program(-torch.rand(4, 4), args[1])
+
+
+def test_numbers_that_vary_stay():
+  class Narrow(nn.Module):
+    def forward(self, x: Tensor, n: int) -> Tensor:
+      return torch.relu(x[:n])
+
+  class Outer(nn.Module):
+    def __init__(self) -> None:
+      super().__init__()
+      self.narrow, self.row = Narrow(), Row()
+
+    def forward(self, x: Tensor):
+      y = self.row(self.narrow(x, x.size(0) // 2))
+      return y if bool(y.sum() > 0) else y + 1
+
+  model = Outer().eval()
+  program = kiln.compile(scripted(model), inputs=[ranged(2, 9)])
+  assert program.kept["narrow"] == "is called with numbers that vary"
+  for size in (2, 5, 9):
+    x = torch.randn(size, 4)
+    torch.testing.assert_close(program(x), model(x))

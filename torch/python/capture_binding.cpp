@@ -118,7 +118,8 @@ std::vector<Handle> capture_call(CaptureBuilder& cap, const std::string& name,
 }
 
 // Imports a TorchScript method into the builder: {metadata, weights, conditions, notes}; with
-// `partial`, where it stopped instead of K1145: {stopped: (module path, function, place, reason)}.
+// `partial`, where it stopped instead of K1145: {stopped: (module path, function, place, reason,
+// hint)}.
 nb::dict capture_script(CaptureBuilder& cap, nb::handle script, const std::string& method,
                         nb::tuple args, nb::dict kwargs, nb::list dims, nb::list symbols,
                         const std::string& home, const std::string& kind, bool partial) {
@@ -133,8 +134,8 @@ nb::dict capture_script(CaptureBuilder& cap, nb::handle script, const std::strin
                                  home, device_of(kind).kind, cap, &failure);
   nb::dict result;
   if (partial && !result_or.ok() && result_or.status().code() == "K1145") {
-    result["stopped"] =
-        nb::make_tuple(failure.module_path, failure.function, failure.location, failure.reason);
+    result["stopped"] = nb::make_tuple(failure.module_path, failure.function, failure.location,
+                                       failure.reason, failure.hint);
     return result;
   }
   ScriptImport imported = check(std::move(result_or));
@@ -160,6 +161,9 @@ void bind_capture(nb::module_& m) {
 
   m.def("record_script_calls", [](nb::handle script, nb::tuple args, nb::dict kwargs) {
     return nb::steal(check(record_script_calls(script.ptr(), args.ptr(), kwargs.ptr())));
+  });
+  m.def("kept_script_calls", [](nb::handle script, const std::vector<std::string>& compiled) {
+    return nb::steal(check(kept_script_calls(script.ptr(), compiled)));
   });
   m.def("script_operators_without_rule", [](nb::handle script, const std::string& method) {
     return check(script_operators_without_rule(script.ptr(), method));

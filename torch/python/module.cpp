@@ -227,6 +227,9 @@ void bind_program(nb::module_& m) {
           },
           nb::arg("weights"), "New tensors for the named weights, borrowed and followed.")
       .def(
+          "follow_weights", [](NativeProgram& p) { check(p.follow_weights()); },
+          "Takes in weights that were changed in place, as run() does: for runs by other ways.")
+      .def(
           "bindings_made", [](NativeProgram& p) { return p.program().engine()->bindings_made(); },
           "Distinct shapes (and thread counts) prepared so far.")
       .def(

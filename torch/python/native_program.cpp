@@ -147,6 +147,10 @@ Status NativeProgram::take_changed_weights() {
   return status;
 }
 
+Status NativeProgram::follow_weights() {
+  return weights_.current() ? Status() : take_changed_weights();
+}
+
 PyObject* NativeProgram::run(PyObject* inputs) {
   if (!PyList_Check(inputs) && !PyTuple_Check(inputs)) {
     PyErr_SetString(PyExc_TypeError, "inputs must be a list or a tuple");
@@ -155,12 +159,9 @@ PyObject* NativeProgram::run(PyObject* inputs) {
   const EnginePlan& plan = runner_->plan();
   ProgramCall call;
   if (!read_inputs(inputs, *runner_, call)) return nullptr;
-  if (!weights_.current()) {
-    const Status taken = take_changed_weights();
-    if (!taken.ok()) {
-      set_python_error(taken);
-      return nullptr;
-    }
+  if (const Status taken = follow_weights(); !taken.ok()) {
+    set_python_error(taken);
+    return nullptr;
   }
   Status status;
   Py_BEGIN_ALLOW_THREADS;

@@ -43,6 +43,8 @@ class NativeProgram {
   // A list of new tensors with the initial values of Program::state_infos(), or null with a Python
   // error set.
   PyObject* initial_state();
+  // Takes in the weights that were changed in place since they were read.
+  Status follow_weights();
 
  private:
   Status take_changed_weights();

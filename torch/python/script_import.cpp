@@ -6,6 +6,7 @@
 
 #include "base/status.h"
 #include "torch/torchscript/import.h"
+#include "torch/torchscript/kept_calls.h"
 #include "torch/torchscript/operator_support.h"
 #include "torch/torchscript/partial_module.h"
 
@@ -82,7 +83,8 @@ Result<ScriptImport> import_script(PyObject* script, const std::string& method, 
   options.device = kind;
   torchscript::ImportFailure stopped;
   auto imported = torchscript::import_callee(callee, arguments, options, capture, &stopped);
-  *failure = {stopped.module_path, stopped.function, stopped.location, stopped.reason};
+  *failure = {stopped.module_path, stopped.function, stopped.location, stopped.reason,
+              stopped.hint};
   KILN_ASSIGN_OR_RETURN(torchscript::ImportedProgram program, std::move(imported));
   ScriptImport result;
   result.metadata = std::move(program.metadata);
@@ -103,11 +105,25 @@ Result<PyObject*> record_script_calls(PyObject* script, PyObject* args, PyObject
   for (const auto& [path, recorded] : calls) {
     py::list list;
     for (const auto& values : recorded) {
-      py::tuple call(values.size());
-      for (size_t i = 0; i < values.size(); ++i) call[i] = torch::jit::toPyObject(values[i]);
+      if (!values) {
+        list.append(py::none());
+        continue;
+      }
+      py::tuple call(values->size());
+      for (size_t i = 0; i < values->size(); ++i) call[i] = torch::jit::toPyObject((*values)[i]);
       list.append(std::move(call));
     }
     result[py::str(path)] = std::move(list);
+  }
+  return result.release().ptr();
+}
+
+Result<PyObject*> kept_script_calls(PyObject* script, const std::vector<std::string>& compiled) {
+  KILN_ASSIGN_OR_RETURN(const torchscript::Callee callee, checked_callee(script, "forward"));
+  py::list result;
+  for (const torchscript::KeptCall& call :
+       torchscript::kept_calls(callee, {compiled.begin(), compiled.end()})) {
+    result.append(py::make_tuple(call.op, call.module_path, call.location));
   }
   return result.release().ptr();
 }

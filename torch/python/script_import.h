@@ -28,7 +28,7 @@ struct ScriptImport {
 
 // Where and why an import stopped: K1145 that a part of the program can do without.
 struct ScriptFailure {
-  std::string module_path, function, location, reason;
+  std::string module_path, function, location, reason, hint;
 };
 
 // Imports `method` of a ScriptModule, or a ScriptFunction (`method` is empty), called with these
@@ -42,8 +42,13 @@ Result<ScriptImport> import_script(PyObject* script, const std::string& method, 
                                    CaptureBuilder& capture, ScriptFailure* failure);
 
 // The calls of modules' forward in one run of `forward` of a ScriptModule on these arguments: new
-// reference to a dict of module path -> list of tuples of arguments. K1101, K1145, K1146.
+// reference to a dict of module path -> list of tuples of arguments, or None for a call inside an
+// autocast region. K1101, K1145, K1146.
 Result<PyObject*> record_script_calls(PyObject* script, PyObject* args, PyObject* kwargs);
+
+// The ATen calls in what stays in TorchScript where the submodules at the paths of `compiled`
+// become programs: new reference to a list of (operator, module path, place in the source). K1101.
+Result<PyObject*> kept_script_calls(PyObject* script, const std::vector<std::string>& compiled);
 
 // The ScriptModule with other ScriptModules in place of submodules: new reference to a
 // torch._C.ScriptModule. `replacements`: dict of path -> ScriptModule. K1145.

@@ -133,7 +133,14 @@ class Parts {
 
   Status compile_part(const std::string& path) {
     const torch::jit::Module& module = modules_.at(path);
-    const auto& calls = calls_.at(path);
+    std::vector<std::vector<c10::IValue>> calls;
+    for (const auto& call : calls_.at(path)) {
+      if (!call) {
+        keep(path, "is called inside an autocast region");
+        return visit(path);
+      }
+      calls.push_back(*call);
+    }
     const std::optional<ScriptCompileOptions> options = options_of(path);
     if (!options) {
       keep(path, "torch_executed_modules names it");

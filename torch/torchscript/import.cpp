@@ -76,9 +76,9 @@ namespace {
 // Runs `body` and turns what it throws into a status.
 template <typename T, typename Body>
 Result<T> as_status(Importer& importer, Body&& body) {
-  auto at = [&](const char* code, const std::string& message) {
+  auto at = [&](const char* code, const std::string& message, const std::string& hint = "") {
     const ImportFailure& failure = importer.failure();
-    Status status = Status::error(code, message);
+    Status status = Status::error(code, message, hint);
     if (!failure.location.empty()) status = std::move(status).at(failure.location);
     if (!failure.module_path.empty()) status = std::move(status).at(failure.module_path);
     return status;
@@ -87,7 +87,7 @@ Result<T> as_status(Importer& importer, Body&& body) {
   try {
     return body();
   } catch (const Stop& stop) {
-    return at("K1145", "a part of the program cannot be compiled: " + stop.reason);
+    return at("K1145", "a part of the program cannot be compiled: " + stop.reason, stop.hint);
   } catch (const Raised& raised) {
     return at("K1146", raises + raised.message);
   } catch (const Resample& resample) {
@@ -172,6 +172,7 @@ Result<ImportedProgram> import_callee(const Callee& callee, const Arguments& arg
   if (!result.ok() && failure != nullptr) {
     *failure = importer.failure();
     failure->reason = result.status().message();
+    failure->hint = result.status().hint();
   }
   return result;
 }

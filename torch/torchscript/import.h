@@ -57,7 +57,7 @@ struct ImportedProgram {
 
 // Where and why an import stopped.
 struct ImportFailure {
-  std::string module_path, function, location, reason;
+  std::string module_path, function, location, reason, hint;
 };
 
 // K1145: something that the stream cannot express, with the reason and the place in the source.
@@ -68,9 +68,10 @@ Result<ImportedProgram> import_callee(const Callee& callee, const Arguments& arg
                                       ImportFailure* failure = nullptr);
 
 // The calls of modules' forward methods in one run on real tensors, by module path: the arguments
-// of each call, without self. The run works on a copy of the module.
+// of each call, without self, or nothing for a call inside an autocast region. The run works on a
+// copy of the module.
 // K1145 as above, K1146 as above.
-using ModuleCalls = std::map<std::string, std::vector<std::vector<c10::IValue>>>;
+using ModuleCalls = std::map<std::string, std::vector<std::optional<std::vector<c10::IValue>>>>;
 Result<ModuleCalls> record_calls(const Callee& callee, const Arguments& arguments);
 
 }  // namespace kiln::torchscript

@@ -1,11 +1,13 @@
 // The abstract interpreter behind import.h. One object imports one callee.
 #pragma once
 
+#include <ATen/autocast_mode.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/stack.h>
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -20,12 +22,41 @@ namespace kiln::torchscript {
 using Stack = std::vector<c10::IValue>;
 using Results = std::vector<c10::IValue>;
 
+// A recorded run is inside `torch.autocast`; the state of the thread is put back at the end.
+class AutocastRegion {
+ public:
+  AutocastRegion(c10::DeviceType device, bool enabled, c10::ScalarType dtype)
+      : device_(device),
+        enabled_(enabled),
+        was_enabled_(at::autocast::is_autocast_enabled(device)),
+        was_dtype_(at::autocast::get_autocast_dtype(device)) {
+    at::autocast::set_autocast_enabled(device, enabled);
+    at::autocast::set_autocast_dtype(device, dtype);
+  }
+  ~AutocastRegion() {
+    at::autocast::clear_cache();
+    at::autocast::set_autocast_enabled(device_, was_enabled_);
+    at::autocast::set_autocast_dtype(device_, was_dtype_);
+  }
+  AutocastRegion(const AutocastRegion&) = delete;
+  AutocastRegion& operator=(const AutocastRegion&) = delete;
+  bool enabled() const { return enabled_; }
+
+ private:
+  c10::DeviceType device_;
+  bool enabled_, was_enabled_;
+  c10::ScalarType was_dtype_;
+};
+
 class Importer {
  public:
   // `required`: what sample points have to meet.
   Importer(const ImportOptions& options, CaptureBuilder& capture,
            std::vector<SizeCondition> required = {})
       : options_(options), capture_(capture), required_(std::move(required)) {}
+  ~Importer() {
+    while (!autocast_.empty()) autocast_.pop_back();  // the inner region before the outer
+  }
 
   ImportedProgram import(const Callee& callee, const Arguments& arguments);
   // Where the interpreter stopped: module path, function and line of source.
@@ -52,6 +83,7 @@ class Importer {
   bool decide(const c10::IValue& condition, torch::jit::Node* node);
   bool decide_by_raise(const SymbolicNumber::Relation& relation, torch::jit::Node* node);
   Results call_method(const std::string& name, Stack inputs);
+  bool in_autocast() const;
   Results run_operator(torch::jit::Node* node, Stack inputs);
   static void run_jit(torch::jit::Node* node, Stack& stack);
   void count_step();
@@ -84,12 +116,15 @@ class Importer {
   // --- tensors.cpp: the table of tensors, and operators at the sample points
   TensorInfo& info(const at::Tensor& tensor);
   int32_t handle(const at::Tensor& tensor);  // hands a weight or constant over where needed
+  int32_t complex_constant(const at::Tensor& value, const TensorInfo& info);
   void ensure_metas(TensorInfo& info, const at::Tensor& tensor);
   c10::IValue at_point(const c10::IValue& value, size_t point, bool elements);
   bool uniform(const c10::IValue& value);
   at::Tensor add_tensor(std::vector<at::Tensor> metas, int32_t handle, c10::Device device);
   at::Tensor add_known(std::vector<at::Tensor> values);
   std::vector<Stack> evaluate_at_points(const c10::OperatorHandle& op, const Stack& inputs);
+  Stack arguments_without_data(const c10::OperatorHandle& op, const Stack& inputs, size_t point,
+                               const std::function<c10::IValue(const c10::IValue&)>& value_of);
   Points at_points(const DimExpr& expr) const;
   SymbolicNumber::Size dim_of(const TensorInfo& info, size_t dim) const;
 
@@ -99,6 +134,20 @@ class Importer {
   void fit_strides(TensorInfo& result, const Stack& inputs);
   void adopt_inferred_shape(TensorInfo& result, const Stack& inputs);
   void demand_as_many_elements(const c10::FunctionSchema& schema, const Stack& inputs);
+
+  // --- unbacked_sizes.cpp: sizes that only running the program tells
+  DimExpr add_unbacked(const Points& at, int64_t max);
+  bool is_unbacked(const DimExpr& expr) const;
+  bool has_unbacked(const c10::IValue& value);
+  c10::IValue as_unbacked(const c10::IValue& value);
+  int32_t size_handle(const DimExpr& expr);
+  void note_sizes(const at::Tensor& tensor, const TensorInfo& info);
+  SymbolicNumber::Size count_in(const char* question, const at::Tensor& tensor, int64_t max);
+  bool counts_elements(const c10::OperatorHandle& op, const Stack& inputs);
+  std::vector<Stack> evaluate_counts(const c10::OperatorHandle& op, const Stack& inputs,
+                                     Stack& counts);
+  void check_small_counts(const c10::OperatorHandle& op, const Stack& inputs,
+                          const std::vector<TensorInfo*>& results);
 
   // --- module_state.cpp: attributes
   void name_state(const torch::jit::Module& root);
@@ -123,6 +172,7 @@ class Importer {
   bool stopped_ = false;
   ImportFailure failure_;
   ModuleCalls* record_ = nullptr;  // values are real tensors, and the module may be written
+  std::vector<std::unique_ptr<AutocastRegion>> autocast_;  // that a recorded run is in
   int64_t steps_ = 0;
   std::set<std::string> notes_;
   std::vector<std::array<std::string, 4>> conditions_;
@@ -148,6 +198,15 @@ class Importer {
   std::map<std::string, Points> samples_;  // values of the symbols
   std::set<std::string> unknown_;          // of these, the sizes that no expression is known for
   int next_unknown_ = 0;
+  std::set<std::string> unbacked_;  // of these, the sizes that only running tells
+  struct SizeSource {
+    at::Tensor tensor;
+    int64_t dim;          // -1: all elements
+    int32_t handle = -1;  // of the number, once it was asked for
+  };
+  std::map<std::string, SizeSource> size_sources_;      // by the text of the size
+  std::map<int32_t, SymbolicNumber::Size> host_sizes_;  // of numbers read from tensors
+  std::map<std::pair<std::string, const void*>, SymbolicNumber::Size> counts_;
   Json inputs_ = Json::array(), output_names_ = Json::array();
   Json input_tree_, output_tree_, parameters_ = Json::array();
 };

@@ -76,7 +76,10 @@ void Importer::run_block(const Block* block, Env& env) {
 void Importer::run_node(Node* node, Env& env) {
   if (node->kind() != prim::Constant) {
     count_step();
-    frames_.back().location = user_place(node->sourceRange());
+    std::string place = user_place(node->sourceRange());
+    // The two ends of a `with` region have no place of their own.
+    const bool end = node->kind() == prim::Enter || node->kind() == prim::Exit;
+    if (!end || !place.empty()) frames_.back().location = std::move(place);
   }
   try {
     switch (node->kind()) {
@@ -91,7 +94,7 @@ void Importer::run_node(Node* node, Env& env) {
   } catch (...) {
     if (!stopped_) {
       const CaptureOrigin at = origin();
-      failure_ = {at.module_path, frames_.back().function, at.location, ""};
+      failure_ = {at.module_path, frames_.back().function, at.location, "", ""};
       stopped_ = true;
     }
     throw;
@@ -207,16 +210,35 @@ Results Importer::call_method(const std::string& name, Stack inputs) {
   const auto object = inputs[0].toObject();
   const c10::ClassTypePtr type = object->type();
   const std::string class_name = type->name() ? type->name()->name() : "";
-  if (class_name == "autocast") throw Stop("an autocast region changes dtypes");
+  if (class_name == "autocast" && name == "__enter__") {
+    const c10::IValue enabled = get_attribute(inputs[0], "_enabled");
+    if (record_ != nullptr) {
+      autocast_.push_back(std::make_unique<AutocastRegion>(
+          c10::Device(get_attribute(inputs[0], "device").toStringRef()).type(), enabled.toBool(),
+          get_attribute(inputs[0], "fast_dtype").toScalarType()));
+    } else if (!enabled.isBool() || enabled.toBool()) {
+      throw Stop(
+          "an autocast region, in which TorchScript chooses the dtypes",
+          "write the casts out (x.bfloat16()), or compile the module instead of its TorchScript");
+    }
+  }
+  if (class_name == "autocast" && name == "__exit__" && !autocast_.empty()) autocast_.pop_back();
   torch::jit::Function* method = type->findMethod(name);
   if (method == nullptr) throw Stop("a method that the object has not: " + name);
   const bool is_module = type->is_module();
   const std::string path = is_module ? path_of(*object) : frames_.back().module_path;
   if (record_ != nullptr && is_module && name == "forward") {
-    (*record_)[path].emplace_back(inputs.begin() + 1, inputs.end());
+    auto& calls = (*record_)[path];
+    if (in_autocast()) {
+      calls.emplace_back();
+    } else {
+      calls.emplace_back(std::in_place, inputs.begin() + 1, inputs.end());
+    }
   }
   return run_function(*method, std::move(inputs), path);
 }
+
+bool Importer::in_autocast() const { return !autocast_.empty() && autocast_.back()->enabled(); }
 
 // TorchScript's own operator.
 void Importer::run_jit(Node* node, Stack& stack) {
@@ -247,6 +269,9 @@ bool Importer::decide(const c10::IValue& condition, Node* node) {
   if (relation == nullptr) throw Stop("a branch depends on the value of a tensor");
   const SizeCondition sizes{relation->relation, relation->left, relation->right, ""};
   if (const auto decided = sizes.decide(symbols_)) return *decided;
+  if (is_unbacked(relation->left) || is_unbacked(relation->right)) {
+    throw Stop("a branch depends on a size known only at run time: " + sizes.to_string());
+  }
   return decide_by_raise(*relation, node);
 }
 

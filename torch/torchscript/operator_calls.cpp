@@ -29,12 +29,6 @@ bool is_without_result(const std::string& name) {
   return kNames.contains(name);
 }
 
-bool is_mask(const c10::IValue& index) {
-  if (!index.isTensor() || !index.toTensor().defined()) return false;
-  const c10::ScalarType type = index.toTensor().scalar_type();
-  return type == c10::kBool || type == c10::kByte;
-}
-
 }  // namespace
 
 Results Importer::call_operator(torch::jit::Node* node, const c10::FunctionSchema& node_schema,
@@ -112,6 +106,10 @@ Results Importer::run_known(torch::jit::Node* node, const c10::FunctionSchema& s
     at.push_back(std::move(stack));
   }
   const auto number = arithmetic(schema.name(), inputs);
+  if (!number && std::any_of(inputs.begin(), inputs.end(),
+                             [&](const c10::IValue& input) { return has_unbacked(input); })) {
+    throw Stop("a tensor is computed from a size known only at run time: " + schema.name());
+  }
   Results results;
   for (size_t i = 0; i < at[0].size(); ++i) {
     std::function<c10::IValue(const std::vector<c10::IValue>&)> merge =
@@ -196,6 +194,10 @@ CaptureMeta Importer::describe(const TensorInfo& t) {
   for (int64_t d = 0; d < tensor.dim(); ++d) {
     const auto i = static_cast<size_t>(d);
     meta.dims.push_back(fixed ? std::to_string(tensor.size(d)) : t.dims[i].to_string());
+    if (!fixed && is_unbacked(t.dims[i])) {
+      meta.opaque = "size known only at run time: " + t.dims[i].to_string();
+      return meta;
+    }
   }
   const bool contiguous = std::all_of(t.metas.begin(), t.metas.end(),
                                       [](const at::Tensor& m) { return m.is_contiguous(); });
@@ -220,7 +222,11 @@ CaptureArg Importer::encode(const c10::IValue& value, const c10::TypePtr& declar
     if (const auto* host = std::get_if<SymbolicNumber::HostResult>(&number->value)) {
       arg.value = CaptureArg::Value{host->handle};
     } else if (const auto* size = symbolic_size(value)) {
-      arg.value = CaptureArg::Expr{size->expr.to_string()};
+      if (is_unbacked(size->expr)) {
+        arg.value = CaptureArg::Value{size_handle(size->expr)};
+      } else {
+        arg.value = CaptureArg::Expr{size->expr.to_string()};
+      }
     } else {
       throw Stop(const_cast<SymbolicNumber*>(number)->unknown());
     }
@@ -231,8 +237,10 @@ CaptureArg Importer::encode(const c10::IValue& value, const c10::TypePtr& declar
     if (type->kind() == TypeKind::ScalarTypeType) {
       const auto dtype = from_scalar_type(static_cast<c10::ScalarType>(number));
       if (!dtype) {
-        throw Stop(std::string("an argument that cannot be expressed: dtype ") +
-                   c10::toString(static_cast<c10::ScalarType>(number)));
+        const auto given = static_cast<c10::ScalarType>(number);
+        throw Stop(
+            std::string("an argument that cannot be expressed: dtype ") + c10::toString(given),
+            c10::isComplexType(given) ? "make complex tensors by torch.complex(real, imag)" : "");
       }
       arg.value = *dtype;
     } else if (type->kind() == TypeKind::MemoryFormatType) {
@@ -282,6 +290,11 @@ CaptureArg Importer::encode(const c10::IValue& value, const c10::TypePtr& declar
                                      : type;
     for (const c10::IValue& item : value.toListRef()) list.push_back(encode(item, element));
     arg.value = std::move(list);
+  } else if (value.isGenerator()) {
+    throw Stop("random numbers of a generator of the program's own",
+               "draw from torch's default generator, or take the numbers as an input");
+  } else if (value.isComplexDouble()) {
+    throw Stop("an argument that is a complex number", kRealPartsHint);
   } else {
     throw Stop("an argument that cannot be expressed: " + value.tagKind());
   }
@@ -291,20 +304,8 @@ CaptureArg Importer::encode(const c10::IValue& value, const c10::TypePtr& declar
 Results Importer::emit(const c10::OperatorHandle& op, Stack inputs) {
   const c10::FunctionSchema& schema = op.schema();
   const std::string& name = schema.name();
-  if (has_tag(op, at::Tag::dynamic_output_shape)) {
-    const bool by_index = name.starts_with("aten::index") || name.starts_with("aten::_index");
-    bool dynamic = !by_index;
-    if (by_index && inputs.size() > 1 && inputs[1].isList()) {
-      for (const c10::IValue& index : inputs[1].toListRef()) {
-        if (!index.isTensor() || !index.toTensor().defined()) continue;
-        TensorInfo& t = info(index.toTensor());
-        ensure_metas(t, index.toTensor());
-        dynamic = dynamic || is_mask(t.metas[0]);
-      }
-    }
-    if (dynamic) throw Stop("the shape of a result depends on the values of a tensor: " + name);
-  }
   std::vector<CaptureArg> args;
+  bool writes = false;
   for (size_t i = 0; i < inputs.size(); ++i) {
     const c10::Argument& parameter = schema.arguments()[i];
     if ((parameter.name() == "train" || parameter.name() == "training") && inputs[i].isBool() &&
@@ -315,6 +316,7 @@ Results Importer::emit(const c10::OperatorHandle& op, Stack inputs) {
     }
     args.push_back(encode(inputs[i], parameter.real_type()));
     if (!is_written(parameter)) continue;
+    writes = true;
     for_each_tensor(inputs[i], [&](const at::Tensor& tensor) {
       TensorInfo& t = info(tensor);
       if (!t.known()) return;
@@ -342,7 +344,11 @@ Results Importer::emit(const c10::OperatorHandle& op, Stack inputs) {
     return {symbolic_value(SymbolicNumber::HostResult{handles[0], *meta.scalar})};
   }
   demand_as_many_elements(schema, inputs);
-  const std::vector<Stack> at = evaluate_at_points(op, inputs);
+  Stack sized, counts;  // the inputs, and the sizes beside theirs that results may have
+  for (const c10::IValue& input : inputs) sized.push_back(as_unbacked(input));
+  const std::vector<Stack> at = counts_elements(op, inputs) ? evaluate_counts(op, sized, counts)
+                                                            : evaluate_at_points(op, sized);
+  for (const c10::IValue& input : sized) counts.push_back(input);
   const c10::Device device = result_device(inputs);
 
   // One entry per tensor among the results, in order; what was given comes back as what it is.
@@ -371,21 +377,45 @@ Results Importer::emit(const c10::OperatorHandle& op, Stack inputs) {
         });
       }
       entry.made.device = device;
-      fit_shape(entry.made, inputs);
+      fit_shape(entry.made, counts);
     }
     entries.push_back(std::move(entry));
   };
   for (size_t i = 0; i < at[0].size(); ++i) {
     if (at[0][i].isList()) {
-      for (size_t k = 0; k < at[0][i].toListRef().size(); ++k) add_entry(i, k);
+      const size_t length = at[0][i].toListRef().size();
+      for (const Stack& stack : at) {
+        if (stack[i].toListRef().size() == length) continue;
+        throw Stop("the number of results depends on sizes that vary: " + name);
+      }
+      for (size_t k = 0; k < length; ++k) add_entry(i, k);
     } else {
       add_entry(i, std::nullopt);
     }
   }
+  const bool by_values = std::any_of(counts.begin(), counts.end(),
+                                     [&](const c10::IValue& input) { return has_unbacked(input); });
+  if (by_values && !writes && !counts_elements(op, inputs)) {
+    std::vector<TensorInfo*> made;
+    for (Entry& entry : entries) made.push_back(&entry.made);
+    check_small_counts(op, sized, made);
+  }
+  // What is made of a tensor of unknown rank has a shape that nothing is known of.
+  for (const c10::IValue& input : inputs) {
+    for_each_tensor(input, [&](const at::Tensor& tensor) {
+      if (info(tensor).opaque != kRankUnknown) return;
+      if (entries.size() != schema.returns().size()) {
+        throw Stop("the number of results is known only at run time: " + name);
+      }
+      for (Entry& entry : entries) entry.made.opaque = kRankUnknown;
+    });
+  }
   std::vector<CaptureMeta> metas;
   for (const Entry& entry : entries) metas.push_back(describe(entry.made));
-  const auto handles =
-      check(capture_.call(name, schema.overload_name(), args, metas, origin(), text));
+  auto called = capture_.call(name, schema.overload_name(), args, metas, origin(), text);
+  if (by_values && !called.ok()) throw Stop(called.status().message());
+  const auto handles = check(std::move(called));
+  if (writes) counts_.clear();
   size_t next = 0;
   auto take = [&]() -> c10::IValue {
     Entry& entry = entries[next];
@@ -397,6 +427,7 @@ Results Importer::emit(const c10::OperatorHandle& op, Stack inputs) {
     entry.made.keep = key;
     entry.made.handle = result;
     adopt_inferred_shape(entry.made, inputs);
+    note_sizes(key, entry.made);
     tensors_[key.unsafeGetTensorImpl()] = std::move(entry.made);
     return key;
   };

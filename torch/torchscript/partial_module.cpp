@@ -24,7 +24,7 @@ class Copier {
   Module copy(const Module& old, const std::string& path) {
     const auto replaced = replacements_.find(path);
     if (replaced != replacements_.end()) return replaced->second;
-    if (!on_the_way(path)) return old;
+    if (!on_the_way(path)) return own_object(old);
     const c10::ClassTypePtr old_type = old.type();
     Module result(c10::QualifiedName("__torch__.kiln.partial." + old_type->name()->name()), unit_,
                   true);
@@ -63,6 +63,19 @@ class Copier {
     return next != replacements_.end() && next->first.starts_with(path + ".");
   }
 
+  // The same module with attributes of its own; the tensors are shared.
+  Module own_object(const Module& old) {
+    const auto [found, added] = objects_.try_emplace(old._ivalue().get());
+    if (!added) return Module(found->second);
+    const auto object = old._ivalue()->copy();
+    found->second = object;
+    for (size_t slot = 0; slot < object->slots().size(); ++slot) {
+      const c10::IValue value = object->getSlot(slot);
+      if (value.isModule()) object->setSlot(slot, own_object(value.toModule())._ivalue());
+    }
+    return Module(object);
+  }
+
   // Gives `self` and what is read from it their new classes.
   static void adopt(torch::jit::Graph& graph, const c10::ClassTypePtr& type) {
     graph.inputs()[0]->setType(type);
@@ -79,6 +92,8 @@ class Copier {
   }
 
   const std::map<std::string, Module>& replacements_;
+  // By what they are made of: a module that stands at several places stays one.
+  std::unordered_map<const c10::ivalue::Object*, c10::intrusive_ptr<c10::ivalue::Object>> objects_;
   std::shared_ptr<torch::jit::CompilationUnit> unit_;
 };
 

@@ -12,7 +12,8 @@ namespace kiln::torchscript {
 
 // `replacements` by the paths of submodules. Each must have a `forward` with the arguments and
 // results of the one that it stands for. The modules on the way get classes of their own, with the
-// same methods; all else, weights too, is shared with `root`, which does not change.
+// same methods. All modules are objects of their own, whose attributes may be set; the tensors are
+// shared with `root`, which does not change.
 // K1145 for a module on the way whose methods hold its submodules in a form that cannot be
 // followed.
 Result<torch::jit::Module> replace_submodules(

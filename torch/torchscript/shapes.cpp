@@ -129,6 +129,8 @@ void Importer::demand_as_many_elements(const c10::FunctionSchema& schema, const 
       counts.after *= size->expr;
     }
   }
+  // Of sizes known only at run time PyTorch finds out when it makes the view.
+  if (is_unbacked(counts.before) || is_unbacked(counts.after)) return;
   if ((counts.before.is_constant() && counts.after.is_constant()) || counts.fit()) return;
   if (auto divisors = divisors_for(counts, symbols_)) throw Divide(std::move(*divisors));
   const DimExpr none(0);
@@ -177,6 +179,8 @@ std::optional<DimExpr> Importer::fit(const Points& at,
 // expression is found for gets a name of its own, for the builder to replace by what it infers.
 void Importer::fit_shape(TensorInfo& result, const Stack& inputs) {
   const at::Tensor& first = result.metas[0];
+  // Without data it has no elements, so the shapes of values() and indices() would be wrong.
+  if (first.layout() != c10::kStrided) throw Stop(kSparse, kSparseHint);
   const bool same =
       std::all_of(result.metas.begin(), result.metas.end(), [&](const at::Tensor& meta) {
         return meta.sizes() == first.sizes() && meta.strides() == first.strides();
@@ -188,6 +192,8 @@ void Importer::fit_shape(TensorInfo& result, const Stack& inputs) {
   for (const at::Tensor& meta : result.metas) {
     if (meta.dim() != first.dim()) throw Stop("the rank of a result depends on sizes that vary");
   }
+  const bool by_values = std::any_of(inputs.begin(), inputs.end(),
+                                     [&](const c10::IValue& input) { return has_unbacked(input); });
   std::vector<SymbolicNumber::Size> candidates;
   auto add = [&](const SymbolicNumber::Size& size) {
     const bool known = std::any_of(candidates.begin(), candidates.end(),
@@ -213,7 +219,9 @@ void Importer::fit_shape(TensorInfo& result, const Stack& inputs) {
       add({elements, at_points(elements)});
     });
   }
-  for (const auto& [name, at] : samples_) add({DimExpr::symbol(name), at});
+  for (const auto& [name, at] : samples_) {
+    if (!unbacked_.contains(name)) add({DimExpr::symbol(name), at});
+  }
   auto values = [&](auto&& of) {
     Points at{};
     for (size_t point = 0; point < kPoints; ++point) at[point] = of(result.metas[point]);
@@ -230,6 +238,7 @@ void Importer::fit_shape(TensorInfo& result, const Stack& inputs) {
         if (!expr && at_points(part) == at) expr = part;
       }
     }
+    if (!expr && by_values) expr = add_unbacked(at, DimRange::kNoBound);
     if (!expr) {
       const std::string name = "unknown_" + std::to_string(next_unknown_++);
       samples_[name] = at;
@@ -268,7 +277,9 @@ void Importer::fit_strides(TensorInfo& result, const Stack& inputs) {
     for (size_t point = 0; point < kPoints; ++point) {
       at[point] = result.metas[point].stride(static_cast<int64_t>(d));
     }
-    const auto expr = fit(at, candidates);
+    auto expr = fit(at, candidates);
+    // Native code does not hold a tensor of unknown size: nothing asks for its strides.
+    if (!expr && is_unbacked(num_elements(result.dims))) expr = DimExpr(at[0]);
     if (!expr) throw Stop("the strides of a result depend on sizes that vary");
     result.strides.push_back(*expr);
   }

@@ -198,7 +198,8 @@ c10::IValue Importer::declare_input(const c10::IValue& value, const std::string&
   const at::Tensor& tensor = value.toTensor();
   if (tensor.layout() != c10::kStrided || tensor.is_quantized()) {
     throw Failed(Status::error(
-        "K1104", "an input of a type that is not supported: " + name + ", " + tensor.toString()));
+        "K1104", "an input of a type that is not supported: " + name + ", " + tensor.toString(),
+        "hand over its dense tensors (to_dense(), or indices() and values())"));
   }
   TensorInfo t;
   t.device = tensor.device();
@@ -261,16 +262,19 @@ c10::IValue Importer::declare_input(const c10::IValue& value, const std::string&
 Json Importer::declare_output(const c10::IValue& value, const std::string& name) {
   if (is_constant(value)) return constant_leaf(value);
   if (const SymbolicNumber* number = symbolic(value)) {
-    if (const auto* size = symbolic_size(value)) {
+    const auto* size = symbolic_size(value);
+    if (size != nullptr && !is_unbacked(size->expr)) {
       Json json = object_of("expr");
       json.set("text", size->expr.to_string());
       return json;
     }
     const auto* host = std::get_if<SymbolicNumber::HostResult>(&number->value);
-    if (host == nullptr) throw Stop(const_cast<SymbolicNumber*>(number)->unknown());
+    if (host == nullptr && size == nullptr) {
+      throw Stop(const_cast<SymbolicNumber*>(number)->unknown());
+    }
     const size_t index = output_names_.size();
     const std::string shown = name.empty() ? "output_" + std::to_string(index) : name;
-    check(capture_.output(host->handle, shown));
+    check(capture_.output(host != nullptr ? host->handle : size_handle(size->expr), shown));
     output_names_.push_back(shown);
     return leaf("scalar", index);
   }
@@ -319,6 +323,7 @@ Json Importer::declare_output(const c10::IValue& value, const std::string& name)
 std::string Importer::metadata() const {
   Json json = Json::object(), symbols = Json::object();
   for (const auto& [name, range] : symbols_) {
+    if (unbacked_.contains(name)) continue;
     symbols.set(name, Json(Json::Array{Json(range.min), Json(range.max)}));
   }
   json.set("inputs", inputs_);

@@ -25,6 +25,9 @@ std::optional<Results> Importer::query(const c10::FunctionSchema& schema, const 
     if (name == "prim::is_meta") return Results{t.device.is_meta()};
     if (name == "aten::get_device") return Results{static_cast<int64_t>(t.device.index())};
     if (name == "prim::requires_grad") return Results{false};
+    if (t.opaque == kRankUnknown) {
+      throw Stop("the rank of a tensor is known only at run time: " + name);
+    }
     if (t.metas.size() > 1) {
       auto dim = [&](size_t d) {
         const SymbolicNumber::Size size = dim_of(t, d);
@@ -49,6 +52,9 @@ std::optional<Results> Importer::query(const c10::FunctionSchema& schema, const 
       if (name == "aten::len") return Results{dim(0)};
       if (name == "aten::numel") {
         const DimExpr expr = num_elements(t.dims);
+        if (is_unbacked(expr)) {
+          size_sources_.try_emplace(expr.to_string(), SizeSource{inputs[0].toTensor(), -1});
+        }
         return Results{size_value(expr, at_points(expr))};
       }
     }
@@ -99,12 +105,17 @@ std::optional<Results> Importer::element_query(const c10::FunctionSchema& schema
   at::Tensor tensor = inputs[0].toTensor();
   TensorInfo* t = &info(tensor);
   ensure_metas(*t, tensor);
+  if (has_unbacked(inputs[0]) && !t->known()) {
+    throw Stop("whether a tensor has one element is known only at run time");
+  }
   if (t->metas[0].numel() != 1) {
     throw Raised("a Tensor with " + std::to_string(t->metas[0].numel()) +
                  " elements cannot be converted to Scalar");
   }
   const c10::ScalarType type = t->metas[0].scalar_type();
-  if (c10::isComplexType(type)) throw Stop("a complex number is computed from a tensor");
+  if (c10::isComplexType(type)) {
+    throw Stop("a complex number is computed from a tensor", kRealPartsHint);
+  }
   const char kind = wanted->second != 0 ? wanted->second : kind_of(type);
   if (t->known()) {
     if (symbolic_size(t->number) != nullptr && kind == 'i') return Results{t->number};

@@ -20,6 +20,9 @@ at::Tensor without_data(const at::Tensor& tensor) {
 }
 
 bool same_shape(const at::Tensor& a, const at::Tensor& b) {
+  if (a.layout() != c10::kStrided || b.layout() != c10::kStrided) {
+    return a.layout() == b.layout() && a.sizes() == b.sizes() && a.scalar_type() == b.scalar_type();
+  }
   return a.sizes() == b.sizes() && a.strides() == b.strides() && a.scalar_type() == b.scalar_type();
 }
 
@@ -82,12 +85,16 @@ int32_t Importer::handle(const at::Tensor& tensor) {
   ensure_metas(t, tensor);
   if (t.known()) {
     const at::Tensor& value = t.values[0];
+    if (c10::isComplexType(value.scalar_type())) {
+      if (t.values.size() > 1) throw Stop("a complex tensor is computed from sizes that vary");
+      return t.handle = complex_constant(value, t);
+    }
     handed_over_constants_.insert(value.storage().unsafeGetStorageImpl());
     const bool varies = t.values.size() > 1 || t.metas.size() > 1;
     if (value.dim() == 0) {
-      CaptureArg fill, dtype;
+      CaptureArg fill, dtype, none;
       if (symbolic_size(t.number) != nullptr) {
-        fill.value = CaptureArg::Expr{symbolic_size(t.number)->expr.to_string()};
+        fill = encode(t.number, c10::IntType::get());
       } else if (varies) {
         throw Stop("a tensor is computed from sizes that vary");
       } else if (value.scalar_type() == c10::kBool) {
@@ -100,9 +107,10 @@ int32_t Importer::handle(const at::Tensor& tensor) {
       const auto type = from_scalar_type(value.scalar_type());
       if (!type) throw Stop("a constant of a type that is not supported: " + value.toString());
       dtype.value = *type;
-      t.handle =
-          check(capture_.call("aten::full", "", {CaptureArg{CaptureArg::List{}}, fill, dtype},
-                              {describe(t)}, origin(), ""))[0];
+      t.handle = check(capture_.call("aten::full", "",
+                                     {CaptureArg{CaptureArg::List{}}, fill, dtype, none,
+                                      CaptureArg{Device{options_.device, 0}}, none},
+                                     {describe(t)}, origin(), ""))[0];
       return t.handle;
     }
     if (varies) throw Stop("a tensor is computed from sizes that vary");
@@ -119,6 +127,10 @@ int32_t Importer::handle(const at::Tensor& tensor) {
   const std::string name = named == state_names_.end()
                                ? "constant_" + std::to_string(next_constant_++)
                                : named->second.name;
+  if (c10::isComplexType(tensor.scalar_type()) && tensor.device() == options_.home) {
+    if (kind != "constant") throw Stop("a complex weight: " + name, kRealPartsHint);
+    return t.handle = complex_constant(tensor, t);
+  }
   // The same bytes seen again share one handle.
   for (const auto& [other_name, other] : weights_) {
     const at::Tensor& known = other.first;
@@ -135,6 +147,18 @@ int32_t Importer::handle(const at::Tensor& tensor) {
   t.handle = check(capture_.weight(name, weight, kind));
   weights_[name] = {tensor, t.handle};
   return t.handle;
+}
+
+// Held as pairs of real numbers and joined by PyTorch at each run.
+int32_t Importer::complex_constant(const at::Tensor& value, const TensorInfo& t) {
+  const at::Tensor pairs = at::view_as_real(value.detach().resolve_conj()).contiguous();
+  const std::string name = "constant_" + std::to_string(next_constant_++);
+  const CaptureWeight weight = check(borrow_weight(pairs, name));
+  const int32_t stored = check(capture_.weight(name, weight, "constant"));
+  if (value.device() == options_.home) weights_[name] = {pairs, stored};
+  return check(capture_.call("aten::view_as_complex", "", {CaptureArg{CaptureArg::Value{stored}}},
+                             {describe(t)}, origin(),
+                             "aten::view_as_complex(Tensor(a) self) -> Tensor(a)"))[0];
 }
 
 at::Tensor Importer::add_tensor(std::vector<at::Tensor> metas, int32_t handle, c10::Device device) {
@@ -228,6 +252,7 @@ Stack run_on_zeros(const c10::OperatorHandle& op, const Stack& inputs) {
         if (known.is_same(meta)) return real;
       }
       if (meta.numel() > kMaxTrialElements) throw Stop("the shape of its result is not known");
+      if (meta.layout() != c10::kStrided) throw Stop(kSparse, kSparseHint);
       at::Tensor real =
           at::empty_strided(meta.sizes(), meta.strides(), meta.options().device(c10::kCPU)).zero_();
       pairs.emplace_back(meta, real);
@@ -243,6 +268,7 @@ Stack run_on_zeros(const c10::OperatorHandle& op, const Stack& inputs) {
       for (const auto& [meta, known] : pairs) {
         if (known.is_same(real)) return meta;
       }
+      if (real.layout() != c10::kStrided) throw Stop(kSparse, kSparseHint);
       return without_data(real);
     });
   }
@@ -251,31 +277,44 @@ Stack run_on_zeros(const c10::OperatorHandle& op, const Stack& inputs) {
 
 }  // namespace
 
+// The arguments of a call on tensors without data. `value_of` gives what the sample point, or
+// another choice of sizes, says of a value.
+Stack Importer::arguments_without_data(
+    const c10::OperatorHandle& op, const Stack& inputs, size_t point,
+    const std::function<c10::IValue(const c10::IValue&)>& value_of) {
+  const auto& parameters = op.schema().arguments();
+  const bool factory = std::none_of(inputs.begin(), inputs.end(), contains_tensor);
+  Stack stack;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const SymbolicNumber* number = symbolic(inputs[i]);
+    const auto* host =
+        number == nullptr ? nullptr : std::get_if<SymbolicNumber::HostResult>(&number->value);
+    // A number read from a tensor that takes part in the arithmetic; it differs, lest a size of
+    // the result seem to be known that follows from it.
+    if (host != nullptr && parameters[i].type()->kind() == c10::TypeKind::NumberType) {
+      stack.push_back(host->kind == 'f' ? c10::IValue(1.0 + 5.0 * static_cast<double>(point))
+                                        : c10::IValue(true));
+      continue;
+    }
+    stack.push_back(value_of(inputs[i]));
+    if (is_device(parameters[i].type()) && (factory || !stack[i].isNone())) {
+      stack[i] = c10::Device(c10::kMeta);
+    }
+  }
+  return stack;
+}
+
 std::vector<Stack> Importer::evaluate_at_points(const c10::OperatorHandle& op,
                                                 const Stack& inputs) {
-  const auto& parameters = op.schema().arguments();
-  const bool varies = !std::all_of(inputs.begin(), inputs.end(),
-                                   [&](const c10::IValue& input) { return uniform(input); });
-  const bool factory = std::none_of(inputs.begin(), inputs.end(), contains_tensor);
+  const bool by_values = std::any_of(inputs.begin(), inputs.end(),
+                                     [&](const c10::IValue& input) { return has_unbacked(input); });
+  const bool varies =
+      by_values || !std::all_of(inputs.begin(), inputs.end(),
+                                [&](const c10::IValue& input) { return uniform(input); });
   std::vector<Stack> results;
   for (size_t point = 0; point < (varies ? kPoints : 1); ++point) {
-    Stack stack;
-    for (size_t i = 0; i < inputs.size(); ++i) {
-      const SymbolicNumber* number = symbolic(inputs[i]);
-      const auto* host =
-          number == nullptr ? nullptr : std::get_if<SymbolicNumber::HostResult>(&number->value);
-      // A number read from a tensor that takes part in the arithmetic says nothing of the shape.
-      if (host != nullptr && parameters[i].type()->kind() == c10::TypeKind::NumberType) {
-        stack.push_back(host->kind == 'f'   ? c10::IValue(1.0)
-                        : host->kind == 'i' ? c10::IValue(int64_t{1})
-                                            : c10::IValue(true));
-        continue;
-      }
-      stack.push_back(at_point(inputs[i], point, false));
-      if (is_device(parameters[i].type()) && (factory || !stack[i].isNone())) {
-        stack[i] = c10::Device(c10::kMeta);
-      }
-    }
+    Stack stack = arguments_without_data(
+        op, inputs, point, [&](const c10::IValue& value) { return at_point(value, point, false); });
     const Stack before = stack;
     try {
       if (op.schema().name() == "aten::_convolution") {
@@ -293,12 +332,21 @@ std::vector<Stack> Importer::evaluate_at_points(const c10::OperatorHandle& op,
       if (std::string(error.what()).find("no data") != std::string::npos) {
         throw Stop("the result of " + op.schema().name() + " depends on the values of a tensor");
       }
-      stack = run_on_zeros(op, before);
+      try {
+        stack = run_on_zeros(op, before);
+      } catch (const c10::NotImplementedError&) {
+        throw Stop("PyTorch has no kernel for these tensors: " + op.schema().name());
+      } catch (const c10::Error& real) {
+        throw Raised(real.what_without_backtrace());
+      }
     } catch (const std::exception&) {
       // What eager says of it; kernels for tensors without data have texts of their own.
       try {
         stack = run_on_zeros(op, before);
       } catch (const c10::Error& error) {
+        if (by_values) {
+          throw Stop("whether a call is possible is known only at run time: " + op.schema().name());
+        }
         throw Raised(error.what_without_backtrace());
       }
     }

@@ -32,12 +32,21 @@ inline constexpr size_t kPoints = 3;
 using Points = std::array<int64_t, kPoints>;
 
 // The import cannot go on: something that only running the program reveals, or that the stream does
-// not take. `reason` is for the report.
+// not take. `reason` is for the report, `hint` says what the user can do.
 struct Stop : std::exception {
-  explicit Stop(std::string text) : reason(std::move(text)) {}
+  explicit Stop(std::string text, std::string advice = "")
+      : reason(std::move(text)), hint(std::move(advice)) {}
   const char* what() const noexcept override { return reason.c_str(); }
-  std::string reason;
+  std::string reason, hint;
 };
+
+inline constexpr const char* kSparse =
+    "a sparse tensor, whose parts PyTorch does not know without data";
+inline constexpr const char* kSparseHint =
+    "compute with dense tensors here, or compile the module instead of its TorchScript";
+inline constexpr const char* kRealPartsHint =
+    "compute with pairs of real numbers (torch.view_as_real), or take the complex tensor as an "
+    "input";
 
 // The program raises an exception for these arguments, as TorchScript does.
 struct Raised : std::exception {
@@ -121,6 +130,9 @@ c10::IValue symbolic_value(SymbolicNumber::Value value);
 // Null for a value that the import knows, and for all that is no number.
 const SymbolicNumber* symbolic(const c10::IValue& value);
 const SymbolicNumber::Size* symbolic_size(const c10::IValue& value);
+
+// Of a tensor whose rank the values decide, as that of squeeze() of what a mask selects.
+inline constexpr const char* kRankUnknown = "rank known only at run time";
 
 struct TensorInfo {
   int32_t handle = -1;  // of the builder; -1: not handed over yet

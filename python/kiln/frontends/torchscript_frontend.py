@@ -22,6 +22,15 @@ from .symbols import NO_BOUND
 
 
 @dataclass(frozen=True)
+class Sizes:
+  """Which sizes of tensors vary. `dims`: for each leaf of the arguments None or one text for each
+  dim, "64", a symbol or an expression of symbols; `symbols` with their closed ranges."""
+
+  dims: list[list[str] | None]
+  symbols: list[tuple[str, int, int]]
+
+
+@dataclass(frozen=True)
 class Stopped:
   """Where an import stopped and why, and the example arguments."""
 
@@ -29,13 +38,14 @@ class Stopped:
   function: str
   location: str
   reason: str
+  hint: str
   args: tuple
   kwargs: dict[str, Any]
-  ranged: bool  # some sizes vary
+  sizes: Sizes
 
   def error(self) -> FrontendError:
     place = ", ".join(part for part in (self.location, self.module_path) if part)
-    return FrontendError("K1145", self.reason, location=place)
+    return FrontendError("K1145", self.reason, location=place, hint=self.hint)
 
 
 def is_script(model: Any) -> bool:
@@ -78,13 +88,14 @@ def script_module_paths(model: Any, entries: Any) -> list[str]:
 
 def capture_script(model: Any, method: str, cap: Any, inputs: Any,
                    kwargs: dict[str, Any] | None, dynamic_shapes: Any, target: str,
-                   partial: bool = False) -> CapturedProgram | Stopped:
+                   partial: bool = False, sizes: Sizes | None = None
+                   ) -> CapturedProgram | Stopped:
   """Hands a method of a ScriptModule, or a ScriptFunction (`method` is empty), to `cap`.
 
   Arguments as for kiln.compile; shapes, dtypes and strides of tensors matter, all other values are
   fixed. Raises FrontendError K1101 (arguments), K1104, K1145 (something that cannot be compiled, and
   where), K1146 (the program raises an exception for these arguments). With `partial`, where the
-  import stopped comes back instead of K1145.
+  import stopped comes back instead of K1145. `sizes` of examples vary as kiln.Input says, or as given.
   """
   if dynamic_shapes is not None:
     raise FrontendError("K1101", "dynamic_shapes is torch.export's",
@@ -94,14 +105,17 @@ def capture_script(model: Any, method: str, cap: Any, inputs: Any,
   else:
     args, named = collect_arguments(model, inputs, kwargs, None)
   args, named = separate_examples(args, named)
-  args, named, dims, symbols = _resolve_inputs(args, named)
+  args, named, own = _resolve_inputs(args, named)
+  sizes = sizes or own
   placement = place(_tensors_of(model, args, named), target)
   with warnings.catch_warnings():
     warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"torch\..*")
-    imported = cap.script(model, method, args, named, dims, symbols, str(placement.home),
-                          placement.kind, partial)
+    imported = cap.script(model, method, args, named,
+                          [pair for pair in zip(pytree.tree_leaves((args, named)), sizes.dims)
+                           if pair[1] is not None],
+                          sizes.symbols, str(placement.home), placement.kind, partial)
   if "stopped" in imported:
-    return Stopped(*imported["stopped"], args, named, bool(symbols))
+    return Stopped(*imported["stopped"], args, named, sizes)
   captured = CapturedProgram.from_json(imported["metadata"])
   captured.placement = placement
   captured.weights = dict(imported["weights"])
@@ -122,25 +136,25 @@ def _tensors_of(model: Any, args: tuple, kwargs: dict) -> Iterator[Any]:
     yield from model.buffers()
 
 
-def _resolve_inputs(args: tuple, kwargs: dict) -> tuple[tuple, dict, list, list]:
-  """Examples in place of each kiln.Input; the dims of those with ranges, and their symbols."""
+def _resolve_inputs(args: tuple, kwargs: dict) -> tuple[tuple, dict, Sizes]:
+  """Examples in place of each kiln.Input, and which of their sizes vary."""
   table = DimTable()
-  dims: list[tuple[torch.Tensor, list[str]]] = []
+  dims: list[list[str] | None] = []
   names: dict[str, str] = {}
 
   def example(leaf: Any) -> Any:
+    dims.append(None)
     if not is_input(leaf):
       return leaf
     table.add(leaf)
-    tensor = leaf.example()
     dynamic = leaf.dynamic_dims()
     if dynamic:
-      dims.append((tensor, [
+      dims[-1] = [
         names.setdefault(leaf.dim_name(d), f"s{len(names)}") if d in dynamic else str(size)
-        for d, size in enumerate(leaf.opt_shape)]))
-    return tensor
+        for d, size in enumerate(leaf.opt_shape)]
+    return leaf.example()
 
   args, kwargs = pytree.tree_map(example, (args, kwargs), is_leaf=is_input)
   symbols = [(symbol, low, min(high, NO_BOUND)) for name, symbol in names.items()
              for low, high in [table.range_of(name)]]
-  return args, kwargs, dims, symbols
+  return args, kwargs, Sizes(dims, symbols)
