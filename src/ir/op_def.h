@@ -100,7 +100,15 @@ struct OpSample {
   std::vector<std::optional<Type>> operands;  // concrete or symbolic; nullopt: absent
   AttrList attrs;
   // How operand values are drawn.
-  enum class Fill : uint8_t { kNormal, kSmallIntegers, kPositive, kUnit, kIndices, kBool };
+  enum class Fill : uint8_t {
+    kNormal,
+    kSmallIntegers,
+    kPositive,
+    kNonZero,
+    kUnit,
+    kIndices,
+    kBool
+  };
   std::vector<Fill> fill;            // per operand; missing: kNormal
   std::vector<int64_t> index_limit;  // for kIndices: values in [0, limit)
   double tolerance = 1e-5;           // relative to the rms of the reference; 0: bit-equal

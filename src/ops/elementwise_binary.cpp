@@ -91,7 +91,7 @@ CallArg mode_trunc() { return CallArg("trunc"); }
    {Fill::kNormal, Fill::kNormal}, f, i, nullptr, nullptr, nullptr, last}
 #define DIVISION(name, formula, aten, overload, f, i, last)                            \
   {name, formula, 2, aten, overload, kNumeric, false, kCheap, false, true,             \
-   {Fill::kNormal, Fill::kPositive}, f, i, nullptr, nullptr, nullptr, last}
+   {Fill::kNormal, Fill::kNonZero}, f, i, nullptr, nullptr, nullptr, last}
 #define FLOAT(name, formula, aten, overload, traits, fill_x, fill_y, f)                \
   {name, formula, 2, aten, overload, kFloat, false, traits, false, false,              \
    {fill_x, fill_y}, f, nullptr, nullptr, nullptr, nullptr, nullptr}

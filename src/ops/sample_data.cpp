@@ -44,6 +44,11 @@ void fill_floats(HostTensor& tensor, Fill fill, int64_t index_limit, Random& ran
       case Fill::kNormal: value = random.normal(); break;
       case Fill::kSmallIntegers: value = static_cast<double>(random.integer(-4, 4)); break;
       case Fill::kPositive: value = 0.5 + 3.5 * random.unit(); break;
+      case Fill::kNonZero: {
+        const double sign = random.integer(0, 1) == 0 ? -1 : 1;
+        value = sign * (0.5 + 3.5 * random.unit());
+        break;
+      }
       case Fill::kUnit: value = 0.999 * (2 * random.unit() - 1); break;
       case Fill::kIndices: value = static_cast<double>(random.integer(0, index_limit - 1)); break;
       case Fill::kBool: value = static_cast<double>(random.integer(0, 1)); break;
@@ -60,6 +65,10 @@ void fill_integers(HostTensor& tensor, Fill fill, int64_t index_limit, Random& r
       case Fill::kNormal: value = random.integer(-9, 9) + 9 * shift; break;
       case Fill::kSmallIntegers: value = random.integer(-4, 4) + 4 * shift; break;
       case Fill::kPositive: value = random.integer(1, 8); break;
+      case Fill::kNonZero:
+        value = random.integer(1, 8);
+        if (shift == 0) value -= value > 4 ? 9 : 0;
+        break;
       case Fill::kUnit: value = random.integer(shift - 1, 1); break;
       case Fill::kIndices: value = random.integer(0, index_limit - 1); break;
       case Fill::kBool: value = random.integer(0, 1); break;

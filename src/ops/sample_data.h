@@ -14,6 +14,7 @@ namespace kiln {
 //   kNormal         floats: standard normal; integers: [-9, 9], unsigned [0, 18]
 //   kSmallIntegers  [-4, 4], unsigned [0, 8], also in float dtypes, where sums stay exact
 //   kPositive       floats: [0.5, 4); integers: [1, 8]
+//   kNonZero        floats: (-4, -0.5] and [0.5, 4); integers: [-4, 4] without 0, unsigned [1, 8]
 //   kUnit           floats: (-1, 1); integers: {-1, 0, 1}, unsigned {0, 1}
 //   kIndices        integers in [0, limit)
 //   kBool           0 or 1
