@@ -95,7 +95,8 @@ class SdpaStep : public Step {
     if (params_.tune && !device_.is_recording(device_.current_stream())) {
       return tune_sdpa(params_, operands, otherwise, device);
     }
-    if (is_small(operands.q, operands.k) && otherwise != nullptr) return std::shared_ptr<CudnnSdpa>();
+    if (is_small(operands.q, operands.k) && otherwise != nullptr)
+      return std::shared_ptr<CudnnSdpa>();
     return CudnnSdpa::create(params_, operands, device, false);
   }
 
