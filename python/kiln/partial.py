@@ -153,7 +153,8 @@ def join_parts(model: torch.jit.ScriptModule, parts: Parts,
     except FrontendError as error:
       parts.kept[path] = str(error)
       continue
-    wanted, made = ([str(r.type) for r in m.forward.schema.returns]
+    # Submodules of a traced module have no forward of TorchScript in Python.
+    wanted, made = ([str(r.type) for r in m._c._get_method("forward").schema.returns]
                     for m in (originals[path], module))
     if wanted != made:
       parts.kept[path] = f"TorchScript would type its results {made}, not {wanted}"

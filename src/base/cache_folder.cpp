@@ -119,16 +119,6 @@ int64_t nanoseconds(const timespec& time) {
 
 std::string system_text(int error) { return std::generic_category().message(error); }
 
-Result<MappedFile> open_entry(const std::string& path) {
-  auto opened = MappedFile::open(path);
-  // Another process may have put it there just now.
-  if (!opened.ok() && ::access(path.c_str(), F_OK) == 0) opened = MappedFile::open(path);
-  if (!opened.ok() && ::access(path.c_str(), F_OK) != 0) {
-    return Status::error("K3402", "no entry");
-  }
-  return opened;
-}
-
 std::string environment(const char* name) {
   const char* value = std::getenv(name);
   return value == nullptr ? "" : value;
@@ -167,8 +157,9 @@ std::string CacheFolder::path_of(const Hash128& key, std::string_view kind) cons
 
 Result<CacheFolder::Content> CacheFolder::get(const Hash128& key, std::string_view kind) const {
   const std::string path = path_of(key, kind);
-  KILN_ASSIGN_OR_RETURN(MappedFile opened, open_entry(path));
-  auto file = std::make_shared<const MappedFile>(std::move(opened));
+  KILN_ASSIGN_OR_RETURN(std::optional<MappedFile> opened, MappedFile::open_if_there(path));
+  if (!opened) return Status::error("K3402", "no entry");
+  auto file = std::make_shared<const MappedFile>(*std::move(opened));
   if (Status status = check_bytes(file->text(), key, kind); !status.ok()) {
     // Another process may have replaced it by a good one meanwhile; that one is made again.
     ::unlink(path.c_str());

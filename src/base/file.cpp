@@ -95,15 +95,24 @@ std::string temporary_name(const std::string& target) {
 }  // namespace
 
 Result<MappedFile> MappedFile::open(const std::string& path) {
+  KILN_ASSIGN_OR_RETURN(std::optional<MappedFile> file, open_if_there(path));
+  if (!file) return system_error("K3001", "cannot open file", path, ENOENT);
+  return *std::move(file);
+}
+
+Result<std::optional<MappedFile>> MappedFile::open_if_there(const std::string& path) {
   // O_NONBLOCK: opening a pipe by mistake must not wait for its other end.
   ScopedFd fd(open_retrying(path.c_str(), O_RDONLY | O_NONBLOCK));
-  if (fd.get() < 0) return system_error("K3001", "cannot open file", path, errno);
+  if (fd.get() < 0) {
+    if (errno == ENOENT) return std::optional<MappedFile>();
+    return system_error("K3001", "cannot open file", path, errno);
+  }
   struct stat info;
   if (::fstat(fd.get(), &info) != 0) return system_error("K3001", "cannot open file", path, errno);
   if (!S_ISREG(info.st_mode)) return Status::error("K3004", "not a regular file: " + path);
   MappedFile file;
   file.size_ = static_cast<size_t>(info.st_size);
-  if (file.size_ == 0) return file;
+  if (file.size_ == 0) return std::optional(std::move(file));
   void* data = ::mmap(nullptr, file.size_, PROT_READ, MAP_PRIVATE, fd.get(), 0);
   if (data == MAP_FAILED) {
     const int error = errno;
@@ -111,7 +120,7 @@ Result<MappedFile> MappedFile::open(const std::string& path) {
     return system_error("K3001", "cannot map file", path, error);
   }
   file.data_ = static_cast<const std::byte*>(data);
-  return file;
+  return std::optional(std::move(file));
 }
 
 MappedFile::~MappedFile() {

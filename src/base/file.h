@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -20,6 +21,8 @@ namespace kiln {
 class MappedFile {
  public:
   static Result<MappedFile> open(const std::string& path);
+  // The same; nothing where there is no file of this name.
+  static Result<std::optional<MappedFile>> open_if_there(const std::string& path);
 
   MappedFile() = default;
   ~MappedFile();

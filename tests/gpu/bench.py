@@ -3,7 +3,8 @@
 Device time: each contestant's call is captured once in a CUDA graph and replayed many times between
 two events, so that the host costs nothing; contestants take turns. Inductor runs as
 `reduce-overhead` would (its own graphs off, since ours captures it), with freezing and
-cudnn.benchmark. Host-inclusive: one call and a synchronisation, input already on the device.
+cudnn.benchmark; Kiln as it is by default and with tune="default" ("tuned"). Host-inclusive: one
+call and a synchronisation, input already on the device.
 """
 
 from __future__ import annotations
@@ -35,8 +36,10 @@ def contestants(model: torch.nn.Module, args: tuple, kwargs: dict) -> dict[str, 
   torch._dynamo.reset()
   inductor = torch.compile(model)
   runs["inductor"] = lambda: inductor(*args, **kwargs)
-  program = kiln.compile(model, inputs=list(args) or dict(kwargs), cache=False)
-  runs["kiln"] = lambda: program(*args, **kwargs)
+  given = list(args) or dict(kwargs)
+  for name, tune in (("kiln", "off"), ("tuned", "default")):
+    program = kiln.compile(model, inputs=given, cache=False, tune=tune)
+    runs[name] = lambda program=program: program(*args, **kwargs)
   return runs
 
 
@@ -123,18 +126,18 @@ def bench_model(name: str, batch: int, seq: int) -> str:
         times[key].append(device_ms(graphs[key], repeats))
     for key, run in runs.items():
       host[key] = host_ms(run)
-    table = kernel_table(graphs["kiln"]) if "kiln" in graphs else ""
+    table = kernel_table(graphs["tuned"]) if "tuned" in graphs else ""
   parts = [f"{key} {statistics.median(t):.4f}" for key, t in times.items()]
-  if "kiln" in times:
+  for own in ("kiln", "tuned"):
     for base in ("eager", "inductor"):
-      if base in times:
-        ratio = statistics.median(a / b for a, b in zip(times[base], times["kiln"]))
-        parts.append(f"{base}/kiln {ratio:.2f}")
+      if own in times and base in times:
+        ratio = statistics.median(a / b for a, b in zip(times[base], times[own]))
+        parts.append(f"{base}/{own} {ratio:.2f}")
   parts.append("host ms: " + ", ".join(f"{k} {v:.3f}" for k, v in host.items()))
   text = "device ms: " + ", ".join(parts)
   if failures:
     text += "; failed: " + "; ".join(f"{k}: {v}" for k, v in failures.items())
-  if "kiln" in failures:
+  if "kiln" in failures or "tuned" in failures:
     raise AssertionError(text)
   return text + "\n" + table
 
@@ -158,7 +161,9 @@ def host_cost() -> str:
     return statistics.median(times) * 1e6
 
   with torch.no_grad():
+    graph, _ = captured(lambda: program(x))
     return (f"kiln {per_call(lambda: program(x)):.1f} us, eager {per_call(lambda: model(x)):.1f} us, "
+            f"replay of torch's graph of it {per_call(graph.replay):.1f} us, "
             f"torch.empty {per_call(lambda: torch.empty(8, 64, device='cuda')):.1f} us")
 
 

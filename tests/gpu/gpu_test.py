@@ -1,6 +1,7 @@
 """Tests and benchmarks on a machine with an NVIDIA GPU; ./dev gpu-test is the way to start them.
 
-  gpu_test.py correct | sanitize | bench [--state FILE] [--seconds 480] [--binaries FOLDER]
+  gpu_test.py correct | sanitize | bench [--state FILE] [--seconds 480] [--only REGEX]
+           [--binaries FOLDER]
 
 What was ok is kept in the state file, so that a run that ended early is continued by the next.
 """
@@ -39,6 +40,7 @@ def main() -> int:
   parser.add_argument("what", choices=["correct", "sanitize", "bench"])
   parser.add_argument("--state", type=Path, default=None)
   parser.add_argument("--seconds", type=float, default=480)
+  parser.add_argument("--only", default="")
   parser.add_argument("--binaries", type=Path, default=ROOT / "build/release/bin")
   options = parser.parse_args()
   import torch
@@ -47,7 +49,7 @@ def main() -> int:
     raise SystemExit("torch sees no CUDA device here")
   state = options.state or ROOT / f"build/gpu/{options.what}.jsonl"
   state.parent.mkdir(parents=True, exist_ok=True)
-  stages = Stages(state, options.seconds)
+  stages = Stages(state, options.seconds, options.only)
   if options.what == "sanitize":
     sanitize(stages)
   elif options.what == "bench":

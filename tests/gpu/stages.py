@@ -4,6 +4,7 @@ second run goes on where the first one stopped."""
 from __future__ import annotations
 
 import json
+import re
 import time
 import traceback
 from pathlib import Path
@@ -13,10 +14,12 @@ Check = Callable[[], str]  # returns what to print; raises when something is wro
 
 
 class Stages:
-  """`state`: a file of JSON lines. Checks that are ok there are not run again."""
+  """`state`: a file of JSON lines. Checks that are ok there are not run again, and none whose name
+  `only`, a regular expression, does not find."""
 
-  def __init__(self, state: Path, seconds: float):
+  def __init__(self, state: Path, seconds: float, only: str = ""):
     self.state = state
+    self.only = re.compile(only)
     self.end = time.monotonic() + seconds
     self.outcomes: dict[str, dict] = {}
     if state.exists():
@@ -27,7 +30,7 @@ class Stages:
 
   def run(self, name: str, check: Check, needs: float = 20) -> None:
     """Runs a check that takes about `needs` seconds, unless it was ok before or time is short."""
-    if self.outcomes.get(name, {}).get("ok"):
+    if self.outcomes.get(name, {}).get("ok") or not self.only.search(name):
       return
     if time.monotonic() + needs > self.end:
       self.left_over.append(name)

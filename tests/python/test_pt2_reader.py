@@ -181,8 +181,9 @@ def test_damaged_files(nested, tmp_path):
 def test_unknown_options_name_the_nearest(nested):
   done, _ = compile_file(nested[1], "--prescision", "fp32")
   assert done.returncode == 2 and "K1001" in done.stderr and "precision" in done.stderr
-  done, _ = compile_file(nested[1], "--precision", "int8")
-  assert done.returncode == 2 and "K1002" in done.stderr
+  for value, code in (("fp12", "K1002"), ("int8", "K1041")):
+    done, _ = compile_file(nested[1], "--precision", value)
+    assert done.returncode == 2 and code in done.stderr
 
 
 #: By default what is quick; the models of the acceptance table whole in the long run.

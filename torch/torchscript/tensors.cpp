@@ -241,8 +241,8 @@ c10::IValue Importer::at_point(const c10::IValue& value, size_t point, bool elem
 
 namespace {
 
-// For operators that have no kernel for tensors without data: their results on zeros.
-Stack run_on_zeros(const c10::OperatorHandle& op, const Stack& inputs) {
+// The results of a call on tensors that are full of `value`.
+Stack run_filled(const c10::OperatorHandle& op, const Stack& inputs, int value) {
   std::vector<std::pair<at::Tensor, at::Tensor>> pairs;
   Stack stack;
   for (const c10::IValue& input : inputs) {
@@ -254,7 +254,8 @@ Stack run_on_zeros(const c10::OperatorHandle& op, const Stack& inputs) {
       if (meta.numel() > kMaxTrialElements) throw Stop("the shape of its result is not known");
       if (meta.layout() != c10::kStrided) throw Stop(kSparse, kSparseHint);
       at::Tensor real =
-          at::empty_strided(meta.sizes(), meta.strides(), meta.options().device(c10::kCPU)).zero_();
+          at::empty_strided(meta.sizes(), meta.strides(), meta.options().device(c10::kCPU));
+      real.fill_(value);
       pairs.emplace_back(meta, real);
       return real;
     }));
@@ -273,6 +274,42 @@ Stack run_on_zeros(const c10::OperatorHandle& op, const Stack& inputs) {
     });
   }
   return stack;
+}
+
+// Dtypes and sizes of the tensors among results, one behind the other.
+std::vector<int64_t> sizes_in(const Stack& results) {
+  std::vector<int64_t> sizes;
+  for (const c10::IValue& result : results) {
+    map_tensors(result, [&](const at::Tensor& tensor) {
+      if (!tensor.defined()) return tensor;
+      sizes.push_back(static_cast<int64_t>(tensor.scalar_type()));
+      sizes.push_back(tensor.dim());
+      sizes.insert(sizes.end(), tensor.sizes().begin(), tensor.sizes().end());
+      return tensor;
+    });
+  }
+  return sizes;
+}
+
+// For operators that have no kernel for tensors without data: their results on zeros, and what they
+// raise on them. Stop where they do otherwise on ones, since values decide then.
+Stack run_on_trial(const c10::OperatorHandle& op, const Stack& inputs) {
+  std::optional<Stack> of_ones;
+  try {
+    of_ones = run_filled(op, inputs, 1);
+  } catch (const c10::Error&) {
+    // Ones may be indices out of range where zeros are none; what zeros do counts.
+  }
+  std::optional<Stack> of_zeros;
+  try {
+    of_zeros = run_filled(op, inputs, 0);
+  } catch (const c10::Error&) {
+    if (!of_ones) throw;
+  }
+  if (of_ones && (!of_zeros || sizes_in(*of_zeros) != sizes_in(*of_ones))) {
+    throw Stop("the result of " + op.schema().name() + " depends on the values of a tensor");
+  }
+  return *std::move(of_zeros);
 }
 
 }  // namespace
@@ -333,7 +370,7 @@ std::vector<Stack> Importer::evaluate_at_points(const c10::OperatorHandle& op,
         throw Stop("the result of " + op.schema().name() + " depends on the values of a tensor");
       }
       try {
-        stack = run_on_zeros(op, before);
+        stack = run_on_trial(op, before);
       } catch (const c10::NotImplementedError&) {
         throw Stop("PyTorch has no kernel for these tensors: " + op.schema().name());
       } catch (const c10::Error& real) {
@@ -342,7 +379,7 @@ std::vector<Stack> Importer::evaluate_at_points(const c10::OperatorHandle& op,
     } catch (const std::exception&) {
       // What eager says of it; kernels for tensors without data have texts of their own.
       try {
-        stack = run_on_zeros(op, before);
+        stack = run_on_trial(op, before);
       } catch (const c10::Error& error) {
         if (by_values) {
           throw Stop("whether a call is possible is known only at run time: " + op.schema().name());

@@ -56,6 +56,7 @@ TEST_F(FileTest, ReadsFilesWithoutASize) {
 TEST_F(FileTest, TypedErrors) {
   EXPECT_EQ(read_file(path("none")).status().code(), "K3001");
   EXPECT_EQ(MappedFile::open(path("none")).status().code(), "K3001");
+  EXPECT_FALSE(MappedFile::open_if_there(path("none")).value().has_value());
   EXPECT_EQ(read_file(folder_).status().code(), "K3004");
   EXPECT_EQ(MappedFile::open(folder_).status().code(), "K3004");
   EXPECT_EQ(MappedFile::open("/dev/null").status().code(), "K3004");

@@ -75,9 +75,10 @@ class SdpaProgram : public testing::Test {
 
 TEST_F(SdpaProgram, ManyScoresGoToCudnnAndFewDoNot) {
   const DimExpr length = DimExpr::symbol("s");
-  const OpSample dynamic = make_sample(
+  OpSample dynamic = make_sample(
       "dynamic length", {f16({1, 8, length, 8}), f16({1, 8, length, 8}), f16({1, 8, length, 8})},
       {{"is_causal", true}});
+  dynamic.tolerance *= 3;  // the probabilities are rounded to f16 too, as in the op's own samples
   SymbolValues many, few;
   many["s"] = 257;
   few["s"] = 65;

@@ -19,7 +19,7 @@ std::string library_surroundings(const LibraryWishes& wishes) {
   const auto dnn = cudnn_info();
   std::string text = blas.ok() ? " cublaslt " + blas->version : " no cublaslt";
   text += dnn.ok() ? " cudnn " + dnn->version : " no cudnn";
-  // What cuDNN offers depends on it: decisions/021.
+  // What cuDNN offers depends on it: docs/decisions/017.
   text += driver().ok() ? " driver" : " no driver";
   return text + (wishes.allow_tf32 ? " tf32" : "") + (wishes.tune ? " tuned" : "");
 }

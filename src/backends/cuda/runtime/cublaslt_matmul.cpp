@@ -11,8 +11,6 @@
 namespace kiln::cuda {
 namespace {
 
-constexpr int kMaxCandidates = 8;
-
 Result<int> data_type(DType dtype) {
   switch (dtype) {
     case DType::kF32: return kCudaR32F;
@@ -143,7 +141,9 @@ Result<std::unique_ptr<CublasLtMatmul>> CublasLtMatmul::create(const CublasLtPar
       matmul->desc_,
       matmul->make_desc(params.bias ? reinterpret_cast<const void*>(stand_in) : nullptr));
 
-  const std::string key = std::to_string(params.device) + ": " + params.key();
+  const int most = params.max_candidates;
+  const std::string key =
+      std::to_string(params.device) + ", " + std::to_string(most) + ": " + params.key();
   matmul->candidates_ = HeuristicsCache::global().find(table, key);
   if (matmul->candidates_ != nullptr) return matmul;
   CublasLtPreference preference{};
@@ -158,16 +158,16 @@ Result<std::unique_ptr<CublasLtMatmul>> CublasLtMatmul::create(const CublasLtPar
                              kCublasLtPreferMinAlignmentA + static_cast<int>(i),
                              params.alignments[i]));
   }
-  std::vector<CublasLtHeuristic> found(kMaxCandidates);
+  std::vector<CublasLtHeuristic> found(static_cast<size_t>(most));
   int count = 0;
   const auto& layouts = matmul->layouts_;
   const CublasStatus status = library.cublasLtMatmulAlgoGetHeuristic(
       matmul->handle_, &matmul->desc_, &layouts[kMatmulA], &layouts[kMatmulB], &layouts[kMatmulC],
-      &layouts[kMatmulD], &preference, kMaxCandidates, found.data(), &count);
+      &layouts[kMatmulD], &preference, most, found.data(), &count);
   if (status != 0 && status != kCublasNotSupported) {
     return check(library, status, "cublasLtMatmulAlgoGetHeuristic");
   }
-  found.resize(status == 0 ? static_cast<size_t>(std::clamp(count, 0, kMaxCandidates)) : 0);
+  found.resize(status == 0 ? static_cast<size_t>(std::clamp(count, 0, most)) : 0);
   std::erase_if(found, [&](const CublasLtHeuristic& one) {
     return one.state != 0 || one.workspace_bytes > params.max_workspace_bytes;
   });

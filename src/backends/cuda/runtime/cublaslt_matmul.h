@@ -28,11 +28,12 @@ struct CublasLtParams {
   bool allow_tf32 = false;
   int device = 0;
   size_t max_workspace_bytes = 0;
+  int max_candidates = 8;  // algorithms that the heuristics are asked for
   // Bytes that the addresses of a, b, c, d and the bias are multiples of, in the problem's order.
   std::array<uint32_t, 4> alignments{16, 16, 16, 16};
   uint32_t bias_alignment = 16;
 
-  // Everything that the choice of an algorithm depends on, as text.
+  // Everything that the choice among algorithms depends on, as text.
   std::string key() const;
 };
 

@@ -115,14 +115,16 @@ bool takes_width(const View& view, size_t dim, int64_t width) {
   return true;
 }
 
-// The view of elements that are `width` of the old ones. Precondition: takes_width.
+// The view of elements that are `width` of the old ones. Precondition: takes_width. A stride that
+// cannot be divided is of a dim of one element and means nothing; that the others are divided
+// whatever their dim is keeps the strides that a kernel was made with those of each call.
 template <class View>
 View widened(View view, size_t dim, int64_t width) {
   if (width == 1) return view;
   for (size_t i = 0; i < view.dims.size(); ++i) {
     if (i == dim) {
       view.dims[i] = quotient(view.dims[i], width);
-    } else if (!is_one(view.dims[i])) {
+    } else if (divides(width, view.strides[i])) {
       view.strides[i] = quotient(view.strides[i], width);
     }
   }

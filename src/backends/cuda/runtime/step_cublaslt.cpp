@@ -13,6 +13,8 @@ namespace kiln::cuda {
 namespace {
 
 constexpr std::string_view kName = "cuda.cublaslt";
+// The fastest is often far down the heuristics' list when the product is small.
+constexpr int kTimedCandidates = 32;
 
 Status bad(std::string what) {
   return Status::error("K3212", "matmul step: " + std::move(what));
@@ -104,12 +106,12 @@ class MatmulStep : public Step {
     p.allow_tf32 = params_.allow_tf32;
     p.device = device_.device().index;
     p.max_workspace_bytes = static_cast<size_t>(params_.workspace_bytes);
+    const bool tune = params_.tune && !device_.is_recording(device_.current_stream());
+    if (tune) p.max_candidates = kTimedCandidates;
     set_alignments(context, add, bound->bias, nothing_to_sum, p);
     const ScopedDevice scope(device_);
     KILN_ASSIGN_OR_RETURN(bound->matmul, CublasLtMatmul::create(p));
-    if (params_.tune && !device_.is_recording(device_.current_stream())) {
-      tune_matmul(*bound->matmul);
-    }
+    if (tune) tune_matmul(*bound->matmul);
     return std::unique_ptr<BoundStep>(std::move(bound));
   }
 

@@ -15,6 +15,7 @@
 #define KILN_KERNEL(max_threads) extern "C"
 #define KILN_RESTRICT __restrict__
 #define KILN_EXPECT(condition)
+#define KILN_UNROLL
 
 extern "C" {
 int32 kiln_thread(int32 dim) __attribute__((const));
@@ -28,6 +29,7 @@ uint64 kiln_exchange(int32 op, uint64 value, int32 lane);
 void kiln_atomic_add(float* to, float value);
 void kiln_atomic_max(int32* to, int32 value);
 void kiln_report_fault(uint32* fault, uint32 code);
+float kiln_exp2(float x) __attribute__((const));
 }
 
 template <class T>
@@ -124,6 +126,8 @@ KILN_DEVICE bool vote_any(bool value) { return kiln_exchange(4, value, 0) != 0; 
 KILN_DEVICE uint32 vote_ballot(bool value) {
   return static_cast<uint32>(kiln_exchange(5, value, 0));
 }
+
+KILN_DEVICE float exp2_of(float x) { return kiln_exp2(x); }
 
 template <class T, int N>
 struct alignas(sizeof(T) * N > 16 ? 16 : sizeof(T) * N) Pack {
