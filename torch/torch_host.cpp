@@ -4,8 +4,10 @@
 #include <ATen/ScalarOps.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/jit_type.h>
+#include <torch/csrc/jit/runtime/operator.h>
 
 #include <algorithm>
+#include <functional>
 #include <sstream>
 
 #include "base/status.h"
@@ -159,11 +161,44 @@ void append_values(const c10::IValue& value, std::vector<c10::IValue>& out) {
   }
 }
 
+struct TorchOperator {
+  const c10::FunctionSchema* schema;  // lives as long as the operator
+  std::function<void(torch::jit::Stack&)> call;
+};
+
+bool is_number(const c10::Argument& argument) {
+  switch (argument.type()->kind()) {
+    case c10::TypeKind::IntType:
+    case c10::TypeKind::FloatType:
+    case c10::TypeKind::BoolType:
+    case c10::TypeKind::NumberType: return true;
+    default: return false;
+  }
+}
+
+// An operator of the dispatcher, or one of TorchScript's on numbers alone ("aten::mul.int"), which
+// the dispatcher does not know.
+std::optional<TorchOperator> find_operator(const c10::OperatorName& name) {
+  if (const auto found = c10::Dispatcher::singleton().findSchema(name)) {
+    return TorchOperator{&found->schema(),
+                         [op = *found](torch::jit::Stack& stack) { op.callBoxed(&stack); }};
+  }
+  const auto scripted = torch::jit::findOperatorFor(name);
+  if (scripted == nullptr) return {};
+  const c10::FunctionSchema& schema = scripted->schema();
+  if (!std::all_of(schema.arguments().begin(), schema.arguments().end(), is_number) ||
+      !std::all_of(schema.returns().begin(), schema.returns().end(), is_number)) {
+    return {};
+  }
+  return TorchOperator{&schema, [scripted, run = scripted->getOperation()](
+                                    torch::jit::Stack& stack) mutable { run(stack); }};
+}
+
 class TorchCall : public HostCall {
  public:
-  TorchCall(c10::OperatorHandle op, Call call, int num_results, const Device& device)
+  TorchCall(TorchOperator op, Call call, int num_results, const Device& device)
       : op_(std::move(op)), call_(std::move(call)), num_results_(num_results), device_(device) {
-    const auto& arguments = op_.schema().arguments();
+    const auto& arguments = op_.schema->arguments();
     ArgumentConverter converter;
     converter.device = device_;
     for (size_t i = 0; i < call_.args.size(); ++i) {
@@ -206,7 +241,7 @@ class TorchCall : public HostCall {
     torch::jit::Stack stack;
     std::vector<c10::IValue> written;
     std::vector<at::Tensor> borrowed;  // memory of the program that results must not share
-    const auto& arguments = op_.schema().arguments();
+    const auto& arguments = op_.schema->arguments();
     for (size_t i = 0; i < call_.args.size(); ++i) {
       c10::IValue value =
           constant_[i] ? prepared_[i] : converter.convert(call_.args[i], arguments[i].real_type());
@@ -224,7 +259,7 @@ class TorchCall : public HostCall {
       }
       stack.push_back(std::move(value));
     }
-    op_.callBoxed(&stack);
+    op_.call(stack);
     std::vector<c10::IValue> values;
     for (const c10::IValue& value : stack) append_values(value, values);
     for (c10::IValue& value : written) values.push_back(std::move(value));
@@ -285,7 +320,7 @@ class TorchCall : public HostCall {
                              std::to_string(index) + " is " + shape.str());
   }
 
-  c10::OperatorHandle op_;
+  TorchOperator op_;
   Call call_;
   int num_results_;
   Device device_;
@@ -299,17 +334,17 @@ class TorchHost : public Host {
 
   Result<std::unique_ptr<HostCall>> prepare(const Call& call, int num_results,
                                             const Device& device) override {
-    auto op = c10::Dispatcher::singleton().findSchema({call.name, call.overload});
+    auto op = find_operator({call.name, call.overload});
     if (!op) {
       return Status::error("K4301", "pytorch has no such operator: " + call.full_name(),
                            "import the library that defines it first");
     }
-    if (call.args.size() != op->schema().arguments().size()) {
+    if (call.args.size() != op->schema->arguments().size()) {
       return Status::error(
           "K4301", "operator has another number of arguments than at capture: " + call.full_name());
     }
     try {
-      return std::unique_ptr<HostCall>(new TorchCall(*op, call, num_results, device));
+      return std::unique_ptr<HostCall>(new TorchCall(*std::move(op), call, num_results, device));
     } catch (const c10::Error& error) {
       return Status::error("K4301", "arguments do not fit the operator: " + call.full_name() +
                                         ": " + error.what_without_backtrace());

@@ -11,6 +11,7 @@
 #include "aten/hidden_writes.h"
 #include "aten/import_rule.h"
 #include "aten/memory_sharing.h"
+#include "aten/number_functions.h"
 #include "aten/schema_defaults.h"
 #include "aten/weight_data.h"
 #include "base/border.h"
@@ -275,6 +276,9 @@ class CaptureBuilder::Impl {
     for (const CaptureMeta& meta : results) {
       KILN_ASSIGN_OR_RETURN(Type type, type_of(meta));
       captured.push_back(std::move(type));
+    }
+    if (is_number_function(target) && captured.size() == 1) {
+      KILN_ASSIGN_OR_RETURN(target, number_operator(std::move(target), values, captured[0]));
     }
     KILN_RETURN_IF_ERROR(check_memory_access(target, used));
     CallRecord record{target.full_name(), capture_origin, true, false, "", ""};

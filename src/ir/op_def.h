@@ -107,7 +107,8 @@ struct OpSample {
     kNonZero,
     kUnit,
     kIndices,
-    kBool
+    kBool,
+    kMask
   };
   std::vector<Fill> fill;            // per operand; missing: kNormal
   std::vector<int64_t> index_limit;  // for kIndices: values in [0, limit)

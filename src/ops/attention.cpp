@@ -172,6 +172,7 @@ std::vector<OpSample> samples() {
   auto boolean = [](Shape shape) { return tensor_of(DType::kBool, std::move(shape)); };
   using Fill = OpSample::Fill;
   const std::vector<Fill> bool_mask{Fill::kNormal, Fill::kNormal, Fill::kNormal, Fill::kBool};
+  const std::vector<Fill> added_mask{Fill::kNormal, Fill::kNormal, Fill::kNormal, Fill::kMask};
   const DimExpr batch = DimExpr::symbol("b");
   const DimExpr length = DimExpr::symbol("s");
   const DimExpr past = DimExpr::symbol("p");
@@ -212,6 +213,11 @@ std::vector<OpSample> samples() {
                   gqa),
       make_sample("head size of v differs, odd",
                   {f32({1, 2, 6, 12}), f32({1, 2, 5, 12}), f32({1, 2, 5, 7})}),
+      make_sample("rows masked by the lowest number, some of them whole",
+                  {f32({2, 1, 16, 8}), f32({2, 1, 2, 8}), f32({2, 1, 2, 8}), f32({2, 1, 16, 2})},
+                  {}, added_mask),
+      make_sample("heads that fill what blocks share",
+                  {f32({1, 1, 3, 144}), f32({1, 1, 5, 144}), f32({1, 1, 5, 150})}),
       make_sample("explicit scale", {f32({1, 2, 6, 8}), f32({1, 2, 6, 8}), f32({1, 2, 6, 8})},
                   {{"scale", 0.3}}),
       make_sample("no batch axes", {f32({6, 8}), f32({9, 8}), f32({9, 8})}),
@@ -243,6 +249,14 @@ std::vector<OpSample> samples() {
         "bool mask; some rows may mask everything" + of,
         {half({2, 1, 16, 8}), half({2, 1, 2, 8}), half({2, 1, 2, 8}), boolean({2, 1, 16, 2})}, {},
         bool_mask));
+    list.push_back(make_sample(
+        "rows masked by the lowest number, some of them whole" + of,
+        {half({2, 1, 70, 8}), half({2, 1, 3, 8}), half({2, 1, 3, 8}), half({2, 1, 70, 3})}, {},
+        added_mask));
+    list.push_back(make_sample("the same with a mask of f32" + of,
+                               {half({1, 2, 20, 64}), half({1, 2, 2, 64}), half({1, 2, 2, 64}),
+                                f32({1, 1, 20, 2})},
+                               {}, added_mask));
     list.push_back(make_sample(
         "mask over keys of two blocks" + of,
         {half({2, 2, 9, 16}), half({2, 2, 70, 16}), half({2, 2, 70, 16}), boolean({2, 1, 1, 70})},

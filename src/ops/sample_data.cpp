@@ -1,5 +1,6 @@
 #include "ops/sample_data.h"
 
+#include <limits>
 #include <set>
 #include <string>
 
@@ -37,6 +38,15 @@ class Random {
   uint64_t state_;
 };
 
+double lowest_of(DType dtype) {
+  switch (dtype) {
+    case DType::kF16: return -65504;
+    case DType::kBF16: return -0x1.fep+127;
+    case DType::kF32: return std::numeric_limits<float>::lowest();
+    default: return std::numeric_limits<double>::lowest();
+  }
+}
+
 void fill_floats(HostTensor& tensor, Fill fill, int64_t index_limit, Random& random) {
   for (int64_t i = 0; i < tensor.num_elements(); ++i) {
     double value = 0;
@@ -52,6 +62,7 @@ void fill_floats(HostTensor& tensor, Fill fill, int64_t index_limit, Random& ran
       case Fill::kUnit: value = 0.999 * (2 * random.unit() - 1); break;
       case Fill::kIndices: value = static_cast<double>(random.integer(0, index_limit - 1)); break;
       case Fill::kBool: value = static_cast<double>(random.integer(0, 1)); break;
+      case Fill::kMask: value = random.integer(0, 1) == 0 ? 0 : lowest_of(tensor.dtype()); break;
     }
     tensor.set_double(i, value);
   }
@@ -71,7 +82,8 @@ void fill_integers(HostTensor& tensor, Fill fill, int64_t index_limit, Random& r
         break;
       case Fill::kUnit: value = random.integer(shift - 1, 1); break;
       case Fill::kIndices: value = random.integer(0, index_limit - 1); break;
-      case Fill::kBool: value = random.integer(0, 1); break;
+      case Fill::kBool:
+      case Fill::kMask: value = random.integer(0, 1); break;
     }
     tensor.set_int(i, value);
   }

@@ -18,6 +18,7 @@ namespace kiln {
 //   kUnit           floats: (-1, 1); integers: {-1, 0, 1}, unsigned {0, 1}
 //   kIndices        integers in [0, limit)
 //   kBool           0 or 1
+//   kMask           0 or, as masks that are added have it, the lowest number of the float dtype
 // A bool tensor holds 0 and 1 under every fill.
 struct SampleData {
   SymbolValues symbols;

@@ -11,8 +11,6 @@ namespace kiln {
 namespace {
 
 constexpr std::string_view kGpus = R"([
-  {"name": "T4", "isa": "sm_75", "multiprocessors": 40, "shared_bytes_per_block": 65536,
-   "l2_bytes": 4194304, "memory_bytes_per_second": 320000000000},
   {"name": "A100", "isa": "sm_80", "multiprocessors": 108, "shared_bytes_per_block": 166912,
    "l2_bytes": 41943040, "memory_bytes_per_second": 2039000000000},
   {"name": "A10", "isa": "sm_86", "multiprocessors": 72, "shared_bytes_per_block": 101376,
@@ -26,6 +24,8 @@ constexpr std::string_view kGpus = R"([
   {"name": "RTX 5090", "isa": "sm_120", "multiprocessors": 170, "shared_bytes_per_block": 101376,
    "l2_bytes": 100663296, "memory_bytes_per_second": 1792000000000}
 ])";
+
+constexpr int kOldest = 80;  // copies and matrix instructions of the device headers
 
 Status malformed(const Status& status) {
   return Status::error("K2010", "description of a GPU is malformed: " + status.message());
@@ -52,6 +52,10 @@ Result<DeviceSpec> DeviceSpec::gpu_from_json(const Json& json) {
   if (!spec.isa.starts_with("sm_") || !digits) {
     return Status::error("K2010", "description of a GPU has no such isa: '" + spec.isa + "'",
                          "it is sm_ and the compute capability, as in sm_90");
+  }
+  if (spec.sm() < kOldest) {
+    return Status::error("K2010", "a GPU that is too old: " + spec.isa,
+                         "Kiln's kernels need sm_80 or later");
   }
   KILN_RETURN_IF_ERROR(number("multiprocessors", spec.multiprocessors));
   KILN_RETURN_IF_ERROR(number("shared_bytes_per_block", spec.shared_bytes_per_block));

@@ -126,6 +126,41 @@ TEST(Import, ValuesOfPyTorchMakeFurtherCallsStay) {
   EXPECT_EQ(p.count("aten.call"), 2);
 }
 
+TEST(Import, FunctionsOfNumbersAreTorchScriptsOperators) {
+  Program p;
+  const auto number = [](char kind) {
+    CaptureMeta result;
+    result.scalar = kind;
+    return result;
+  };
+  const Handle x = p.input("x", meta({"2"}));
+  const Handle n = p.call("aten::_local_scalar_dense", {v(x)}, number('i'));
+  const Handle f = p.call("aten::_local_scalar_dense", {v(x)}, number('f'));
+  const Handle b = p.call("aten::_local_scalar_dense", {v(x)}, number('b'));
+  const auto operator_of = [&](const char* function, const std::vector<CaptureArg>& args,
+                               char kind) -> std::string {
+    const auto made = p.builder.call(function, "", args, {number(kind)}, {}, "");
+    return made.ok() ? p.last_record().op : made.status().code();
+  };
+  EXPECT_EQ(operator_of("_operator::mul", {v(n), num(2)}, 'i'), "aten::mul.int");
+  EXPECT_EQ(operator_of("_operator::mul", {real(0.5), v(n)}, 'f'), "aten::mul.float_int");
+  EXPECT_EQ(operator_of("_operator::truediv", {v(n), num(2)}, 'f'), "aten::div.int");
+  EXPECT_EQ(operator_of("_operator::truediv", {v(f), v(n)}, 'f'), "aten::div");
+  EXPECT_EQ(operator_of("_operator::mod", {v(n), num(2)}, 'i'), "aten::remainder.int");
+  EXPECT_EQ(operator_of("_operator::pow", {v(n), num(2)}, 'i'), "aten::pow.int_to_int");
+  EXPECT_EQ(operator_of("_operator::pow", {v(n), num(-2)}, 'f'), "aten::pow.int");
+  EXPECT_EQ(operator_of("_operator::ge", {v(n), num(0)}, 'b'), "aten::ge.int");
+  EXPECT_EQ(operator_of("_operator::and_", {v(b), v(b)}, 'b'), "aten::__and__.bool");
+  EXPECT_EQ(operator_of("torch::sym_max", {v(n), num(1)}, 'i'), "prim::max.int");
+  EXPECT_EQ(operator_of("torch::sym_not", {v(b)}, 'b'), "aten::__not__");
+  EXPECT_EQ(operator_of("math::ceil", {v(f)}, 'i'), "aten::ceil.float");
+  EXPECT_EQ(operator_of("torch::sym_float", {v(n)}, 'f'), "aten::Float.int");
+  EXPECT_EQ(operator_of("math::tanh", {v(f)}, 'f'), "K1128");
+  EXPECT_EQ(operator_of("_operator::mul", {v(n), v(x)}, 'i'), "K1128");
+  EXPECT_EQ(operator_of("_operator::add", {v(n), v(b)}, 'i'), "K1128");
+  EXPECT_EQ(operator_of("_operator::mul", {v(n)}, 'i'), "K1128");
+}
+
 TEST(Import, KeptByTheUsersWish) {
   Program p;
   p.builder.keep_in_torch({"aten::relu", "aten::add.Tensor"}, {"block"});

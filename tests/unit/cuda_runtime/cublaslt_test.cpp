@@ -117,6 +117,17 @@ TEST_F(CublasLtTest, WalksBatchesByOneStrideWhereItCan) {
   // One a for all: stride 0.
   check_product(plain(), {f32, {1, 5, 7}}, {f32, {6, 7, 4}}, {f32, {6, 5, 4}});
   EXPECT_EQ(fake_cublaslt().products, 3);
+  // The same where a has one row: its batches are no rows, since they are one. Nor are those of
+  // what is added.
+  check_product(plain(), {f32, {1, 1, 7}}, {f32, {1, 7, 4}, {28, 1, 7}}, {f32, {6, 1, 4}});
+  check_product(plain(), {f32, {6, 1, 7}, {0, 7, 1}}, {f32, {1, 7, 4}}, {f32, {6, 1, 4}});
+  EXPECT_EQ(fake_cublaslt().products, 5);
+  CublasLtStepParams adds;
+  adds.add = true;
+  Operand once(f32, {6, 1, 4}, {0, 4, 1});
+  check_product(adds, {f32, {6, 1, 7}}, {f32, {1, 7, 4}}, {f32, {6, 1, 4}}, &once);
+  EXPECT_EQ(fake_cublaslt().products, 6);
+  fake_cublaslt().products = 3;
   // Heads inside of rows, as attention has them: a call a batch, the heads by a stride.
   check_product(plain(), {f32, {2, 6, 5, 7}, {210, 7, 42, 1}}, {f32, {2, 6, 7, 4}, {168, 4, 24, 1}},
                 {f32, {2, 6, 5, 4}, {120, 4, 24, 1}});
@@ -221,6 +232,15 @@ TEST_F(CublasLtTest, RefusesWhatDoesNotFit) {
   EXPECT_EQ(code({}, {{f32, {2, 5, 7}}, {f32, {3, 7, 3}}}, {f32, {2, 5, 3}}), "K3212");
   EXPECT_EQ(code({}, {{f32, {5, 7}}, {DType::kF16, {7, 3}}}, {f32, {5, 3}}), "K3212");
   EXPECT_EQ(code({}, {{DType::kI32, {5, 7}}, {DType::kI32, {7, 3}}}, {DType::kI32, {5, 3}}),
+            "K3212");
+  // Batches in reverse order, which nothing here makes.
+  ConcreteView reversed = Operand(f32, {4, 5, 7}).view;
+  reversed.strides[0] = -35;
+  reversed.offset = 3 * 35;
+  EXPECT_EQ(describe_matmul(reversed, Operand(f32, {4, 7, 3}).view, nullptr,
+                            Operand(f32, {4, 5, 3}).view, false)
+                .status()
+                .code(),
             "K3212");
   // No dense dim; rows that overlap.
   EXPECT_EQ(code({}, {{f32, {5, 7}, {20, 2}}, {f32, {7, 3}}}, {f32, {5, 3}}), "K3212");

@@ -46,6 +46,7 @@ TEST(SampleDataTest, FillsKeepTheirRange) {
   check(DType::kF32, Fill::kSmallIntegers, -4, 4);
   check(DType::kF32, Fill::kPositive, 0.5, 4);
   check(DType::kF32, Fill::kUnit, -1, 1);
+  check(DType::kF16, Fill::kMask, -65504, 0);
   check(DType::kU8, Fill::kNormal, 0, 18);
   check(DType::kI8, Fill::kNormal, -9, 9);
   check(DType::kI64, Fill::kPositive, 1, 8);

@@ -33,6 +33,7 @@ TEST(GpuSpecs, AreReadFromJson) {
   for (const auto& [from, to] : {std::pair("sm_90", "sm_"),
                                  {"sm_90", "90"},
                                  {"sm_90", "sm_9x"},
+                                 {"sm_90", "sm_75"},
                                  {"114", "0"},
                                  {"114", "5000000000"},
                                  {"\"isa\"", "\"name\""},

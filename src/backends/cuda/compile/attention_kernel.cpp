@@ -8,6 +8,14 @@ namespace {
 
 constexpr double kLog2E = 1.4426950408889634;
 
+// The lowest number of f32 or bf16, with which rows are masked whose result is the mean of all
+// values, must not become the infinity that stands for keys that are not there.
+constexpr const char* kAddInBase2 = R"(    const Number given = static_cast<Number>(widen(mask));
+    Number more = given * static_cast<Number>($log2e);
+    if (more == -infinity_of(Number(0)) && given > more) more = Number(-3.402823466e+38);
+    result = result + more;
+)";
+
 // Blocks of one head side by side: they share its keys and values.
 constexpr const char* kHeadByHead = R"(  const int64 block = block_x() % row_blocks;
   const int64 head = block_x() / row_blocks;
@@ -41,10 +49,8 @@ Result<KernelSource> print_attention(const Json& json) {
   if (p.mask) {
     of += p.mask_dtype == DType::kBool
               ? "    if (!mask) result = -infinity_of(Number(0));\n"
-              : "    result = result + static_cast<Number>(widen(mask))" +
-                    std::string(p.matrix ? " * static_cast<Number>(" + double_literal(kLog2E) + ")"
-                                         : "") +
-                    ";\n";
+          : p.matrix ? fill(kAddInBase2, {{"log2e", double_literal(kLog2E)}})
+                     : "    result = result + static_cast<Number>(widen(mask));\n";
   }
   KernelParts parts;
   parts.headers = {"device/attention.h"};

@@ -9,9 +9,9 @@ KernelWindow kernel_window(const Window& window) {
 }
 
 bool conv_is_wide(const Window& window, const PlanView& x, const PlanView& weight,
-                  const PlanView& y, const SymbolRanges& symbols) {
+                  const PlanView* bias, const PlanView& y, const SymbolRanges& symbols) {
   constexpr int64_t kSmall = 1 << 14;
-  bool wide = !all_narrow({&x, &weight, &y}, symbols);
+  bool wide = !all_narrow({&x, &weight, bias, &y}, symbols);
   for (size_t i = 0; i < window.stride.size(); ++i) {
     const int64_t out = y.dims[2 + i].range(symbols).max;
     wide = wide || window.stride[i] > kSmall || window.dilation[i] > kSmall ||

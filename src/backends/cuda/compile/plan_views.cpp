@@ -39,6 +39,7 @@ bool all_narrow(std::initializer_list<const PlanView*> views, const SymbolRanges
     return std::max(range.max, -range.min);
   };
   return std::all_of(views.begin(), views.end(), [&](const PlanView* view) {
+    if (view == nullptr) return true;
     ConcreteView largest;
     for (size_t i = 0; i < view->dims.size(); ++i) {
       largest.dims.push_back(most(view->dims[i]));

@@ -12,7 +12,7 @@ namespace kiln::cuda {
 
 // The view with numbers; empty unless all of it is constant.
 std::optional<ConcreteView> constant_view(const PlanView& view);
-// Whether offsets into all of the views provably fit 32 bits (kernel_sizes.h).
+// Whether offsets into all of the views provably fit 32 bits (kernel_sizes.h); null: no view.
 bool all_narrow(std::initializer_list<const PlanView*> views, const SymbolRanges& symbols);
 // The dims from the outermost in memory to the innermost, as far as strides can be compared.
 std::vector<int> memory_order(const PlanView& view);

@@ -189,6 +189,13 @@ class ConvTactic : public Tactic {
     step.inputs.push_back(channels_last(conv.operand(1)));
     if (Value* bias = conv.has_operand(2) ? conv.operand(2) : epilogue_.bias) {
       PlanView view = lowering.materialize(lowering.view(match_.outer(bias)), {}, node.origin);
+      // Engines read biases 16 bytes at a time.
+      const auto wide = 16 / static_cast<int64_t>(dtype_bytes(bias->dtype()));
+      if (!divides(wide, view.offset)) {
+        const PlanView part = view;
+        view = lowering.allocate_temp(bias->dtype(), part.dims);
+        lowering.emit({"copy", {part}, {view}, Json::object(), node.origin.to_string(), "copy"});
+      }
       view.dims = {conv.result()->shape()[kChannel]};
       view.strides = {DimExpr(1)};
       step.inputs.push_back(std::move(view));

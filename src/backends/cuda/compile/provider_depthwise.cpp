@@ -90,7 +90,7 @@ class DepthwiseTactic : public Tactic {
     kernel.window = kernel_window(window);
     kernel.bias = bias != nullptr;
     kernel.activation = activation_;
-    kernel.wide = conv_is_wide(window, x, weight, y, lowering.symbols());
+    kernel.wide = conv_is_wide(window, x, weight, bias, y, lowering.symbols());
     schedule(x, weight, y, bias, device_, kernel);
     KILN_ASSIGN_OR_RETURN(const NamedSizes<DimExpr> sizes,
                           conv_sizes(x, weight, bias, y, kernel.groups, false));

@@ -49,7 +49,7 @@ class DirectConvTactic : public Tactic {
     step.outputs.push_back(y);
     DirectConvKernel kernel = kernel_of(conv);
     kernel.activation = activation_;
-    kernel.wide = conv_is_wide(conv_window(conv), x, weight, y, lowering.symbols());
+    kernel.wide = conv_is_wide(conv_window(conv), x, weight, bias, y, lowering.symbols());
     kernel.y_along = takes_width(y, 1, DirectConvKernel::kOut);
     // Long strips read less; short ones keep the device busy.
     constexpr int64_t kLongest = 4, kBusyThreads = 512;

@@ -41,7 +41,7 @@ Status emit_gemm(StepDesc step, DType dtype, EngineLowering& lowering) {
   kernel.bias = bias != nullptr;
   kernel.a_along = a.strides[ra - 1].is_value(1);
   kernel.b_along = b.strides[rb - 2].is_value(1);
-  kernel.wide = !all_narrow({&a, &b, &c}, lowering.symbols());
+  kernel.wide = !all_narrow({&a, &b, bias, &c}, lowering.symbols());
   const DimExpr& m = c.dims[rc - 2];
   const DimExpr& n = c.dims[rc - 1];
   const Shape batch(c.dims.begin(), c.dims.end() - 2);
@@ -109,7 +109,7 @@ Status lower_conv(Node& node, EngineLowering& lowering) {
   kernel.groups = node.get_int("groups");
   kernel.window = kernel_window(window);
   kernel.bias = bias != nullptr;
-  kernel.wide = conv_is_wide(window, x, weight, y, lowering.symbols());
+  kernel.wide = conv_is_wide(window, x, weight, bias, y, lowering.symbols());
   const bool half = is_half(kernel.dtype);
   kernel.matrix = half;
   kernel.channels = channels;

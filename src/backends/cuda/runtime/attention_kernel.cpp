@@ -24,7 +24,8 @@ int64_t AttentionKernel::keys_for(DType dtype, bool matrix, int64_t head_dim, in
   for (const int64_t keys : {32, 16, 8}) {
     const int64_t numbers =
         kSimtRows * (head_dim + 1 + keys + 1) + keys * (head_dim + 1 + value_dim);
-    if (numbers * number <= kSharedBytes) return keys;
+    // Four arrays, one of them a number longer, each at a multiple of 16 bytes.
+    if ((numbers + 1) * number + 4 * 15 <= kSharedBytes) return keys;
   }
   return 0;
 }

@@ -79,6 +79,7 @@ class ConvStep : public Step {
     if (params_.bias) {
       bias = &context.inputs[2];
       KILN_RETURN_IF_ERROR(check_dtype(name, *bias, params_.dtype));
+      KILN_RETURN_IF_ERROR(check_narrow(params_.wide, {bias}));
       arguments.push_back(Argument::input(2));
     }
     arguments.push_back(Argument::output(0));

@@ -32,6 +32,14 @@ struct Product {
   std::vector<Axis> batch;  // outermost first
 };
 
+// Can the elements of a batch dim be the rows of a product that has one? In `a` and `c` a dim that
+// has one element for all cannot: matrices need a leading dimension.
+bool can_be_rows(const Axis& axis, const Axis& k) {
+  const int64_t row = axis.strides[kMatmulA], depth = k.strides[kMatmulA];
+  const bool dense_rows = (k.size == 1 || depth == 1) && row >= std::max<int64_t>(k.size, 1);
+  return dense_rows || (row == 1 && depth >= axis.size);
+}
+
 Result<Product> product_of(const ConcreteView& a, const ConcreteView& b, const ConcreteView* c,
                            const ConcreteView& d) {
   const size_t rank = d.dims.size();
@@ -65,9 +73,12 @@ Result<Product> product_of(const ConcreteView& a, const ConcreteView& b, const C
     }
   }
   // Batches of one and the same b are more rows.
-  while (!p.batch.empty() && p.batch.back().strides[kMatmulB] == 0 &&
-         (p.m.size == 1 || mergeable(p.batch.back(), p.m))) {
+  while (!p.batch.empty() && p.batch.back().strides[kMatmulB] == 0) {
     const Axis outer = p.batch.back();
+    const bool one_added = c != nullptr && outer.strides[kMatmulC] == 0;
+    const bool rows = p.m.size == 1 ? can_be_rows(outer, p.k) && !one_added
+                                    : mergeable(outer, p.m);
+    if (!rows) break;
     p.batch.pop_back();
     if (p.m.size == 1) p.m = outer;
     else p.m.size *= outer.size;
@@ -147,6 +158,9 @@ Result<CublasLtProblem> describe_matmul(const ConcreteView& a, const ConcreteVie
     mc.batch_stride = longest->strides[c != nullptr ? kMatmulC : kMatmulD];
     md.batch_stride = longest->strides[kMatmulD];
     if (md.batch_stride == 0) return bad("batches of the result overlap");
+    for (const ColumnMajorMatrix* matrix : {&ma, &mb, &mc, &md}) {
+      if (matrix->batch_stride < 0) return bad("batches in reverse order");
+    }
     loops.erase(longest);
   }
   if (problem.m == 0 || problem.n == 0 || problem.batch == 0) return problem;

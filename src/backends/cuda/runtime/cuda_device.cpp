@@ -155,7 +155,13 @@ std::shared_ptr<void> CudaDevice::allocate(size_t bytes, StreamHandle stream) {
   if (driver_.MemAllocAsync(&address, bytes, stream_of(stream)) != 0) return nullptr;
   return {pointer_of(address), [this, stream](void* pointer) {
             ScopedContext scope(driver_, context_);
-            driver_.MemFreeAsync(address_of(pointer), stream_of(stream));
+            if (!is_recording(stream)) {
+              driver_.MemFreeAsync(address_of(pointer), stream_of(stream));
+              return;
+            }
+            // The recording would take it for memory of its own.
+            ScopedRelaxedCapture relaxed(driver_);
+            driver_.MemFree(address_of(pointer));
           }};
 }
 

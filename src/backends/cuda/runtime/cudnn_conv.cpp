@@ -85,6 +85,7 @@ Result<Problem> problem_of(const CudnnConvStepParams& params,
   problem.bias.strides.assign(problem.y.dims.size(), channels);
   problem.bias.dims[1] = channels;
   problem.bias.strides[1] = 1;
+  problem.bias.alignment = operands.bias_alignment;
   return problem;
 }
 
@@ -237,6 +238,7 @@ std::string key_of(const Problem& problem) {
   std::string key = std::string(dtype_name(problem.x.dtype)) + text_of(problem.x) +
                     text_of(problem.w) + text_of(problem.y);
   if (params.add) key += text_of(problem.add);
+  if (params.bias) key += text_of(problem.bias);
   return key + " " + params.to_json().dump();
 }
 

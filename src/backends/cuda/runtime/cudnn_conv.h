@@ -39,6 +39,7 @@ class CudnnConv {
  public:
   struct Operands {
     ConcreteView x, w, y, add;  // add only with one
+    uint32_t bias_alignment = 16;
   };
 
   // Has the library an engine on a device that is described by its compute capability? ok also

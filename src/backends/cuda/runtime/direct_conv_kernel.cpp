@@ -89,6 +89,7 @@ class DirectConvStep : public Step {
     if (params_.bias) {
       bias = &context.inputs[2];
       KILN_RETURN_IF_ERROR(check_dtype(kName, *bias, params_.dtype));
+      KILN_RETURN_IF_ERROR(check_narrow(params_.wide, {bias}));
       arguments.push_back(Argument::input(2));
     }
     arguments.push_back(Argument::output(0));

@@ -47,7 +47,7 @@ class ConvStep : public Step {
     int next = 2;
     if (params_.bias) bound->bias = next++;
     if (params_.add) bound->add = next++;
-    CudnnConv::Operands operands{context.inputs[0], context.inputs[1], context.outputs[0], {}};
+    CudnnConv::Operands operands{context.inputs[0], context.inputs[1], context.outputs[0], {}, 16};
     KILN_RETURN_IF_ERROR(check_dense_operands(kName, context, operands.y.dtype));
     if (params_.add) operands.add = context.inputs[static_cast<size_t>(bound->add)];
     if (params_.bias) {
@@ -56,6 +56,7 @@ class ConvStep : public Step {
           !bias.is_contiguous()) {
         return bad("bias does not fit");
       }
+      operands.bias_alignment = alignment_of(bias);
     }
     if (operands.y.num_elements() == 0) return std::unique_ptr<BoundStep>(std::move(bound));
     const ScopedDevice scope(device_);

@@ -448,6 +448,21 @@ class NonzeroGoesOn(Case):
     return (torch.randn(6),)
 
 
+class NumbersFromValues(Case):
+  title = "arithmetic on sizes and numbers that depend on values"
+  calls = 2
+  in_torch = True
+
+  class Model(nn.Module):
+    def forward(self, x):
+      n = x[x > 0].size(0)
+      mean = x.sum().item() / (n + 2)
+      return torch.zeros(2 * n) + 1, x.new_ones(n // 2 + 1), x * mean - n, n - 3
+
+  def inputs(self, step, last):
+    return (torch.randn(6),)
+
+
 class AssignByMask(Case):
   title = "assignment by mask"
 
