@@ -10,6 +10,7 @@
 #include "backends/cuda/compile/library_providers.h"
 #include "backends/cuda/runtime/cublaslt_step.h"
 #include "backends/cuda/runtime/cudnn_conv.h"
+#include "backends/cuda/runtime/kernel_sizes.h"
 #include "base/check.h"
 #include "base/status.h"
 #include "core/layout.h"
