@@ -71,6 +71,13 @@ bool same_place(const PlanView& a, const PlanView& b) {
   return true;
 }
 
+bool repeats(const PlanView& view) {
+  for (size_t i = 0; i < view.dims.size(); ++i) {
+    if (view.strides[i].is_value(0) && !view.dims[i].is_value(1)) return true;
+  }
+  return false;
+}
+
 PlanView concat_part(Node& concat, const PlanView& whole, int index) {
   const auto axis = static_cast<size_t>(concat.get_int("axis"));
   PlanView part = whole;
@@ -158,6 +165,7 @@ bool BufferReuse::is_reusable(int slot, bool inputs) {
 
 bool BufferReuse::takes_order(Value* value, const PlanView& place) {
   Node* producer = value->producer();
+  if (repeats(place)) return false;
   return producer->is("concat") || producer->op->has(kUpdate) ||
          is_dense(place, value->tensor().layout.order);
 }

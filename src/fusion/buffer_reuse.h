@@ -22,6 +22,8 @@ namespace kiln {
 // nodes, and where strides cannot express a reshape.
 std::optional<PlanView> view_through(Node& node, const PlanView& source);
 bool same_place(const PlanView& a, const PlanView& b);
+// Whether one element stands for several of the view.
+bool repeats(const PlanView& view);
 // The one subview of a concat's result that operand `index` fills.
 PlanView concat_part(Node& concat, const PlanView& whole, int index);
 

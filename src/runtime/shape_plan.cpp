@@ -47,10 +47,11 @@ std::pair<int64_t, int64_t> extent_of(const ConcreteView& view) {
 // Kernels take operands that do not overlap their results, but for results in place of an operand.
 bool overlaps_badly(const ConcreteView& input, const ConcreteView& output) {
   if (is_empty(input) || is_empty(output)) return false;
-  if (input.dims == output.dims && input.strides == output.strides &&
-      input.offset == output.offset) {
-    return false;
+  bool same = input.dims == output.dims && input.offset == output.offset;
+  for (size_t i = 0; same && i < input.dims.size(); ++i) {
+    same = input.dims[i] == 1 || input.strides[i] == output.strides[i];
   }
+  if (same) return false;
   const auto [input_low, input_high] = extent_of(input);
   const auto [output_low, output_high] = extent_of(output);
   return input_low <= output_high && output_low <= input_high;

@@ -7,6 +7,7 @@
 #include "backends/cpu/compile/dnnl_epilogue.h"
 #include "base/parallel_for.h"
 #include "core/layout.h"
+#include "fusion/buffer_reuse.h"
 #include "fusion/engine_lowering.h"
 #include "ir/op_def.h"
 #include "ops/window.h"
@@ -140,7 +141,9 @@ class ConvTactic : public Tactic {
       step.inputs.push_back(lowering.pack(packing_sources(lowering.init_value(weights), pack),
                                           "dnnl.pack_conv", params.pack, node.origin));
     } else {
-      step.inputs.push_back(lowering.view(weights));
+      // As they lie, but for those that repeat elements.
+      const PlanView view = lowering.view(weights);
+      step.inputs.push_back(repeats(view) ? lowering.materialize(view, {}, node.origin) : view);
     }
     if (pack.bias) {
       step.inputs.push_back(lowering.materialize(lowering.view(match_.outer(conv.operand(2))), {},

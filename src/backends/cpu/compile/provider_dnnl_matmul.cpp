@@ -9,6 +9,7 @@
 #include "backends/cpu/compile/dnnl_epilogue.h"
 #include "base/check.h"
 #include "base/parallel_for.h"
+#include "fusion/buffer_reuse.h"
 #include "fusion/engine_lowering.h"
 #include "ir/op_def.h"
 
@@ -63,13 +64,6 @@ PlanView matrix_view(PlanView view, bool transposed, size_t rank) {
 // Do consecutive elements of dim `dim` lie side by side?
 bool is_unit(const PlanView& view, size_t dim) {
   return view.strides[dim].is_value(1) || view.dims[dim].is_value(1);
-}
-
-bool repeats(const PlanView& view) {
-  for (size_t i = 0; i < view.dims.size(); ++i) {
-    if (view.strides[i].is_value(0) && !view.dims[i].is_value(1)) return true;
-  }
-  return false;
 }
 
 size_t channel_of(Node& anchor) {
@@ -197,6 +191,14 @@ class MatmulTactic : public Tactic {
     PlanView view = lowering.view(match_.outer(match_.anchor->operand(0)));
     if (!product.flat) {
       view = matrix_view(std::move(view), product.transposed_a, dims.size());
+      const PlanView other = matrix_view(lowering.view(match_.outer(match_.anchor->operand(1))),
+                                         product.transposed_b, dims.size());
+      // oneDNN wants each batch of the result in an operand.
+      for (size_t i = 0; i + 2 < dims.size(); ++i) {
+        if (!view.dims[i].is_value(1) || !other.dims[i].is_value(1)) continue;
+        view.dims[i] = dims[i];
+        if (!dims[i].is_value(1)) view.strides[i] = 0;
+      }
       if (is_unit(view, dims.size() - 1) && !repeats(view)) return view;
       return lowering.materialize(view, {}, node.origin);
     }
