@@ -95,6 +95,8 @@ Result<T> as_status(Importer& importer, Body&& body) {
                            resample.condition.to_string());
   } catch (const Divide&) {
     return at("K1145", "no end is found to what the program demands of its sizes");
+  } catch (const Narrow&) {
+    return at("K1145", "no end is found to what the program demands of its sizes");
   } catch (const Failed& failed) {
     return failed.status;
   } catch (const c10::Error& error) {
@@ -145,11 +147,13 @@ Result<ImportedProgram> import_callee(const Callee& callee, const Arguments& arg
   // not meet it would end in its exceptions.
   Arguments varied = arguments;
   std::vector<SizeCondition> required;
+  std::vector<std::string> limits;
+  ShapeCache shapes;
   constexpr int kMaxDemands = 64;
   bool settled = arguments.symbols.empty();
   for (int demands = 0; !settled && demands < kMaxDemands; ++demands) {
     CaptureBuilder scratch;
-    Importer trial(options, scratch, required);
+    Importer trial(options, scratch, shapes, required);
     settled = true;
     try {
       static_cast<void>(trial.import(callee, varied));
@@ -163,12 +167,17 @@ Result<ImportedProgram> import_callee(const Callee& callee, const Arguments& arg
         return Status::error("K1146", raised.message);
       }
       settled = false;
+    } catch (const Narrow& narrow) {
+      varied.symbols[narrow.symbol] = narrow.range;
+      limits.push_back(narrow.reason);
+      settled = false;
     } catch (const std::exception&) {  // comes again
     }
   }
-  Importer importer(options, capture, required);
+  Importer importer(options, capture, shapes, required);
   auto result =
       as_status<ImportedProgram>(importer, [&] { return importer.import(callee, varied); });
+  if (result.ok()) result->notes.insert(result->notes.end(), limits.begin(), limits.end());
   if (!result.ok() && failure != nullptr) {
     *failure = importer.failure();
     failure->reason = result.status().message();
@@ -181,7 +190,8 @@ Result<ModuleCalls> record_calls(const Callee& callee, const Arguments& argument
   const at::NoGradGuard no_grad;
   const ImportOptions options;
   CaptureBuilder unused;
-  Importer importer(options, unused);
+  ShapeCache none;
+  Importer importer(options, unused, none);
   return as_status<ModuleCalls>(importer, [&] { return importer.record(callee, arguments); });
 }
 

@@ -15,6 +15,7 @@
 
 #include "base/json.h"
 #include "torch/torchscript/import.h"
+#include "torch/torchscript/shape_cache.h"
 #include "torch/torchscript/values.h"
 
 namespace kiln::torchscript {
@@ -51,9 +52,9 @@ class AutocastRegion {
 class Importer {
  public:
   // `required`: what sample points have to meet.
-  Importer(const ImportOptions& options, CaptureBuilder& capture,
+  Importer(const ImportOptions& options, CaptureBuilder& capture, ShapeCache& shapes,
            std::vector<SizeCondition> required = {})
-      : options_(options), capture_(capture), required_(std::move(required)) {}
+      : options_(options), capture_(capture), shapes_(shapes), required_(std::move(required)) {}
   ~Importer() {
     while (!autocast_.empty()) autocast_.pop_back();  // the inner region before the outer
   }
@@ -82,6 +83,8 @@ class Importer {
   void run_loop(torch::jit::Node* node, Env& env);
   bool decide(const c10::IValue& condition, torch::jit::Node* node);
   bool decide_by_raise(const SymbolicNumber::Relation& relation, torch::jit::Node* node);
+  void demand(const std::string& relation, const DimExpr& left, const DimExpr& right,
+              const std::string& text);
   Results call_method(const std::string& name, Stack inputs);
   bool in_autocast() const;
   Results run_operator(torch::jit::Node* node, Stack inputs);
@@ -121,18 +124,33 @@ class Importer {
   c10::IValue at_point(const c10::IValue& value, size_t point, bool elements);
   bool uniform(const c10::IValue& value);
   at::Tensor add_tensor(std::vector<at::Tensor> metas, int32_t handle, c10::Device device);
-  at::Tensor add_known(std::vector<at::Tensor> values);
+  at::Tensor add_known(std::vector<at::Tensor> values, bool varies);
   std::vector<Stack> evaluate_at_points(const c10::OperatorHandle& op, const Stack& inputs);
+  Stack evaluate_without_data(const c10::OperatorHandle& op, const Stack& inputs, Stack stack,
+                              bool by_values, bool large);
   Stack arguments_without_data(const c10::OperatorHandle& op, const Stack& inputs, size_t point,
                                const std::function<c10::IValue(const c10::IValue&)>& value_of);
   Points at_points(const DimExpr& expr) const;
   SymbolicNumber::Size dim_of(const TensorInfo& info, size_t dim) const;
 
+  // --- size_limits.cpp: what holds at some sizes of a range only
+  std::string text_at(size_t point) const;
+  std::optional<Stack> arguments_at(const c10::OperatorHandle& op, const Stack& inputs,
+                                    const SymbolValues& values);
+  [[noreturn]] void raise_at_points(const c10::OperatorHandle& op, const Stack& inputs,
+                                    const std::vector<std::optional<std::string>>& raised);
+  bool holds_everywhere(const DimExpr& expr, const std::function<bool(int64_t)>& holds) const;
+  size_t length_of_list(const c10::OperatorHandle& op, const Stack& inputs,
+                        const std::vector<Stack>& at, size_t result);
+  void keep_rank(const c10::OperatorHandle& op, const Stack& inputs);
+
   // --- shapes.cpp: sizes of results where those of the inputs vary
-  std::optional<DimExpr> fit(const Points& at, const std::vector<SymbolicNumber::Size>& candidates);
+  std::optional<DimExpr> fit(const Points& at, const std::vector<SymbolicNumber::Size>& candidates,
+                             const std::vector<bool>& counts) const;
   void fit_shape(TensorInfo& result, const Stack& inputs);
   void fit_strides(TensorInfo& result, const Stack& inputs);
   void adopt_inferred_shape(TensorInfo& result, const Stack& inputs);
+  void fill_metas(TensorInfo& result) const;
   void demand_as_many_elements(const c10::FunctionSchema& schema, const Stack& inputs);
 
   // --- unbacked_sizes.cpp: sizes that only running the program tells
@@ -160,6 +178,8 @@ class Importer {
   // --- signature.cpp: inputs, outputs and their description
   void declare_symbols(const Arguments& arguments);
   void choose_samples();
+  void add_symbol(const std::string& name, const Points& at);
+  std::optional<SymbolValues> sample(size_t point, const SymbolValues& fixed, int64_t tries) const;
   c10::IValue declare_input(const c10::IValue& value, const std::string& name,
                             const Arguments& arguments, Json& description);
   Json declare_output(const c10::IValue& value, const std::string& name);
@@ -167,8 +187,10 @@ class Importer {
 
   const ImportOptions& options_;
   CaptureBuilder& capture_;
+  ShapeCache& shapes_;
   const std::vector<SizeCondition> required_;
   std::vector<Frame> frames_;
+  const torch::jit::Node* node_ = nullptr;  // that runs
   bool stopped_ = false;
   ImportFailure failure_;
   ModuleCalls* record_ = nullptr;  // values are real tensors, and the module may be written
@@ -176,6 +198,7 @@ class Importer {
   int64_t steps_ = 0;
   std::set<std::string> notes_;
   std::vector<std::array<std::string, 4>> conditions_;
+  std::vector<SizeCondition> demanded_;  // the same
 
   std::unordered_map<const c10::TensorImpl*, TensorInfo> tensors_;
   std::set<const c10::StorageImpl*> handed_over_constants_;
@@ -195,8 +218,11 @@ class Importer {
   std::set<const c10::ivalue::Object*> fresh_objects_;
 
   SymbolRanges symbols_;
+  size_t points_ = kFitPoints;
   std::map<std::string, Points> samples_;  // values of the symbols
-  std::set<std::string> unknown_;          // of these, the sizes that no expression is known for
+  std::vector<SymbolValues> values_at_;    // the same by point
+  // Of these, the sizes that no expression is known for, with what is known of them.
+  std::map<std::string, std::string> unknown_;
   int next_unknown_ = 0;
   std::set<std::string> unbacked_;  // of these, the sizes that only running tells
   struct SizeSource {

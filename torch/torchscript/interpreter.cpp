@@ -87,6 +87,7 @@ void Importer::run_node(Node* node, Env& env) {
       case prim::Loop: return run_loop(node, env);
       default: break;
     }
+    node_ = node;
     Results results = evaluate(node, env);
     TORCH_INTERNAL_ASSERT(results.size() == node->outputs().size(), "results of ",
                           node->kind().toQualString());
@@ -291,22 +292,24 @@ bool Importer::decide_by_raise(const SymbolicNumber::Relation& relation, Node* n
   const CaptureOrigin at = origin();
   const std::string text = "the program raises an exception otherwise" +
                            (at.location.empty() ? "" : " at " + at.location);
-  const std::string left = relation.left.to_string(), right = relation.right.to_string();
-  if (check(capture_.condition(name, left, right, text))) {
-    conditions_.push_back({name, left, right, text});
-    const bool turned = name == "ge" || name == "gt";
-    const SizeCondition needed{*relation_from_name(name == "ge"   ? "le"
-                                                   : name == "gt" ? "lt"
-                                                                  : name),
-                               turned ? relation.right : relation.left,
-                               turned ? relation.left : relation.right, text};
-    for (size_t point = 0; point < kPoints; ++point) {
-      SymbolValues values;
-      for (const auto& [symbol, at] : samples_) values[symbol] = at[point];
-      if (!needed.check(values).ok()) throw Resample(needed);
-    }
-  }
+  demand(name, relation.left, relation.right, text);
   return wanted;
+}
+
+// A condition that is checked at each call. The sample points have to meet it.
+void Importer::demand(const std::string& name, const DimExpr& left, const DimExpr& right,
+                      const std::string& text) {
+  if (!check(capture_.condition(name, left.to_string(), right.to_string(), text))) return;
+  conditions_.push_back({name, left.to_string(), right.to_string(), text});
+  const bool turned = name == "ge" || name == "gt";
+  const SizeCondition needed{*relation_from_name(name == "ge"   ? "le"
+                                                 : name == "gt" ? "lt"
+                                                                : name),
+                             turned ? right : left, turned ? left : right, text};
+  demanded_.push_back(needed);
+  for (const SymbolValues& values : values_at_) {
+    if (!needed.check(values).ok()) throw Resample(needed);
+  }
 }
 
 void Importer::run_if(Node* node, Env& env) {

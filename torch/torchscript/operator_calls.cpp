@@ -88,7 +88,7 @@ Results Importer::run_known(torch::jit::Node* node, const c10::FunctionSchema& s
                                    [&](const c10::IValue& input) { return uniform(input); });
   std::vector<Stack> at;
   const auto op = c10::Dispatcher::singleton().findSchema(schema.operator_name());
-  for (size_t point = 0; point < (varies ? kPoints : 1); ++point) {
+  for (size_t point = 0; point < (varies ? points_ : 1); ++point) {
     Stack stack;
     for (const c10::IValue& input : inputs) {
       stack.push_back(at_point(input, point, true));
@@ -101,11 +101,22 @@ Results Importer::run_known(torch::jit::Node* node, const c10::FunctionSchema& s
         run_jit(node, stack);
       }
     } catch (const c10::Error& error) {
-      throw Raised(error.what_without_backtrace());
+      if (point < kFitPoints) throw Raised(error.what_without_backtrace());
+      throw Stop("at some sizes of the ranges " + schema.name() +
+                     " raises an exception, as for " + text_at(point) + ": " +
+                     error.what_without_backtrace(),
+                 "give ranges without such sizes");
     }
     at.push_back(std::move(stack));
   }
-  const auto number = arithmetic(schema.name(), inputs);
+  auto number = arithmetic(schema.name(), inputs);
+  static const std::set<std::string> kRelations = {"aten::eq", "aten::ne", "aten::lt",
+                                                   "aten::le", "aten::gt", "aten::ge"};
+  if (varies && !number && kRelations.contains(schema.name())) {
+    const auto a = as_size(inputs[0]), b = as_size(inputs[1]);
+    const bool by_values = a && b && (is_unbacked(a->expr) || is_unbacked(b->expr));
+    if (a && b && !by_values) number = relate(schema.name().substr(6), *a, *b);
+  }
   if (!number && std::any_of(inputs.begin(), inputs.end(),
                              [&](const c10::IValue& input) { return has_unbacked(input); })) {
     throw Stop("a tensor is computed from a size known only at run time: " + schema.name());
@@ -115,6 +126,10 @@ Results Importer::run_known(torch::jit::Node* node, const c10::FunctionSchema& s
     std::function<c10::IValue(const std::vector<c10::IValue>&)> merge =
         [&](const std::vector<c10::IValue>& values) -> c10::IValue {
       if (values[0].isList()) {
+        for (const c10::IValue& value : values) {
+          if (value.toListRef().size() == values[0].toListRef().size()) continue;
+          throw Stop("the number of results depends on sizes that vary: " + schema.name());
+        }
         c10::impl::GenericList list(values[0].toList().elementType());
         for (size_t k = 0; k < values[0].toListRef().size(); ++k) {
           std::vector<c10::IValue> items;
@@ -123,7 +138,12 @@ Results Importer::run_known(torch::jit::Node* node, const c10::FunctionSchema& s
         }
         return list;
       }
-      if (!values[0].isTensor()) return values[0];
+      if (!values[0].isTensor()) {
+        if (varies && !values[0].isNone()) {
+          throw Stop("an answer depends on sizes that vary: " + schema.name());
+        }
+        return values[0];
+      }
       // What an in-place operator returns is the tensor that it wrote.
       for (const c10::IValue& input : inputs) {
         at::Tensor same;
@@ -134,9 +154,17 @@ Results Importer::run_known(torch::jit::Node* node, const c10::FunctionSchema& s
       }
       std::vector<at::Tensor> tensors;
       for (const c10::IValue& value : values) tensors.push_back(value.toTensor());
-      const at::Tensor key = add_known(std::move(tensors));
+      // A number that the ranges decide is the same at all sizes.
+      const bool decided = number && symbolic(*number) == nullptr;
+      const at::Tensor key = add_known(tensors, varies && !decided);
       TensorInfo& t = info(key);
-      if (t.values.size() > 1 && number) t.number = *number;
+      if (t.values.size() == 1 || !number || key.dim() != 0) return key;
+      // A narrow type may not hold it.
+      const auto* size = symbolic_size(*number);
+      for (size_t point = 0; size != nullptr && point < tensors.size(); ++point) {
+        if (tensors[point].item<double>() != static_cast<double>(size->at[point])) return key;
+      }
+      t.number = *number;
       return key;
     };
     std::vector<c10::IValue> values;
@@ -199,8 +227,9 @@ CaptureMeta Importer::describe(const TensorInfo& t) {
       return meta;
     }
   }
-  const bool contiguous = std::all_of(t.metas.begin(), t.metas.end(),
-                                      [](const at::Tensor& m) { return m.is_contiguous(); });
+  const bool contiguous =
+      std::all_of(t.metas.begin(), t.metas.end(),
+                  [](const at::Tensor& m) { return !m.defined() || m.is_contiguous(); });
   if (contiguous) return meta;
   for (int64_t d = 0; d < tensor.dim(); ++d) {
     const auto i = static_cast<size_t>(d);
@@ -344,6 +373,7 @@ Results Importer::emit(const c10::OperatorHandle& op, Stack inputs) {
     return {symbolic_value(SymbolicNumber::HostResult{handles[0], *meta.scalar})};
   }
   demand_as_many_elements(schema, inputs);
+  keep_rank(op, inputs);
   Stack sized, counts;  // the inputs, and the sizes beside theirs that results may have
   for (const c10::IValue& input : inputs) sized.push_back(as_unbacked(input));
   const std::vector<Stack> at = counts_elements(op, inputs) ? evaluate_counts(op, sized, counts)
@@ -359,21 +389,32 @@ Results Importer::emit(const c10::OperatorHandle& op, Stack inputs) {
   std::vector<Entry> entries;
   auto add_entry = [&](size_t result, std::optional<size_t> item) {
     Entry entry;
+    bool any = false, none = false, asked = true;
     for (const Stack& stack : at) {
-      const c10::IValue value = item ? stack[result].toListRef()[*item] : stack[result];
-      if (value.isTensor() && value.toTensor().defined()) {
-        entry.made.metas.push_back(value.toTensor());
+      at::Tensor meta;  // stays undefined at a point where PyTorch was not asked
+      if (stack.empty()) {
+        asked = false;
+      } else {
+        const c10::IValue value = item ? stack[result].toListRef()[*item] : stack[result];
+        if (value.isTensor()) meta = value.toTensor();
+        (meta.defined() ? any : none) = true;
       }
+      entry.made.metas.push_back(meta);
     }
-    if (entry.made.metas.empty()) {
+    if (any && none) throw Stop("whether there is a result depends on sizes that vary: " + name);
+    if (!any) {
+      entry.made.metas.clear();
       entry.made.opaque = CaptureMeta::kNoTensor;
     } else {
       for (const c10::IValue& input : inputs) {
         for_each_tensor(input, [&](const at::Tensor& tensor) {
           TensorInfo& t = info(tensor);
-          if (!t.metas.empty() && t.metas[0].is_same(entry.made.metas[0]) && t.device == device) {
-            entry.given = tensor;
+          bool same = t.metas.size() == entry.made.metas.size() && t.device == device;
+          for (size_t point = 0; same && point < t.metas.size(); ++point) {
+            const at::Tensor& meta = entry.made.metas[point];
+            same = meta.defined() ? t.metas[point].is_same(meta) : !asked;
           }
+          if (same) entry.given = tensor;
         });
       }
       entry.made.device = device;
@@ -383,11 +424,7 @@ Results Importer::emit(const c10::OperatorHandle& op, Stack inputs) {
   };
   for (size_t i = 0; i < at[0].size(); ++i) {
     if (at[0][i].isList()) {
-      const size_t length = at[0][i].toListRef().size();
-      for (const Stack& stack : at) {
-        if (stack[i].toListRef().size() == length) continue;
-        throw Stop("the number of results depends on sizes that vary: " + name);
-      }
+      const size_t length = length_of_list(op, inputs, at, i);
       for (size_t k = 0; k < length; ++k) add_entry(i, k);
     } else {
       add_entry(i, std::nullopt);
@@ -427,6 +464,7 @@ Results Importer::emit(const c10::OperatorHandle& op, Stack inputs) {
     entry.made.keep = key;
     entry.made.handle = result;
     adopt_inferred_shape(entry.made, inputs);
+    fill_metas(entry.made);
     note_sizes(key, entry.made);
     tensors_[key.unsafeGetTensorImpl()] = std::move(entry.made);
     return key;

@@ -137,39 +137,45 @@ void Importer::demand_as_many_elements(const c10::FunctionSchema& schema, const 
   const SizeCondition demand{
       SizeRelation::kEq, counts.open ? DimExpr::mod(counts.before, counts.after) : counts.before,
       counts.open ? none : counts.after, "a view holds all elements"};
-  for (size_t point = 0; point < kPoints; ++point) {
-    SymbolValues values;
-    for (const auto& [symbol, at] : samples_) values[symbol] = at[point];
+  for (const SymbolValues& values : values_at_) {
     if (!demand.check(values).ok()) throw Resample(demand);
   }
 }
 
-// An expression over the candidates that has these values; the simplest comes first.
+// An expression over the candidates that has these values at the points that count; the simplest
+// comes first.
 std::optional<DimExpr> Importer::fit(const Points& at,
-                                     const std::vector<SymbolicNumber::Size>& candidates) {
-  if (std::all_of(at.begin(), at.end(), [&](int64_t v) { return v == at[0]; })) return at[0];
+                                     const std::vector<SymbolicNumber::Size>& candidates,
+                                     const std::vector<bool>& counts) const {
+  auto holds = [&](auto&& value_at) {
+    for (size_t point = 0; point < points_; ++point) {
+      if (counts[point] && value_at(point) != at[point]) return false;
+    }
+    return true;
+  };
+  if (holds([&](size_t) { return at[0]; })) return at[0];
   for (const SymbolicNumber::Size& c : candidates) {
-    if (c.at == at) return c.expr;
+    if (holds([&](size_t point) { return c.at[point]; })) return c.expr;
   }
-  // a * c + b: two points say which, the third whether.
+  // a * c + b: two points say which, the others whether.
   for (const SymbolicNumber::Size& c : candidates) {
     const int64_t run = c.at[1] - c.at[0], rise = at[1] - at[0];
     if (run == 0 || rise % run != 0) continue;
     const int64_t a = rise / run, b = at[0] - a * c.at[0];
-    if (a * c.at[2] + b == at[2]) return DimExpr(a) * c.expr + DimExpr(b);
+    if (holds([&](size_t point) { return a * c.at[point] + b; })) {
+      return DimExpr(a) * c.expr + DimExpr(b);
+    }
   }
   for (size_t i = 0; i < candidates.size(); ++i) {
     for (size_t k = i; k < candidates.size(); ++k) {
       const SymbolicNumber::Size &x = candidates[i], &y = candidates[k];
-      bool sum = true, product = true;
+      if (holds([&](size_t point) { return x.at[point] + y.at[point]; })) return x.expr + y.expr;
       int64_t factor = x.at[0] * y.at[0];
       factor = factor == 0 || at[0] % factor != 0 ? 0 : at[0] / factor;
-      for (size_t point = 0; point < kPoints; ++point) {
-        sum = sum && x.at[point] + y.at[point] == at[point];
-        product = product && factor * x.at[point] * y.at[point] == at[point];
+      if (factor != 0 &&
+          holds([&](size_t point) { return factor * x.at[point] * y.at[point]; })) {
+        return DimExpr(factor) * x.expr * y.expr;
       }
-      if (sum) return x.expr + y.expr;
-      if (product && factor != 0) return DimExpr(factor) * x.expr * y.expr;
     }
   }
   return std::nullopt;
@@ -183,14 +189,26 @@ void Importer::fit_shape(TensorInfo& result, const Stack& inputs) {
   if (first.layout() != c10::kStrided) throw Stop(kSparse, kSparseHint);
   const bool same =
       std::all_of(result.metas.begin(), result.metas.end(), [&](const at::Tensor& meta) {
-        return meta.sizes() == first.sizes() && meta.strides() == first.strides();
+        return !meta.defined() ||
+               (meta.sizes() == first.sizes() && meta.strides() == first.strides());
       });
   if (same) {
     result.metas.resize(1);
     return;
   }
-  for (const at::Tensor& meta : result.metas) {
-    if (meta.dim() != first.dim()) throw Stop("the rank of a result depends on sizes that vary");
+  for (size_t point = 0; point < points_; ++point) {
+    const at::Tensor& meta = result.metas[point];
+    if (!meta.defined() || meta.dim() == first.dim()) continue;
+    throw Stop("the rank of a result depends on sizes that vary: it is " +
+                   std::to_string(first.dim()) + " for " + text_at(0) + ", but " +
+                   std::to_string(meta.dim()) + " for " + text_at(point),
+               "name the dims that are meant, as in squeeze(dim), or give ranges without such "
+               "sizes");
+  }
+  std::vector<bool> counts(points_), few(points_);
+  for (size_t point = 0; point < points_; ++point) {
+    counts[point] = result.metas[point].defined();
+    few[point] = point < kFitPoints;
   }
   const bool by_values = std::any_of(inputs.begin(), inputs.end(),
                                      [&](const c10::IValue& input) { return has_unbacked(input); });
@@ -223,26 +241,47 @@ void Importer::fit_shape(TensorInfo& result, const Stack& inputs) {
     if (!unbacked_.contains(name)) add({DimExpr::symbol(name), at});
   }
   auto values = [&](auto&& of) {
-    Points at{};
-    for (size_t point = 0; point < kPoints; ++point) at[point] = of(result.metas[point]);
+    Points at(points_);
+    for (size_t point = 0; point < points_; ++point) {
+      at[point] = of(result.metas[counts[point] ? point : 0]);
+    }
     return at;
   };
   for (int64_t d = 0; d < first.dim(); ++d) {
     const Points at = values([&](const at::Tensor& m) { return m.size(d); });
-    auto expr = fit(at, candidates);
+    auto expr = fit(at, candidates, counts);
     for (size_t i = 0; !expr && i < candidates.size() * divisors.size(); ++i) {
       const DimExpr& whole = candidates[i / divisors.size()].expr;
       const int64_t n = divisors[i % divisors.size()];
-      for (const DimExpr& sum : {whole, whole + DimExpr(n - 1)}) {
-        const DimExpr part = DimExpr::floordiv(sum, n);
-        if (!expr && at_points(part) == at) expr = part;
+      // Rounded down, up or, as in tensor_split(), in between.
+      constexpr int64_t kMostParts = 8;
+      std::vector<int64_t> shifts = {0, n - 1};
+      for (int64_t shift = 1; shift < n - 1 && n <= kMostParts; ++shift) shifts.push_back(shift);
+      for (size_t k = 0; !expr && k < shifts.size(); ++k) {
+        const Points& whole_at = candidates[i / divisors.size()].at;
+        bool agrees = true;
+        for (size_t point = 0; agrees && point < points_; ++point) {
+          const int64_t sum = whole_at[point] + shifts[k];
+          agrees = !counts[point] || (sum >= 0 && sum / n == at[point]);
+        }
+        if (agrees) expr = DimExpr::floordiv(whole + DimExpr(shifts[k]), n);
       }
     }
     if (!expr && by_values) expr = add_unbacked(at, DimRange::kNoBound);
     if (!expr) {
       const std::string name = "unknown_" + std::to_string(next_unknown_++);
-      samples_[name] = at;
-      unknown_.insert(name);
+      add_symbol(name, at);
+      unknown_[name] = "a size follows from sizes that vary in a way that is not known";
+      if (const auto usual = fit(at, candidates, few)) {
+        const Points usual_at = at_points(*usual);
+        size_t point = kFitPoints;
+        while (point < points_ && (!counts[point] || usual_at[point] == at[point])) ++point;
+        if (point < points_) {
+          unknown_[name] = "a size that varies follows no one rule: it is " + usual->to_string() +
+                           " for most sizes, but " + std::to_string(at[point]) + " for " +
+                           text_at(point);
+        }
+      }
       expr = DimExpr::symbol(name);
     }
     result.dims.push_back(*expr);
@@ -273,14 +312,23 @@ void Importer::fit_strides(TensorInfo& result, const Stack& inputs) {
   }
   result.strides.clear();
   for (size_t d = 0; d < rank; ++d) {
-    Points at{};
-    for (size_t point = 0; point < kPoints; ++point) {
-      at[point] = result.metas[point].stride(static_cast<int64_t>(d));
+    Points at(points_);
+    std::vector<bool> counts(points_);
+    for (size_t point = 0; point < points_; ++point) {
+      const at::Tensor& meta = result.metas[point];
+      if (!meta.defined()) continue;
+      at[point] = meta.stride(static_cast<int64_t>(d));
+      // Beside one element, and where there is none, a stride says nothing.
+      counts[point] =
+          point < kFitPoints || (meta.numel() > 0 && meta.size(static_cast<int64_t>(d)) > 1);
     }
-    auto expr = fit(at, candidates);
+    auto expr = fit(at, candidates, counts);
     // Native code does not hold a tensor of unknown size: nothing asks for its strides.
     if (!expr && is_unbacked(num_elements(result.dims))) expr = DimExpr(at[0]);
-    if (!expr) throw Stop("the strides of a result depend on sizes that vary");
+    if (!expr) {
+      throw Stop("the strides of a result depend on sizes that vary",
+                 "give ranges without sizes of 0 and 1, or call contiguous()");
+    }
     result.strides.push_back(*expr);
   }
 }
@@ -298,17 +346,32 @@ void Importer::adopt_inferred_shape(TensorInfo& result, const Stack& inputs) {
     std::set<std::string> names;
     result.dims[d].collect_symbols(names);
     for (const std::string& name : names) {
-      if (!unknown_.contains(name)) continue;
-      throw Stop("a size follows from sizes that vary in a way that is not known");
+      const auto unknown = unknown_.find(name);
+      if (unknown == unknown_.end()) continue;
+      throw Stop(unknown->second, "give ranges in which one rule holds");
     }
     const Points at = at_points(result.dims[d]);
-    for (size_t point = 0; point < kPoints; ++point) {
-      if (at[point] != result.metas[point].size(static_cast<int64_t>(d))) {
-        throw Stop("a size differs from PyTorch's where sizes vary: " + result.dims[d].to_string());
-      }
+    for (size_t point = 0; point < points_; ++point) {
+      const at::Tensor& meta = result.metas[point];
+      if (!meta.defined() || at[point] == meta.size(static_cast<int64_t>(d))) continue;
+      throw Stop("a size differs from PyTorch's where sizes vary: " + result.dims[d].to_string() +
+                     " is not " + std::to_string(meta.size(static_cast<int64_t>(d))) + " for " +
+                     text_at(point),
+                 "give ranges in which one rule holds");
     }
   }
   fit_strides(result, inputs);
+}
+
+// Where PyTorch was not asked, sizes are what was found to hold elsewhere.
+void Importer::fill_metas(TensorInfo& result) const {
+  for (size_t point = 0; point < result.metas.size(); ++point) {
+    if (result.metas[point].defined()) continue;
+    std::vector<int64_t> sizes, strides;
+    for (const DimExpr& dim : result.dims) sizes.push_back(at_points(dim)[point]);
+    for (const DimExpr& stride : result.strides) strides.push_back(at_points(stride)[point]);
+    result.metas[point] = at::empty_strided(sizes, strides, result.metas[0].options());
+  }
 }
 
 }  // namespace kiln::torchscript

@@ -101,44 +101,93 @@ void Importer::declare_symbols(const Arguments& arguments) {
   choose_samples();
 }
 
-// Distinct values inside the ranges that meet all that is required of them; where possible none
-// that is special (0, 1), nor equal for two symbols.
-void Importer::choose_samples() {
-  constexpr int64_t kTries = 20'000;
-  constexpr int64_t kSteps[kPoints] = {1, 6, 9};
-  for (size_t point = 0; point < kPoints; ++point) {
-    bool found = false;
-    for (int64_t trial = 0; trial < kTries && !found; ++trial) {
-      const bool strict = trial < kTries / 2;
-      SymbolValues values;
-      std::set<int64_t> taken;
-      bool fits = true;
-      int64_t position = 0;
-      for (const auto& [name, range] : symbols_) {
-        const int64_t low =
-            strict ? std::min(std::max<int64_t>(range.min, 2), range.max) : range.min;
-        const int64_t room = range.max == DimRange::kNoBound ? 4096 : range.max - low;
-        const int64_t wanted = kSteps[point] + 2 * position + trial * (1 + 2 * position);
-        const int64_t value = low + wanted % (room + 1);
-        values[name] = value;
-        // Few values are left to choose from in a small range.
-        if (strict && room > 4 * static_cast<int64_t>(symbols_.size() + kPoints)) {
-          fits = fits && taken.insert(value).second;
-        }
-        for (size_t earlier = 0; strict && room >= 3 && earlier < point; ++earlier) {
-          fits = fits && samples_[name][earlier] != value;
-        }
-        ++position;
+// Values inside the ranges that meet all that is required of them; where possible none that is
+// special (0, 1), nor equal for two symbols or to those of another point. `fixed` are given.
+std::optional<SymbolValues> Importer::sample(size_t point, const SymbolValues& fixed,
+                                             int64_t tries) const {
+  constexpr int64_t kSteps[kFitPoints] = {1, 6, 9};
+  for (int64_t trial = 0; trial < tries; ++trial) {
+    const bool strict = fixed.empty() && trial < tries / 2;
+    SymbolValues values;
+    std::set<int64_t> taken;
+    bool fits = true;
+    int64_t position = 0;
+    for (const auto& [name, range] : symbols_) {
+      const auto given = fixed.find(name);
+      const int64_t low = trial < tries / 2
+                              ? std::min(std::max<int64_t>(range.min, 2), range.max)
+                              : range.min;
+      const int64_t room = range.max == DimRange::kNoBound ? 4096 : range.max - low;
+      const int64_t wanted = kSteps[point] + 2 * position + trial * (1 + 2 * position);
+      const int64_t value = given != fixed.end() ? given->second : low + wanted % (room + 1);
+      values[name] = value;
+      // Few values are left to choose from in a small range.
+      if (strict && room > 4 * static_cast<int64_t>(symbols_.size() + kFitPoints)) {
+        fits = fits && taken.insert(value).second;
       }
-      for (const SizeCondition& condition : required_) {
-        fits = fits && condition.check(values).ok();
+      for (size_t earlier = 0; strict && room >= 3 && earlier < point; ++earlier) {
+        fits = fits && samples_.at(name)[earlier] != value;
       }
-      if (!fits) continue;
-      for (const auto& [name, value] : values) samples_[name][point] = value;
-      found = true;
+      ++position;
     }
-    if (!found) throw Stop("no sizes were found that meet what the program demands of them");
+    for (const SizeCondition& condition : required_) {
+      fits = fits && condition.check(values).ok();
+    }
+    if (fits) return values;
   }
+  return std::nullopt;
+}
+
+// Points from which sizes are concluded, and points at which the conclusions are checked.
+void Importer::choose_samples() {
+  constexpr int64_t kTries = 20'000, kLargest = int64_t{1} << 20;
+  for (size_t point = 0; point < kFitPoints; ++point) {
+    const auto values = sample(point, {}, kTries);
+    if (!values) throw Stop("no sizes were found that meet what the program demands of them");
+    for (const auto& [name, value] : *values) samples_[name].push_back(value);
+  }
+  points_ = kFitPoints;
+  // Where there are many symbols, fewer values of each.
+  constexpr size_t kMaxPoints = 24;
+  const size_t few = symbols_.size() == 1 ? 12 : symbols_.size() <= 3 ? 5 : 2;
+  std::vector<SymbolValues> wanted;
+  SymbolValues smallest, largest;
+  for (const auto& [name, range] : symbols_) {
+    smallest[name] = range.min;
+    largest[name] = std::min(range.max, std::max(kLargest, range.min));
+  }
+  wanted.push_back(smallest);
+  for (const auto& [name, range] : symbols_) {
+    const int64_t min = range.min, max = largest[name];
+    const std::vector<int64_t> values = {min, max,     0,       1,       2,       min + (max - min) / 2,
+                                         3,   min + 1, min + 2, min + 3, min + 4, max - 1};
+    std::set<int64_t> taken;
+    for (const int64_t value : values) {
+      if (value < min || value > max || taken.size() >= few) continue;
+      if (taken.insert(value).second) wanted.push_back({{name, value}});
+    }
+  }
+  for (const SymbolValues& fixed : wanted) {
+    constexpr int64_t kFewTries = 64;
+    const auto values = sample(points_ % kFitPoints, fixed, kFewTries);
+    if (!values || points_ >= kMaxPoints) continue;
+    bool known = false;
+    for (size_t point = 0; point < points_ && !known; ++point) {
+      known = std::all_of(values->begin(), values->end(), [&](const auto& entry) {
+        return samples_[entry.first][point] == entry.second;
+      });
+    }
+    if (known) continue;
+    for (const auto& [name, value] : *values) samples_[name].push_back(value);
+    ++points_;
+  }
+  values_at_.resize(points_);
+  for (const auto& [name, range] : symbols_) add_symbol(name, Points(samples_[name]));
+}
+
+void Importer::add_symbol(const std::string& name, const Points& at) {
+  samples_[name] = at;
+  for (size_t point = 0; point < points_; ++point) values_at_[point][name] = at[point];
 }
 
 c10::IValue Importer::declare_input(const c10::IValue& value, const std::string& name,
@@ -216,7 +265,7 @@ c10::IValue Importer::declare_input(const c10::IValue& value, const std::string&
     t.metas = {at::empty_strided(tensor.sizes(), tensor.strides(), options)};
   } else {
     const c10::MemoryFormat format = tensor.suggest_memory_format();
-    for (size_t point = 0; point < kPoints; ++point) {
+    for (size_t point = 0; point < points_; ++point) {
       std::vector<int64_t> sizes;
       for (const DimExpr& dim : t.dims) sizes.push_back(at_points(dim)[point]);
       t.metas.push_back(at::empty(sizes, options).contiguous(format));

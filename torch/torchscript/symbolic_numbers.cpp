@@ -16,7 +16,7 @@ std::optional<SymbolicNumber::Size> Importer::as_size(const c10::IValue& value) 
   if (const auto* size = symbolic_size(value)) return *size;
   if (value.isInt()) {
     SymbolicNumber::Size size{DimExpr(value.toInt()), {}};
-    size.at.fill(value.toInt());
+    size.at.assign(points_, value.toInt());
     return size;
   }
   if (!value.isTensor() || !value.toTensor().defined()) return std::nullopt;
@@ -58,6 +58,17 @@ std::optional<c10::IValue> Importer::arithmetic(const std::string& name,
       "clone",       "IntImplicit", "Scalar",    "item", "ScalarImplicit"};
   if (kSame.contains(base)) return result(left->expr);
   if (base == "neg") return result(-left->expr);
+  if (base == "clamp" || base == "clamp_min" || base == "clamp_max") {
+    DimExpr clamped = left->expr;
+    for (size_t i = 1; i < a.size(); ++i) {
+      if (a[i].isNone()) continue;
+      const auto bound = as_size(a[i]);
+      if (!bound) return std::nullopt;
+      const bool lower = i == 1 && base != "clamp_max";
+      clamped = lower ? DimExpr::max(clamped, bound->expr) : DimExpr::min(clamped, bound->expr);
+    }
+    return result(clamped);
+  }
   const auto right = a.size() > 1 ? as_size(a[1]) : std::nullopt;
   if (!right) return std::nullopt;
   const DimExpr &x = left->expr, &y = right->expr;
@@ -74,9 +85,13 @@ std::optional<c10::IValue> Importer::arithmetic(const std::string& name,
   if (base == "mul") return result(x * y);
   if (base == "min" || base == "minimum") return result(DimExpr::min(x, y));
   if (base == "max" || base == "maximum") return result(DimExpr::max(x, y));
-  const bool by_zero =
-      std::any_of(right->at.begin(), right->at.end(), [](int64_t v) { return v == 0; });
-  if (by_zero) return std::nullopt;
+  static const std::set<std::string> kDivisions = {"floordiv", "floor_divide", "remainder",
+                                                   "__round_to_zero_floordiv", "div"};
+  if (!kDivisions.contains(base) || y.is_value(0)) return std::nullopt;
+  if (!y.is_constant() && !is_unbacked(y)) {
+    const SizeCondition divides{SizeRelation::kNe, y, 0, ""};
+    if (!divides.decide(symbols_)) demand("ne", y, 0, "the program divides by it");
+  }
   if (base == "floordiv" || base == "floor_divide") return result(DimExpr::floordiv(x, y));
   if (base == "remainder") return result(DimExpr::mod(x, y));
   const bool signs_alike = x.range(symbols_).min >= 0 && y.range(symbols_).min > 0;

@@ -77,16 +77,25 @@ std::optional<Results> Importer::query(const c10::FunctionSchema& schema, const 
   const bool varies = !std::all_of(inputs.begin(), inputs.end(),
                                    [&](const c10::IValue& input) { return uniform(input); });
   Results results;
-  for (size_t point = 0; point < (varies ? kPoints : 1); ++point) {
+  for (size_t point = 0; point < (varies ? points_ : 1); ++point) {
     Stack stack;
-    for (const c10::IValue& input : inputs) stack.push_back(at_point(input, point, known));
+    // Elements that follow from sizes are not the same at all sizes that have these answers.
+    const bool elements = known && !varies;
+    for (const c10::IValue& input : inputs) stack.push_back(at_point(input, point, elements));
     try {
       run_jit(node, stack);
     } catch (const c10::NotImplementedError&) {
       throw Stop("the value of a tensor is needed: " + name);
+    } catch (const c10::Error& error) {
+      if (!varies || (point == 0 && !known)) throw;
+      throw Stop(known ? "an answer depends on sizes that vary: " + name
+                       : "at some sizes of the ranges " + name + " raises an exception, as for " +
+                             text_at(point) + ": " + error.what_without_backtrace());
     }
     if (point > 0 && !std::equal(stack.begin(), stack.end(), results.begin(), results.end())) {
-      throw Stop("an answer depends on sizes that vary: " + name);
+      throw Stop("an answer depends on sizes that vary: " + name + " differs for " + text_at(0) +
+                     " and " + text_at(point),
+                 "give ranges in which it is the same");
     }
     results = std::move(stack);
   }
@@ -118,7 +127,10 @@ std::optional<Results> Importer::element_query(const c10::FunctionSchema& schema
   }
   const char kind = wanted->second != 0 ? wanted->second : kind_of(type);
   if (t->known()) {
-    if (symbolic_size(t->number) != nullptr && kind == 'i') return Results{t->number};
+    const auto* size = symbolic_size(t->number);
+    if (size != nullptr && kind == 'i') return Results{t->number};
+    if (size != nullptr && kind == 'b') return Results{relate("ne", *size, *as_size(int64_t{0}))};
+    if (symbolic(t->number) != nullptr && kind == 'b') return Results{t->number};
     if (t->values.size() > 1) throw Stop("a number is computed from sizes that vary");
     const at::Tensor& value = t->values[0];
     if (kind == 'i') return Results{value.item().toLong()};

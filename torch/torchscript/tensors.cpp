@@ -176,7 +176,9 @@ at::Tensor Importer::add_tensor(std::vector<at::Tensor> metas, int32_t handle, c
   return key;
 }
 
-at::Tensor Importer::add_known(std::vector<at::Tensor> values) {
+// `varies`: the values follow from sizes. Then those at the sample points, alike or not, do not say
+// what they are at others.
+at::Tensor Importer::add_known(std::vector<at::Tensor> values, bool varies) {
   const at::Tensor key = values[0];
   TensorInfo& t = tensors_[key.unsafeGetTensorImpl()];
   t = TensorInfo();
@@ -185,7 +187,7 @@ at::Tensor Importer::add_known(std::vector<at::Tensor> values) {
   const bool same = std::all_of(values.begin(), values.end(), [&](const at::Tensor& value) {
     return same_shape(value, key) && at::equal(value, key);
   });
-  if (same) values.resize(1);
+  if (same && !varies) values.resize(1);
   t.values = std::move(values);
   return key;
 }
@@ -341,6 +343,74 @@ Stack Importer::arguments_without_data(
   return stack;
 }
 
+// The results of a call on `stack`, whose tensors have no data. None where only running the call on
+// real tensors would tell and these are large, unless `large`.
+Stack Importer::evaluate_without_data(const c10::OperatorHandle& op, const Stack& inputs,
+                                      Stack stack, bool by_values, bool large) {
+  const std::string place = result_device(inputs).str();
+  const auto key = ShapeCache::key(op, stack, place);
+  if (key) {
+    if (auto known = shapes_.find(*key, stack)) return *std::move(known);
+  }
+  const Stack before = stack;
+  auto too_large = [&] {
+    constexpr int64_t kMaxElements = int64_t{1} << 18;
+    int64_t elements = 0;
+    for (const c10::IValue& input : before) {
+      for_each_tensor(input, [&](const at::Tensor& tensor) { elements += tensor.numel(); });
+    }
+    return !large && elements > kMaxElements;
+  };
+  try {
+    if (op.schema().name() == "aten::_convolution") {
+      // It has no kernel for tensors without data; its last arguments choose among kernels.
+      stack.resize(9);
+      c10::Dispatcher::singleton().findSchemaOrThrow("aten::convolution", "").callBoxed(&stack);
+    } else {
+      op.callBoxed(&stack);
+    }
+    if (stack.size() == 1 && stack[0].isTensor()) {
+      stack[0] = in_convolution_format(op.schema(), before, result_device(inputs),
+                                       stack[0].toTensor());
+    }
+  } catch (const c10::NotImplementedError& error) {
+    if (std::string(error.what()).find("no data") != std::string::npos) {
+      throw Stop("the result of " + op.schema().name() + " depends on the values of a tensor");
+    }
+    if (too_large()) return {};
+    try {
+      stack = run_on_trial(op, before);
+    } catch (const c10::NotImplementedError&) {
+      throw Stop("PyTorch has no kernel for these tensors: " + op.schema().name());
+    } catch (const c10::Error& real) {
+      throw Raised(real.what_without_backtrace());
+    }
+  } catch (const std::exception& without_data) {
+    // What eager says of it; kernels for tensors without data have texts of their own.
+    if (too_large()) {
+      const auto* error = dynamic_cast<const c10::Error*>(&without_data);
+      throw Raised(error != nullptr ? error->what_without_backtrace() : without_data.what());
+    }
+    try {
+      stack = run_on_trial(op, before);
+    } catch (const c10::Error& error) {
+      if (by_values) {
+        throw Stop("whether a call is possible is known only at run time: " + op.schema().name());
+      }
+      throw Raised(error.what_without_backtrace());
+    }
+  }
+  if (op.schema().name() == "aten::_native_multi_head_attention" && stack[1].isTensor()) {
+    // torch's function for tensors without data gives an empty tensor where there is none.
+    at::Tensor& weights = stack[1].toTensor();
+    if (weights.defined() && weights.dim() == 1) weights = at::Tensor();
+  }
+  // Not what changes the shape of its arguments.
+  if (key && ShapeCache::key(op, before, place) == key) shapes_.store(*key, before, stack);
+  return stack;
+}
+
+// The results at each point; none at a point where PyTorch was not asked.
 std::vector<Stack> Importer::evaluate_at_points(const c10::OperatorHandle& op,
                                                 const Stack& inputs) {
   const bool by_values = std::any_of(inputs.begin(), inputs.end(),
@@ -349,67 +419,40 @@ std::vector<Stack> Importer::evaluate_at_points(const c10::OperatorHandle& op,
       by_values || !std::all_of(inputs.begin(), inputs.end(),
                                 [&](const c10::IValue& input) { return uniform(input); });
   std::vector<Stack> results;
-  for (size_t point = 0; point < (varies ? kPoints : 1); ++point) {
+  std::vector<std::optional<std::string>> raised(varies ? points_ : 1);
+  for (size_t point = 0; point < raised.size(); ++point) {
     Stack stack = arguments_without_data(
         op, inputs, point, [&](const c10::IValue& value) { return at_point(value, point, false); });
-    const Stack before = stack;
+    const bool large = by_values || point < kFitPoints;
     try {
-      if (op.schema().name() == "aten::_convolution") {
-        // It has no kernel for tensors without data; its last arguments choose among kernels.
-        stack.resize(9);
-        c10::Dispatcher::singleton().findSchemaOrThrow("aten::convolution", "").callBoxed(&stack);
-      } else {
-        op.callBoxed(&stack);
-      }
-      if (stack.size() == 1 && stack[0].isTensor()) {
-        stack[0] = in_convolution_format(op.schema(), before, result_device(inputs),
-                                         stack[0].toTensor());
-      }
-    } catch (const c10::NotImplementedError& error) {
-      if (std::string(error.what()).find("no data") != std::string::npos) {
-        throw Stop("the result of " + op.schema().name() + " depends on the values of a tensor");
-      }
-      try {
-        stack = run_on_trial(op, before);
-      } catch (const c10::NotImplementedError&) {
-        throw Stop("PyTorch has no kernel for these tensors: " + op.schema().name());
-      } catch (const c10::Error& real) {
-        throw Raised(real.what_without_backtrace());
-      }
-    } catch (const std::exception&) {
-      // What eager says of it; kernels for tensors without data have texts of their own.
-      try {
-        stack = run_on_trial(op, before);
-      } catch (const c10::Error& error) {
-        if (by_values) {
-          throw Stop("whether a call is possible is known only at run time: " + op.schema().name());
-        }
-        throw Raised(error.what_without_backtrace());
-      }
-    }
-    if (op.schema().name() == "aten::_native_multi_head_attention" && stack[1].isTensor()) {
-      // torch's function for tensors without data gives an empty tensor where there is none.
-      at::Tensor& weights = stack[1].toTensor();
-      if (weights.defined() && weights.dim() == 1) weights = at::Tensor();
+      stack = evaluate_without_data(op, inputs, std::move(stack), by_values, large);
+    } catch (const Raised& error) {
+      raised[point] = error.message;
+      stack.clear();
     }
     results.push_back(std::move(stack));
   }
+  if (std::all_of(raised.begin(), raised.end(), [](const auto& text) { return text.has_value(); })) {
+    throw Raised(*raised[0]);
+  }
+  const bool any = std::any_of(raised.begin(), raised.end(),
+                               [](const auto& text) { return text.has_value(); });
+  if (any) raise_at_points(op, inputs, raised);
   return results;
 }
 
 Points Importer::at_points(const DimExpr& expr) const {
-  Points result{};
-  for (size_t point = 0; point < kPoints; ++point) {
-    SymbolValues values;
-    for (const auto& [name, at] : samples_) values[name] = at[point];
-    result[point] = check(expr.evaluate(values));
+  if (expr.is_constant()) return Points(points_, expr.value());
+  Points result(points_);
+  for (size_t point = 0; point < points_; ++point) {
+    result[point] = check(expr.evaluate(values_at_[point]));
   }
   return result;
 }
 
 SymbolicNumber::Size Importer::dim_of(const TensorInfo& t, size_t dim) const {
-  SymbolicNumber::Size size;
-  for (size_t point = 0; point < kPoints; ++point) {
+  SymbolicNumber::Size size{{}, Points(points_)};
+  for (size_t point = 0; point < points_; ++point) {
     size.at[point] = t.metas[t.metas.size() == 1 ? 0 : point].size(static_cast<int64_t>(dim));
   }
   size.expr = t.dims.empty() ? DimExpr(size.at[0]) : t.dims[dim];

@@ -14,8 +14,13 @@ namespace kiln::torchscript {
 namespace {
 
 // Sample values of the k-th size: far from what models have, and in no simple relation.
-Points samples_of(int64_t k) {
-  return {37 + k * (7 * k + 13), 71 + k * (11 * k + 29), 113 + k * (19 * k + 47)};
+Points samples_of(int64_t k, size_t points) {
+  Points result = {37 + k * (7 * k + 13), 71 + k * (11 * k + 29), 113 + k * (19 * k + 47)};
+  for (size_t point = result.size(); point < points; ++point) {
+    const auto p = static_cast<int64_t>(point);
+    result.push_back(43 * p + 5 * p * p + k * ((8 * p + 1) * k + 18 * p + 5));
+  }
+  return result;
 }
 
 at::Tensor indices(const std::vector<int64_t>& sizes) {
@@ -40,7 +45,7 @@ std::vector<at::Tensor> flat_tensors(const Stack& stack) {
 DimExpr Importer::add_unbacked(const Points& at, int64_t max) {
   const std::string name = "u" + std::to_string(unbacked_.size());
   unbacked_.insert(name);
-  samples_[name] = at;
+  add_symbol(name, at);
   symbols_[name] = {0, max};
   return DimExpr::symbol(name);
 }
@@ -81,7 +86,7 @@ c10::IValue Importer::as_unbacked(const c10::IValue& value) {
     if (host == nullptr || host->kind != 'i') return value;
     const auto [found, added] = host_sizes_.try_emplace(host->handle);
     if (added) {
-      const Points at = samples_of(static_cast<int64_t>(unbacked_.size()));
+      const Points at = samples_of(static_cast<int64_t>(unbacked_.size()), points_);
       found->second = {add_unbacked(at, DimRange::kNoBound), at};
       size_sources_[found->second.expr.to_string()] = {{}, 0, host->handle};
     }
@@ -130,7 +135,7 @@ SymbolicNumber::Size Importer::count_in(const char* question, const at::Tensor& 
   const auto [found, added] = counts_.try_emplace(
       std::pair<std::string, const void*>(question, tensor.unsafeGetTensorImpl()));
   if (added) {
-    const Points at = samples_of(static_cast<int64_t>(unbacked_.size()));
+    const Points at = samples_of(static_cast<int64_t>(unbacked_.size()), points_);
     found->second = {add_unbacked(at, max), at};
   }
   return found->second;
@@ -188,12 +193,12 @@ std::vector<Stack> Importer::evaluate_counts(const c10::OperatorHandle& op, cons
     return size.at;
   };
   auto fresh = [&] {
-    const Points at = samples_of(static_cast<int64_t>(unbacked_.size()));
+    const Points at = samples_of(static_cast<int64_t>(unbacked_.size()), points_);
     return use({add_unbacked(at, DimRange::kNoBound), at});
   };
-  std::vector<Stack> results(kPoints);
+  std::vector<Stack> results(points_);
   auto at_each_point = [&](auto&& shape) {
-    for (size_t p = 0; p < kPoints; ++p) {
+    for (size_t p = 0; p < points_; ++p) {
       Stack stack;
       for (const c10::IValue& input : inputs) stack.push_back(at_point(input, p, false));
       results[p] = shape(stack, p);
@@ -363,9 +368,9 @@ void Importer::check_small_counts(const c10::OperatorHandle& op, const Stack& in
         const int64_t size =
             t.dims.empty() ? t.metas[0].size(d) : check(t.dims[k].evaluate(values));
         if (size == found[i].size(d)) continue;
-        t.metas.resize(kPoints, t.metas[0]);
-        Points at{};
-        for (size_t p = 0; p < kPoints; ++p) at[p] = t.metas[p].size(d);
+        t.metas.resize(points_, t.metas[0]);
+        Points at(points_);
+        for (size_t p = 0; p < points_; ++p) at[p] = t.metas[p].size(d);
         if (t.dims.empty()) {
           t.dims.assign(t.metas[0].sizes().begin(), t.metas[0].sizes().end());
           t.strides.assign(t.metas[0].strides().begin(), t.metas[0].strides().end());

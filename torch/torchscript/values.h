@@ -3,7 +3,7 @@
 // Values are TorchScript's own (c10::IValue), so lists, dicts and objects alias as they do there.
 // Two kinds stand for what only a call of the program knows:
 //  - a tensor is a handle of the capture builder; which one, and what is known of it, says a table
-//    by tensor. Its shape is that of tensors without data ("meta") at a few sample points.
+//    by tensor. Its shape is that of tensors without data ("meta") at some sample points.
 //  - a number is a SymbolicNumber inside a SymInt, SymFloat or SymBool.
 #pragma once
 
@@ -11,7 +11,6 @@
 #include <ATen/core/ivalue.h>
 #include <c10/core/SymNodeImpl.h>
 
-#include <array>
 #include <exception>
 #include <functional>
 #include <map>
@@ -27,9 +26,12 @@
 
 namespace kiln::torchscript {
 
-// Sizes that vary have one value at each sample point. Three tell an affine function from others.
-inline constexpr size_t kPoints = 3;
-using Points = std::array<int64_t, kPoints>;
+// Sizes that vary have one value at each sample point. The first ones are in no simple relation:
+// three tell an affine function from others. The rest are sizes at which operators tend to do
+// otherwise - the ends of the ranges, 0, 1, 2 and their like -, and all that is concluded has to
+// hold there too.
+inline constexpr size_t kFitPoints = 3;
+using Points = std::vector<int64_t>;
 
 // The import cannot go on: something that only running the program reveals, or that the stream does
 // not take. `reason` is for the report, `hint` says what the user can do.
@@ -67,6 +69,16 @@ struct Divide : std::exception {
   explicit Divide(std::map<std::string, int64_t> d) : divisors(std::move(d)) {}
   const char* what() const noexcept override { return "sizes have to be multiples"; }
   std::map<std::string, int64_t> divisors;
+};
+
+// The program raises an exception where this symbol is outside of `range`.
+struct Narrow : std::exception {
+  Narrow(std::string s, DimRange r, std::string text)
+      : symbol(std::move(s)), range(r), reason(std::move(text)) {}
+  const char* what() const noexcept override { return "a range is too wide"; }
+  std::string symbol;
+  DimRange range;
+  std::string reason;
 };
 
 // An error of the capture builder.
