@@ -308,6 +308,12 @@ class Registration {
     real_->impl("run", torch::CppFunction::makeFromBoxedFunction<&run_boxed>());
     real_->impl("run_", torch::CppFunction::makeFromBoxedFunction<&run_boxed_>());
     real_->impl("run_ordered", torch::CppFunction::makeFromBoxedFunction<&run_ordered_boxed>());
+    // torch's own answer where no derivative is known is a result that seems to have one: its
+    // backward() warns and leaves the gradients of the arguments empty. Results here never have.
+    autograd_.emplace(torch::Library::IMPL, "kiln", c10::DispatchKey::Autograd, __FILE__, __LINE__);
+    for (const char* name : {"run", "run_", "run_ordered"}) {
+      autograd_->impl(name, torch::CppFunction::makeFallthrough());
+    }
     meta_.emplace(torch::Library::IMPL, "kiln", c10::DispatchKey::Meta, __FILE__, __LINE__);
     meta_->impl("run", run_meta);
     meta_->impl("known_results", known_results);
@@ -315,7 +321,7 @@ class Registration {
   }
 
  private:
-  std::optional<torch::Library> library_, real_, meta_;
+  std::optional<torch::Library> library_, real_, autograd_, meta_;
 };
 
 const Registration registration;

@@ -17,6 +17,7 @@
 #include "base/file.h"
 #include "runtime/engine.h"
 #include "torch/dtype_conversion.h"
+#include "torch/exception_text.h"
 #include "torch/load_options.h"
 #include "torch/script_source.h"
 #include "torch/torch_device.h"
@@ -141,10 +142,9 @@ Result<Built> build(const c10::intrusive_ptr<ProgramObject>& program,
                 "names of arguments that torch's files change");
     return Built{module, again.forward};
   } catch (const std::exception& error) {
-    std::string text = error.what();
-    text = text.substr(0, text.find("\nException raised from"));
     return Status::error(
-        "K1019", "TorchScript cannot express the signature of the program: " + text.substr(0, 800),
+        "K1019",
+        "TorchScript cannot express the signature of the program: " + text_of(error).substr(0, 800),
         "save it as a .kiln file");
   }
 }

@@ -16,6 +16,8 @@ from torch.export import ExportedProgram
 from ._refusal import note, refuse_kind, refuse_value
 
 _FORMATS = ("exported_program", "torchscript", "aot_inductor", "executorch", "kiln")
+#: What Kiln calls files of these formats.
+_SUFFIXES = {"exported_program": ".pt2", "torchscript": ".ts", "kiln": ".kiln"}
 
 
 def save(module: Any, file_path: str | os.PathLike = "", *,
@@ -27,7 +29,7 @@ def save(module: Any, file_path: str | os.PathLike = "", *,
   """Writes a compiled program, an ExportedProgram or a ScriptModule.
 
   output_format: "exported_program" (a .pt2 archive), "kiln" (a .kiln file), "aot_inductor" (a
-    package; inductor_configs= are AOTInductor's), "torchscript" (of a ScriptModule)
+    package; inductor_configs= are AOTInductor's), "torchscript" (of a program or ScriptModule)
   Raises kiln.Error K1002, K1010, K1041, K30xx.
   """
   if output_format not in _FORMATS:
@@ -79,13 +81,11 @@ def _save_exported(exported: ExportedProgram, path: str, output_format: str, ext
 
 def _save_program(program: kiln.Program, path: str, output_format: str,
                   kwargs: dict[str, Any]) -> None:
-  if output_format == "torchscript":
-    refuse_value("save(output_format)", output_format)
   if output_format == "aot_inductor":
     _package(as_exported(program), path, kwargs)
     return
   # The suffix decides for Kiln, the format for Torch-TensorRT: written beside, then renamed.
-  with _beside(path, ".kiln" if output_format == "kiln" else ".pt2") as temporary:
+  with _beside(path, _SUFFIXES[output_format]) as temporary:
     program.save(temporary)
 
 

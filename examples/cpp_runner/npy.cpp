@@ -29,29 +29,66 @@ kiln::Status malformed(const std::string& path) {
   return kiln::Status::error("K3130", "not a .npy file that can be read: " + path);
 }
 
+// A file that NumPy reads and this reader does not.
+kiln::Status unread(const std::string& path, const std::string& why, const std::string& hint) {
+  return kiln::Status::error("K3130", "not a .npy file that can be read: " + path + ": " + why,
+                             hint);
+}
+
+// The text of a type in a header: "<f4"; empty for a type that has fields.
+std::string descr_of(const std::string& header) {
+  const std::string key = "'descr': '";
+  const size_t begin = header.find(key);
+  if (begin == std::string::npos) return {};
+  const size_t end = header.find('\'', begin + key.size());
+  return end == std::string::npos ? std::string()
+                                  : header.substr(begin + key.size(), end - begin - key.size());
+}
+
+// Why elements of this type are not read.
+kiln::Status unread_type(const std::string& path, const std::string& descr) {
+  if (descr.empty()) return unread(path, "its elements have fields", "save each field by itself");
+  if (descr[0] == '>') {
+    return unread(path, "its byte order is big-endian: '" + descr + "'",
+                  "save array.astype(array.dtype.newbyteorder('<'))");
+  }
+  if (descr.find('O') != std::string::npos) {
+    return unread(path, "its elements are Python objects", "save an array of numbers");
+  }
+  return unread(path, "its elements are of type '" + descr + "'",
+                "tensors have floats of 16 to 64 bits, integers of 8 to 64 bits, uint8 or bool");
+}
+
 }  // namespace
 
 kiln::Result<NpyArray> read_npy(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) return kiln::Status::error("K3001", "cannot open: " + path);
   char magic[10];
-  if (!file.read(magic, 10) || std::string(magic, 6) != "\x93NUMPY" || magic[6] != 1) {
-    return malformed(path);
+  if (!file.read(magic, 10) || std::string(magic, 6) != "\x93NUMPY") return malformed(path);
+  if (magic[6] != 1) {
+    return unread(path, "its format is of version " + std::to_string(magic[6]),
+                  "numpy.lib.format.write_array(file, array, version=(1, 0)) writes version 1");
   }
   const auto length = static_cast<size_t>(static_cast<unsigned char>(magic[8]) |
                                           static_cast<unsigned char>(magic[9]) << 8);
   std::string header(length, ' ');
   if (!file.read(header.data(), static_cast<std::streamsize>(length))) return malformed(path);
-  if (header.find("'fortran_order': False") == std::string::npos) return malformed(path);
+  const size_t open = header.find("'shape': (");
+  if (open == std::string::npos || header.find("'descr': ") == std::string::npos) {
+    return malformed(path);
+  }
   NpyArray array;
+  const std::string descr = descr_of(header);
   const Code* found = nullptr;
   for (const Code& code : kCodes) {
-    if (header.find(std::string("'descr': '") + code.descr + "'") != std::string::npos) {
-      found = &code;
-    }
+    if (descr == code.descr) found = &code;
   }
-  const size_t open = header.find("'shape': (");
-  if (found == nullptr || open == std::string::npos) return malformed(path);
+  if (found == nullptr) return unread_type(path, descr);
+  if (header.find("'fortran_order': True") != std::string::npos) {
+    return unread(path, "its array is in Fortran order", "save numpy.ascontiguousarray(array)");
+  }
+  if (header.find("'fortran_order': False") == std::string::npos) return malformed(path);
   array.dtype = found->dtype;
   const char* at = header.c_str() + open + 10;
   size_t bytes = found->bytes;

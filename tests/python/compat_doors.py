@@ -281,6 +281,8 @@ def _(folder):
 def _(folder):
   torch_tensorrt.save(torch.jit.trace(net(), X), folder / "m.ts", output_format="torchscript")
   same(torch_tensorrt.load(folder / "m.ts")(X))
+  torch_tensorrt.save(program(), folder / "program", output_format="torchscript")
+  same(torch_tensorrt.load(folder / "program")(X))
 
 
 @works("save(output_format)=aot_inductor")

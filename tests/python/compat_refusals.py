@@ -175,7 +175,6 @@ RAISES: dict[str, Callable] = {
     torch_tensorrt.MutableTorchTensorRTModule.save, None, "path"),
   "MutableTorchTensorRTModule.load": _make(torch_tensorrt.MutableTorchTensorRTModule.load, "path"),
   "save(module)=nn.Module": lambda folder: torch_tensorrt.save(net(), folder / "file"),
-  "save(output_format)=torchscript of a Program": _save(output_format="torchscript"),
   "save(output_format)=executorch": _save(output_format="executorch"),
   "save(extra_files)=Program": _save(extra_files={"words": ""}),
   "load(format)=executorch": lambda folder: torch_tensorrt.load("file", format="executorch"),

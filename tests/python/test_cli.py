@@ -109,6 +109,8 @@ def test_random_runs_are_repeatable(saved):
   (["--random", "--shape", "imag=1x3x8x8"], "K1007", 2),
   (["--random", "--shape", "image=1xax8x8"], "K1007", 2),
   (["--random", "--input", "image=/nowhere.npy"], "K3001", 1),
+  (["--shape", "image=1x3x8x8"], "K1002", 2),
+  (["--random", "--input", "image=/nowhere.npy", "--shape", "image=1x3x8x8"], "K1002", 2),
   (["--random", "--input", "a", "--input", "b", "--input", "c"], "K4101", 1),
 ])
 def test_wrong_inputs(saved, words, code, exit_code):
@@ -120,6 +122,13 @@ def test_npy_files_that_are_none(saved, tmp_path):
   (tmp_path / "bad.npy").write_bytes(b"\x93NUMPY\x01\x00\xff\xff")
   done = run("run", saved[0], "--random", "--input", tmp_path / "bad.npy")
   assert done.returncode == 1 and "K3130" in done.stderr
+  pair = np.dtype([("a", "f4"), ("b", "f4")])
+  for array, why in ((np.asfortranarray(np.ones((2, 3), np.float32)), "Fortran order"),
+                     (np.ones(1, ">f4"), "big-endian: '>f4'"), (np.ones(1, "c8"), "type '<c8'"),
+                     (np.array([None]), "Python objects"), (np.ones(1, pair), "have fields")):
+    np.save(tmp_path / "odd.npy", array)
+    done = run("run", saved[0], "--random", "--input", f"scale={tmp_path}/odd.npy")
+    assert done.returncode == 1 and "K3130" in done.stderr and why in done.stderr, done.stderr
   done = run("run", saved[0], "--random", "--out", tmp_path / "nowhere" / "out")
   assert done.returncode == 1 and "K3003" in done.stderr
 
@@ -296,10 +305,13 @@ def test_what_a_torchscript_module_needs(scripted, tmp_path):
                               ((scripted, "[(4,8);(1,8);(4,8)]", "(4)"), "K1101", 1),
                               ((scripted, "(1,8)", "(4)", "--shape", "x=1"), "K1002", 2),
                               ((scripted, "(1,8)@f8", "(4)"), "K1007", 2),
+                              ((scripted, "1,8", "4"), "K1007", 2),
+                              ((scripted, "(1,8)%channels_last", "(4)"), "K1101", 1),
                               ((tmp_path / "text.ts", "(1,8)"), "K3122", 1),
                               ((tmp_path / "none.ts", "(1,8)"), "K3122", 1)):
     done = run("compile", *words, "-o", tmp_path / "no.kiln", **TORCH_LIBRARIES)
     assert code in done.stderr and done.returncode == status, (words, done.stderr)
+    assert "Exception raised from" not in done.stderr
   assert not (tmp_path / "no.kiln").exists()
   done = run("compile", scripted, "(1,8)", "(4)", KILN_TORCH_COMPILE=str(tmp_path / "text.ts"))
   assert "K1020" in done.stderr and done.returncode == 1
@@ -350,6 +362,43 @@ def test_options_that_are_for_torchscript(option):
   done = run("compile", "/nowhere/model.pt2", option)
   assert done.returncode == 2 and done.stderr.startswith("kiln: K1002: "), done.stderr
   assert "is for TorchScript modules" in done.stderr
+
+
+@pytest.mark.parametrize("words, code, exit_code", [
+  (["model.ts", "(1,8)", "-o", ""], "K1002", 2),
+  (["model.ts", "(1,8)", "-o", "model.ts"], "K1002", 2),
+  (["model.ts", "(1,8)", "-o", "a.pt2"], "K1010", 2),
+  (["model.kiln", "--embed-engine", "-o", "a.kiln"], "K1010", 2),
+  (["model.pt2", "-o", ""], "K1002", 2),
+  (["model.pt2", "-o", "a.ts"], "K1010", 2),
+  (["model.pt2", "-o", "model.pt2"], "K1010", 2),
+  (["model", "-o", "sub/../model"], "K1002", 2),
+  (["model", "-o", "link"], "K1002", 2),
+  (["model.pt2", "-o", "a.kiln", "--report", "./a.kiln"], "K1002", 2),
+  (["model.pt2", "--report", "model.pt2"], "K1002", 2),
+  (["model.pt2", "--report", ""], "K1002", 2),
+  (["model.ts", "(1,8)", "--report", "nowhere/report.json"], "K3003", 1),
+  (["model.pt2", "--report", "nowhere/report.json"], "K3003", 1),
+])
+def test_outputs_that_take_the_place_or_name_of_others(words, code, exit_code, tmp_path,
+                                                       monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  for name in ("model", "model.ts", "model.pt2", "model.kiln"):
+    (tmp_path / name).write_text("a model")
+  (tmp_path / "sub").mkdir()
+  (tmp_path / "link").symlink_to("model")
+  before = sorted(tmp_path.iterdir())
+  done = run("compile", *words)
+  assert done.returncode == exit_code and done.stderr.startswith(f"kiln: {code}: "), done.stderr
+  assert sorted(tmp_path.iterdir()) == before
+  assert all(path.read_text() == "a model" for path in before if path.is_file())
+
+
+def test_torchscript_that_cannot_be_written(scripted, tmp_path):
+  for words in (("(1,8)", "(4)"), ("(1,8)", "--method", "encode")):
+    done = run("compile", scripted, tmp_path / "nowhere" / "a.ts", *words, **TORCH_LIBRARIES)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("kiln: K3003: ")
 
 
 def test_another_method(scripted, tmp_path):

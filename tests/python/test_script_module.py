@@ -251,6 +251,24 @@ def test_nested_results(function):
     kiln.load(module)
 
 
+def test_results_have_no_derivative():
+  """None that torch would make up: its backward() leaves the gradients of the arguments empty."""
+
+  class Counts(torch.nn.Module):
+    def __init__(self):
+      super().__init__()
+      self.register_buffer("calls", torch.zeros(3))
+
+    def forward(self, x):
+      self.calls += 1
+      return x * self.calls
+
+  x = torch.randn(4, 3, requires_grad=True)
+  for module in (module_of(lambda x: x * 2, x), kiln.compile(Counts(), inputs=[x]).script_module()):
+    for _ in range(3):  # TorchScript's executor writes the graph anew after the first calls
+      assert not module(x).requires_grad
+
+
 def test_results_that_are_views_share_memory():
   x = torch.randn(4, 3)
   same, turned = module_of(lambda x: (x, x.t()), x)(x)

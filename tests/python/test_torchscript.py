@@ -6,8 +6,9 @@ import collections
 import copy
 import hashlib
 import re
+import sys
 import warnings
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import pytest
 import torch
@@ -42,9 +43,8 @@ def assert_same(got: Any, expected: Any) -> None:
     torch.testing.assert_close(got, expected)
     return
   if hasattr(expected, "_fields"):
-    assert got._fields == expected._fields if hasattr(got, "_fields") else isinstance(got, dict)
-    got = list(got.values()) if isinstance(got, dict) else list(got)
-    expected = list(expected)
+    assert got._fields == expected._fields
+    got, expected = list(got), list(expected)
   assert type(got) is type(expected)
   if isinstance(expected, dict):
     assert list(got) == list(expected)
@@ -58,6 +58,27 @@ def assert_same(got: Any, expected: Any) -> None:
 
 
 # ---- functions
+
+
+class Ends(NamedTuple):
+  low: Tensor
+  high: Tensor
+
+
+Ends.__module__ = "__main__"
+
+
+def ends(x: Tensor) -> Ends:
+  return Ends(x.min(), x.max())
+
+
+def test_named_tuples_of_main(monkeypatch):
+  """TorchScript leaves `__main__` out of a type's name. One of a type that is not there unpacks."""
+  x = torch.randn(4)
+  low, high = kiln.compile(scripted(ends), inputs=[x])(x)
+  assert low == x.min() and high == x.max()
+  monkeypatch.setattr(sys.modules["__main__"], "Ends", Ends, raising=False)
+  assert type(kiln.compile(scripted(ends), inputs=[x])(x)) is Ends
 
 
 def _id(case: Any) -> str:

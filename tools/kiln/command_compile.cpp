@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
+#include <filesystem>
 
 #include <kiln/builder.h>
 #include <kiln/pt2.h>
@@ -108,13 +109,57 @@ Result<Pt2Shape> parse_shape(const std::string& option) {
   return shape;
 }
 
-Result<std::string> output_path(const std::vector<std::string>& given, const std::string& input) {
+Result<std::string> output_path(const std::vector<std::string>& given, const std::string& input,
+                                bool embed) {
   if (given.size() > 1) return Status::error("K1002", "option --output is given twice");
-  if (given.size() == 1) return given[0];
+  if (given.size() == 1) {
+    if (given[0].empty()) return Status::error("K1002", "option --output takes the name of a file");
+    return given[0];
+  }
   const size_t dot = input.rfind('.');
+  if (embed) return (input.ends_with(".kiln") ? input.substr(0, dot) : input) + ".ts";
   const bool named = input.ends_with(".pt2") || is_torchscript_name(input);
-  if (input.ends_with(".kiln")) return input.substr(0, dot) + ".ts";
   return (named ? input.substr(0, dot) : input) + ".kiln";
+}
+
+// Whether both name one file, which may not exist yet.
+bool same_file(const std::string& a, const std::string& b) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  if (fs::equivalent(a, b, error)) return true;
+  const fs::path first = fs::weakly_canonical(fs::absolute(a, error), error);
+  return first == fs::weakly_canonical(fs::absolute(b, error), error) && !error;
+}
+
+// What would be lost if the output or the report were written: K1002. A report that cannot be
+// written is found before the time is spent: K3003, K3004.
+Status check_files(const Arguments& arguments, const std::string& input,
+                   const std::string& output) {
+  if (same_file(output, input)) {
+    return Status::error("K1002", "the output would replace the model: " + input,
+                         "give --output another name");
+  }
+  if (!arguments.has("report")) return {};
+  const std::string report = arguments.get("report");
+  if (report.empty()) return Status::error("K1002", "option --report takes the name of a file");
+  for (const auto& [what, path] : {std::pair{"model", input}, {"output", output}}) {
+    if (!same_file(report, path)) continue;
+    return Status::error("K1002", std::string("the report would replace the ") + what + ": " + path,
+                         "give --report another name");
+  }
+  return AtomicFile::create(report).status();
+}
+
+// K1010 for an output whose name says that it is something else than what is written.
+Status check_suffix(const std::string& output, bool module) {
+  const bool other = output.ends_with(".pt2") ||
+                     (module ? output.ends_with(".kiln") : is_torchscript_name(output));
+  if (!other) return {};
+  return Status::error(
+      "K1010",
+      std::string(module ? "a TorchScript module" : "a .kiln file") +
+          " would be written under the name of something else: " + output,
+      module ? "call it .ts" : "call it .kiln; program.save of Python writes .pt2 and .ts files");
 }
 
 Result<BuildOptions> build_options(const Arguments& arguments) {
@@ -206,11 +251,11 @@ Result<int> compile_torchscript(const Arguments& arguments) {
   // torchtrtc has the output behind the input.
   std::vector<std::string> outputs = arguments.all("output");
   size_t first_spec = 1;
-  if (arguments.words.size() > 1 && arguments.words[1].find_first_of("([") != 0) {
+  if (arguments.words.size() > 1 && !is_input_word(arguments.words[1])) {
     outputs.push_back(arguments.words[1]);
     first_spec = 2;
   }
-  KILN_ASSIGN_OR_RETURN(std::string output, output_path(outputs, input));
+  KILN_ASSIGN_OR_RETURN(std::string output, output_path(outputs, input, embed));
   KILN_ASSIGN_OR_RETURN(const BuildOptions build, build_options(arguments));
   KILN_ASSIGN_OR_RETURN(Json tolerance, tolerances(arguments));
   Json inputs = Json::array(), precisions = Json::array();
@@ -226,6 +271,10 @@ Result<int> compile_torchscript(const Arguments& arguments) {
   }
   for (const DType dtype : build.precisions) precisions.push_back(dtype_name(dtype));
   const bool module = embed || (!arguments.has("save-engine") && is_torchscript_name(output));
+  if (!check) {
+    if (!arguments.has("save-engine")) KILN_RETURN_IF_ERROR(check_suffix(output, module));
+    KILN_RETURN_IF_ERROR(check_files(arguments, input, output));
+  }
   Json request = Json::object();
   request.set("model", input);
   request.set("output", check ? std::string() : output);
@@ -273,7 +322,9 @@ Result<int> compile_file(const Arguments& arguments) {
                                         " is for TorchScript modules: " + input);
     }
   }
-  KILN_ASSIGN_OR_RETURN(const std::string output, output_path(arguments.all("output"), input));
+  KILN_ASSIGN_OR_RETURN(const std::string output,
+                        output_path(arguments.all("output"), input, /*embed=*/false));
+  KILN_RETURN_IF_ERROR(check_suffix(output, /*module=*/false));
   KILN_ASSIGN_OR_RETURN(BuildOptions build, build_options(arguments));
   Pt2Options options;
   options.model = arguments.get("model");
@@ -282,6 +333,7 @@ Result<int> compile_file(const Arguments& arguments) {
     KILN_ASSIGN_OR_RETURN(Pt2Shape shape, parse_shape(text));
     options.shapes.push_back(std::move(shape));
   }
+  KILN_RETURN_IF_ERROR(check_files(arguments, input, output));
   CaptureBuilder capture;
   capture.keep_in_torch(either(arguments, "torch-executed-op", "teo"),
                         either(arguments, "torch-executed-mod", "tem"));

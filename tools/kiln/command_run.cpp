@@ -97,6 +97,25 @@ Result<std::vector<std::string>> assign_files(const std::vector<std::string>& gi
   return files;
 }
 
+// K1002 for a shape that is given for what a file gives.
+Status check_shapes(const Arguments& arguments, const std::vector<TensorInfo>& inputs,
+                    const std::vector<std::string>& files) {
+  for (const std::string& shape : arguments.all("shape")) {
+    if (!arguments.has("random")) {
+      return Status::error("K1002", "option --shape is for random inputs: '" + shape + "'",
+                           "give --random, or leave --shape out: files have shapes of their own");
+    }
+    const std::string name = shape.substr(0, shape.find('='));
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      if (inputs[i].name != name || files[i].empty()) continue;
+      return Status::error("K1002",
+                           "options --shape and --input are both given for input '" + name + "'",
+                           "leave --shape out: the file has a shape of its own");
+    }
+  }
+  return {};
+}
+
 Result<int> run(const Arguments& arguments) {
   if (arguments.words.size() != 1) {
     return Status::error("K1008", "kiln run takes one file", "kiln help run");
@@ -107,6 +126,7 @@ Result<int> run(const Arguments& arguments) {
   KILN_ASSIGN_OR_RETURN(auto program, Program::load(arguments.words[0], options));
   const EnginePlan& plan = program->engine()->plan();
   KILN_ASSIGN_OR_RETURN(const auto files, assign_files(arguments.all("input"), program->inputs()));
+  KILN_RETURN_IF_ERROR(check_shapes(arguments, program->inputs(), files));
 
   // Given inputs fix the sizes of the random ones.
   std::vector<std::optional<NpyArray>> arrays(files.size());

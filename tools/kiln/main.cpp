@@ -46,7 +46,7 @@ Status unknown_command(const std::string& name) {
 
 // Errors of the command line itself, as opposed to what it names.
 bool is_usage(const Status& status) {
-  return (status.code() >= "K1001" && status.code() <= "K1009") || status.code() == "K1040" ||
+  return (status.code() >= "K1001" && status.code() <= "K1010") || status.code() == "K1040" ||
          status.code() == "K1041";
 }
 

@@ -68,6 +68,14 @@ bool is_torchscript_name(const std::string& path) {
          path.ends_with(".jit");
 }
 
+bool is_input_word(const std::string& word) {
+  if (word.starts_with('(') || word.starts_with('[')) return true;
+  // Sizes without their parentheses, which parse_input_spec refuses.
+  const std::string_view sizes = std::string_view(word).substr(0, word.find_first_of("@%"));
+  return !sizes.empty() && sizes[0] >= '0' && sizes[0] <= '9' &&
+         sizes.find_first_not_of("0123456789,;x ") == std::string_view::npos;
+}
+
 Result<Json> parse_input_spec(const std::string& text) {
   std::string shape = text;
   std::string dtype = "f32", format = "contiguous";

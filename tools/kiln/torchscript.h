@@ -10,6 +10,10 @@ namespace kiln::tool {
 // Whether `kiln compile` takes a file of this name for TorchScript: .ts, .pt, .pth, .jit.
 bool is_torchscript_name(const std::string& path);
 
+// Whether a word of the command line is an input for parse_input_spec, rather than a file: one that
+// begins with a parenthesis or bracket, or consists of sizes.
+bool is_input_word(const std::string& word);
+
 // "(1,3,8,8)", "(1,3,8,8)@f16%channels_last" or "[(1,3,8,8);(2,3,8,8);(4,3,8,8)]@f32", as torchtrtc
 // has them: minimum, optimum and maximum, and its words for dtypes and formats (fp16, NHWC). K1007.
 Result<Json> parse_input_spec(const std::string& text);

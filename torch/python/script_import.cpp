@@ -5,6 +5,7 @@
 #include <torch/csrc/jit/python/pybind_utils.h>
 
 #include "base/status.h"
+#include "torch/exception_text.h"
 #include "torch/torchscript/import.h"
 #include "torch/torchscript/kept_calls.h"
 #include "torch/torchscript/operator_support.h"
@@ -46,8 +47,8 @@ Result<torchscript::Arguments> arguments_of(const torchscript::Callee& callee, P
     }
     return arguments;
   } catch (const std::exception& error) {
-    const std::string text = error.what();
-    return Status::error("K1101", "the inputs do not fit the method: " + text.substr(0, 800));
+    return Status::error("K1101",
+                         "the inputs do not fit the method: " + text_of(error).substr(0, 800));
   }
 }
 

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 
+#include "torch/exception_text.h"
+
 namespace kiln::torchscript {
 namespace {
 
@@ -122,7 +124,7 @@ Result<at::Tensor> ArgumentBuilder::example(const ScriptInput& input, const std:
   try {
     tensor = example_values(input, ++seed_).to(home_).contiguous(input.format);
   } catch (const std::exception& error) {
-    return wrong_input(name, std::string("no such tensor can be made: ") + error.what());
+    return wrong_input(name, "no such tensor can be made: " + text_of(error));
   }
   if (input.min == input.max) return tensor;
   std::vector<CaptureDim> dims;

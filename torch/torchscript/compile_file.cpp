@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <dlfcn.h>
+#include <torch/csrc/jit/serialization/export.h>
 #include <torch/csrc/jit/serialization/import.h>
 
 #include <cstdio>
@@ -11,9 +12,11 @@
 #include <kiln/torch.h>
 
 #include "base/border.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "core/dtype.h"
 #include "torch/dtype_conversion.h"
+#include "torch/exception_text.h"
 #include "torch/script_module.h"
 #include "torch/torchscript/compile_module.h"
 #include "torch/torchscript/operator_support.h"
@@ -68,10 +71,8 @@ Result<torch::jit::Module> read_module(const Json& json, const std::string& path
     module.eval();
     return module;
   } catch (const std::exception& error) {  // c10::Error, and ErrorReport of TorchScript's parser
-    const auto* known = dynamic_cast<const c10::Error*>(&error);
-    const std::string what = known != nullptr ? known->what_without_backtrace() : error.what();
-    return Status::error(
-        "K3122", "torch cannot read the TorchScript module: " + path + ": " + what.substr(0, 300));
+    return Status::error("K3122", "torch cannot read the TorchScript module: " + path + ": " +
+                                      text_of(error).substr(0, 300));
   }
 }
 
@@ -99,7 +100,7 @@ Status compare(const torch::jit::Module& original, const std::string& method,
     collect_tensors(reference.get_method(method)(copies()), wanted);
     collect_tensors(program.get_method("forward")(copies()), got);
   } catch (const std::exception& error) {
-    return Status::error("K1042", std::string("the results cannot be compared: ") + error.what(),
+    return Status::error("K1042", "the results cannot be compared: " + text_of(error),
                          "leave --atol and --rtol out");
   }
   for (size_t i = 0; i < wanted.size(); ++i) {
@@ -120,6 +121,21 @@ Status compare(const torch::jit::Module& original, const std::string& method,
   return {};
 }
 
+// Writes the module; a file that was there stays until the new one is whole. K3003, K3004.
+Status save_module(const torch::jit::Module& module, const std::string& path) {
+  KILN_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::create(path));
+  Status written;
+  // torch's writer ends the process when a write fails while it is destroyed, so it never hears of
+  // it.
+  const auto write = [&](const void* data, size_t size) {
+    if (written.ok()) written = file.write(data, size);
+    return size;
+  };
+  torch::jit::ExportModule(module, write);
+  KILN_RETURN_IF_ERROR(std::move(written));
+  return file.commit();
+}
+
 // The `.kiln` file as a module.
 Result<Json> embed(const Json& json, const std::string& path, const std::string& output) {
   LoadOptions load;
@@ -128,7 +144,7 @@ Result<Json> embed(const Json& json, const std::string& path, const std::string&
   KILN_ASSIGN_OR_RETURN(const torch::jit::Module embedded, load_script_module(path, load));
   const auto program = find_script_program(embedded);
   KILN_RETURN_IF_ERROR(program.status());
-  embedded.save(output);
+  KILN_RETURN_IF_ERROR(save_module(embedded, output));
   return parse_json(program.value().program->runner().program().report_json());
 }
 
@@ -154,7 +170,7 @@ Result<Json> compile_to_file(const Json& json, const torch::jit::Module& module,
     KILN_ASSIGN_OR_RETURN(const CompiledModule compiled,
                           compile_module(module, arguments, options));
     KILN_RETURN_IF_ERROR(compare(module, method, compiled.module, arguments, *tolerance));
-    compiled.module.save(output);
+    KILN_RETURN_IF_ERROR(save_module(compiled.module, output));
     return compiled.report;
   }
   KILN_ASSIGN_OR_RETURN(const CompiledMethod compiled,
@@ -162,7 +178,7 @@ Result<Json> compile_to_file(const Json& json, const torch::jit::Module& module,
   if (form == "ts" || !tolerance->is_null()) {
     KILN_ASSIGN_OR_RETURN(const torch::jit::Module made, module_of(compiled, options));
     KILN_RETURN_IF_ERROR(compare(module, method, made, arguments, *tolerance));
-    if (form == "ts") made.save(output);
+    if (form == "ts") KILN_RETURN_IF_ERROR(save_module(made, output));
   }
   if (form != "ts") KILN_RETURN_IF_ERROR(compiled.program->save(output));
   return report_of(compiled);
@@ -205,7 +221,7 @@ extern "C" char* kiln_compile_torchscript(const char* request) {
     if (result.ok()) reply = std::move(result).value();
     status = result.status();
   } catch (const std::exception& error) {
-    status = kiln::Status::error("K9002", error.what());
+    status = kiln::Status::error("K9002", kiln::text_of(error));
   }
   if (!status.ok()) {
     kiln::Json error = kiln::Json::object();

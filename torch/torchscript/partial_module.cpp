@@ -6,6 +6,7 @@
 #include <functional>
 #include <unordered_map>
 
+#include "torch/exception_text.h"
 #include "torch/torchscript/module_path.h"
 
 namespace kiln::torchscript {
@@ -104,7 +105,7 @@ Result<Module> replace_submodules(const Module& root,
   try {
     return Copier(replacements).copy(root, "");
   } catch (const std::exception& error) {
-    return Status::error("K1145", std::string("the module cannot be taken apart: ") + error.what());
+    return Status::error("K1145", "the module cannot be taken apart: " + text_of(error));
   }
 }
 

@@ -117,9 +117,8 @@ SECTIONS = (
         "nn.Module"),
     Row("save(output_format)", WORKS, "a `.pt2` archive for torch.export.load, whatever the suffix",
         "exported_program"),
-    Row("save(output_format)", WORKS, "of a ScriptModule: torch.jit.save", "torchscript"),
-    Row("save(output_format)", RAISES, "programs are saved as \"exported_program\" or \"kiln\"; "
-        "programs inside TorchScript come with a later version", "torchscript of a Program"),
+    Row("save(output_format)", WORKS, "a module for torch.jit.load that calls the program; of a "
+        "ScriptModule: torch.jit.save", "torchscript"),
     Row("save(output_format)", WORKS, "an AOTInductor package that calls the program, where "
         "AOTInductor can build", "aot_inductor"),
     Row("save(output_format)", WORKS, "Kiln's own file, also for C++ without torch; not in "

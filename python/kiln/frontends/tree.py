@@ -12,8 +12,9 @@ A description is a tree of JSON objects:
 "custom" is any type known to torch's pytree (transformers' ModelOutput and caches, dataclasses).
 
 A description may come from a stranger's file, so rebuilding never imports a module outside
-_IMPORTABLE and only makes instances of types that pytree knows or of named tuples; anything else
-comes back as a dict or tuple, and a note says so.
+_IMPORTABLE and only makes instances of types that pytree knows or of named tuples. For a named tuple
+that is not there one of the same name and fields is made, as torch.jit does for its own; anything
+else comes back as a dict or tuple. A note says so.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import importlib
 import json
 import math
 import sys
-from collections import OrderedDict, defaultdict, deque
+from collections import OrderedDict, defaultdict, deque, namedtuple
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
 import torch
@@ -160,9 +161,13 @@ def _describe(spec: pytree.TreeSpec, leaves: Iterable[dict]) -> dict:
 
 
 def _find_type(name: str) -> type | None:
-  """The type called `name`, importing its module only from packages in _IMPORTABLE."""
+  """The type called `name`, importing its module only from packages in _IMPORTABLE.
+
+  TorchScript leaves the module `__main__` out of the names of types.
+  """
   register_known_types()
   module_name, _, qualified = name.rpartition(".")
+  module_name = module_name or "__main__"
   module = sys.modules.get(module_name)
   if module is None:
     if module_name.split(".")[0] not in _IMPORTABLE:
@@ -252,12 +257,14 @@ def _unflatten(node: dict, notes: list[str]) -> Rebuild:
   if kind == "named_tuple":
     cls = _find_type(node["type"])
     fields = list(node["fields"])
-    if (cls is not None and issubclass(cls, tuple)
-        and getattr(cls, "_fields", None) == tuple(fields)):
-      return lambda values, sizes: cls(*[item(values, sizes) for item in items])
-    notes.append(f"output type is not available, a dict stands for it: {node['type']}")
-    named = list(zip(fields, items, strict=True))
-    return lambda values, sizes: {key: item(values, sizes) for key, item in named}
+    if len(fields) != len(items):
+      raise ValueError("as many fields as items")
+    if (cls is None or not issubclass(cls, tuple)
+        or getattr(cls, "_fields", None) != tuple(fields)):
+      notes.append("output type is not available, a named tuple of the same fields stands for it: "
+                   f"{node['type']}")
+      cls = namedtuple(node["type"].rpartition(".")[2], fields, rename=True)
+    return lambda values, sizes: cls(*[item(values, sizes) for item in items])
   if kind == "custom":
     cls = _find_type(node["type"])
     definition = pytree.SUPPORTED_NODES.get(cls) if cls is not None else None
