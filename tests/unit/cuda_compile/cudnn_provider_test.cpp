@@ -69,12 +69,13 @@ main(%x: f32[1,3,7,7]) {
 TEST_F(CudnnProvider, ABiasBesideMultiplesOf16BytesIsCopied) {
   for (const auto& [start, copies] : {std::pair(3, 2), {4, 1}}) {
     const std::string from = std::to_string(start), to = std::to_string(start + 4);
-    const Program program = checked(R"(main(%x: f32[1,3,7,7]@nhwc, %w: f32[4,3,3,3]@nhwc, %p: f32[9]) {
+    const Program program =
+        checked(R"(main(%x: f32[1,3,7,7]@nhwc, %w: f32[4,3,3,3]@nhwc, %p: f32[9]) {
   %b = slice(%p) {axis=0, start=)" + from + ", end=" + to + R"(} : f32[4]
   %0 = conv(%x, %w, %b) {stride=[1, 1], padding=[0, 0], padding_high=[0, 0], dilation=[1, 1], groups=1} : f32[1,4,5,5]
   return %0 {name="y"}
 })",
-                                    1e-5);
+                1e-5);
     const auto found = kinds(program.plan.main);
     EXPECT_EQ(std::count(found.begin(), found.end(), "copy"), copies) << start;
   }
