@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <set>
 
 #include "aten/capture_hash.h"
 #include "aten/functionalizer.h"
@@ -100,8 +101,13 @@ class CaptureBuilder::Impl {
   }
 
   Handle add_handle(HandleInfo info) {
-    handles_.push_back(info);
+    handles_.push_back(std::move(info));
     return static_cast<Handle>(handles_.size()) - 1;
+  }
+
+  // One more handle of the same tensor, as an in-place operator returns it.
+  Handle add_same(Handle handle) {
+    return add_handle(HandleInfo(handles_[static_cast<size_t>(handle)]));
   }
 
   // Tensors that only the host can hold share memory like others, so writes to them are followed or
@@ -207,7 +213,11 @@ class CaptureBuilder::Impl {
   Status check_memory_access(const Call& call, const std::vector<Handle>& used) {
     if (!call.name.starts_with("aten::as_strided") || used.empty()) return {};
     const HandleInfo& info = handles_[static_cast<size_t>(used[0])];
-    if (info.tensor >= 0 && functional_.is_whole(info.tensor) && info.strides.empty()) return {};
+    if (info.tensor >= 0 && functional_.is_whole(info.tensor) && info.strides.empty() &&
+        functional_.read(info.tensor)->type.is_tensor()) {
+      strided_storages_.push_back(functional_.storage(info.tensor));
+      return {};
+    }
     return Status::error("K1306", "as_strided of a tensor that is a view or not contiguous");
   }
 
@@ -293,14 +303,13 @@ class CaptureBuilder::Impl {
 
     const ImportRule* rule = ImportRules::global().find(target.full_name());
     // An in-place operator is its functional twin and a write.
-    std::string base_name = target.name;
-    const bool in_place =
-        rule == nullptr && base_name.ends_with("_") && !base_name.ends_with("__") && !used.empty();
-    if (in_place) {
-      base_name.pop_back();
-      rule = ImportRules::global().find(
-          target.overload.empty() ? base_name : base_name + "." + target.overload);
-    }
+    const bool in_place = rule == nullptr && target.name.ends_with("_") &&
+                          !target.name.ends_with("__") && !used.empty();
+    if (in_place) rule = ImportRules::global().find(functional_twin(target));
+    // squeeze_, t_, ...: another look at the same memory, under the same name.
+    const bool view_in_place = in_place && rule != nullptr && !rule->schema.results.empty() &&
+                               !rule->schema.results[0].alias.empty();
+    if (in_place && !view_in_place) KILN_RETURN_IF_ERROR(check_in_place(target));
     for (Value* value : values) {
       if (refusal.ok() && !value->type.is_tensor()) {
         refusal =
@@ -317,19 +326,17 @@ class CaptureBuilder::Impl {
       refusal = Status::error("K1300", "kiln has no implementation of this operator");
     }
     if (refusal.ok()) {
-      // squeeze_, t_, ...: another look at the same memory, under the same name.
-      const bool view_in_place =
-          in_place && !rule->schema.results.empty() && !rule->schema.results[0].alias.empty();
       std::vector<Type> wanted = captured;
       if (in_place && !view_in_place) wanted = {values[0]->type};
       auto built = run_rule(*rule, target.args, values, wanted, origin, in_place);
       if (built.ok() && view_in_place) {
         const int tensor = handles_[static_cast<size_t>(used[0])].tensor;
         if (built->values[0] != values[0]) {
-          functional_.rebind(tensor, functional_.add_view(tensor, built->values[0]));
+          KILN_RETURN_IF_ERROR(
+              look_again(tensor, functional_.add_view(tensor, built->values[0]), results[0]));
         }
         records_.push_back(std::move(record));
-        return std::vector<Handle>{add_handle({functional_.add_alias(tensor), nullptr, -1, {}})};
+        return std::vector<Handle>{add_same(used[0])};
       }
       if (built.ok() && in_place) {
         // The handle of the written tensor and the result are one tensor.
@@ -339,13 +346,13 @@ class CaptureBuilder::Impl {
                                    : functional_.write(tensor, built->values[0], origin);
         if (written.ok()) {
           records_.push_back(std::move(record));
-          return std::vector<Handle>{add_handle({functional_.add_alias(tensor), nullptr, -1, {}})};
+          return std::vector<Handle>{add_same(used[0])};
         }
         return written;
       }
       if (built.ok()) {
         records_.push_back(std::move(record));
-        return register_results(*rule, *built, values, used, results);
+        return register_results(*rule, target.args, *built, values, used, results);
       }
       refusal = built.status();
     }
@@ -353,27 +360,99 @@ class CaptureBuilder::Impl {
     record.code = refusal.code();
     record.reason = refusal.message();
     records_.push_back(std::move(record));
-    KILN_ASSIGN_OR_RETURN(
-        std::vector<Handle> handles,
-        keep_call(std::move(target), values, used, captured, origin, schema, rule, in_place));
+    if (view_in_place) {
+      // PyTorch makes the view, and the tensor is that view from here on.
+      target.name = rule->schema.name;
+      target.overload = rule->schema.overload;
+      KILN_ASSIGN_OR_RETURN(const std::vector<Handle> views,
+                            keep_call(std::move(target), values, used, captured, results, origin,
+                                      rule->schema.to_string(), rule, false));
+      KILN_RETURN_IF_ERROR(look_again(handles_[static_cast<size_t>(used[0])].tensor,
+                                      handles_[static_cast<size_t>(views[0])].tensor, results[0]));
+      return std::vector<Handle>{add_same(used[0])};
+    }
+    KILN_ASSIGN_OR_RETURN(std::vector<Handle> handles,
+                          keep_call(std::move(target), values, used, captured, results, origin,
+                                    schema, rule, in_place));
     if (!exposed.empty()) handles.resize(results.size());
     return handles;
   }
 
-  // Of an operator that may share: does this call?
-  bool shares(const Schema& schema, const HandleInfo& source, Value* before, Value* after,
-              const Shape& strides_after) {
-    if (schema.name == "aten::contiguous" || schema.name == "aten::to") {
-      return before == after && source.strides == strides_after;
-    }
-    if (schema.name == "aten::reshape" || schema.name == "aten::reshape_as" ||
-        schema.name == "aten::flatten" || schema.name == "aten::ravel") {
-      return reshape_is_view(before->shape(), source.strides, after->shape());
-    }
-    return true;
+  // The rule's name for what an in-place operator computes.
+  static std::string functional_twin(const Call& call) {
+    const std::string name = call.name.substr(0, call.name.size() - 1);
+    if (call.name == "aten::transpose_") return name + ".int";
+    return call.overload.empty() ? name : name + "." + call.overload;
   }
 
-  Result<std::vector<Handle>> register_results(const ImportRule& rule, const Built& built,
+  // In-place operators that write no elements but change what the tensor is; the schema says write.
+  static Status check_in_place(const Call& call) {
+    static const std::set<std::string, std::less<>> kViews{
+        "aten::as_strided_", "aten::rename_",    "aten::set_",
+        "aten::squeeze_",    "aten::swapaxes_",  "aten::swapdims_",
+        "aten::t_",          "aten::transpose_", "aten::unsqueeze_"};
+    if (!kViews.contains(call.name)) return {};
+    return Status::error("K1304",
+                         "an operator changes which memory a tensor sees: " + call.full_name());
+  }
+
+  // A tensor becomes a second name for `view`, a view of it, under all its handles.
+  Status look_again(int tensor, int view, const CaptureMeta& meta) {
+    const bool given =
+        std::find(input_tensors_.begin(), input_tensors_.end(), tensor) != input_tensors_.end() ||
+        std::any_of(weight_tensors_.begin(), weight_tensors_.end(),
+                    [&](const WeightTensor& weight) { return weight.tensor == tensor; });
+    if (given) {
+      return Status::error("K1304",
+                           "the shape or strides of an input or weight are changed in place",
+                           "change a view of it, as x.view_as(x) is");
+    }
+    KILN_ASSIGN_OR_RETURN(const Shape strides, strides_of(meta));
+    functional_.rebind(tensor, view);
+    for (HandleInfo& info : handles_) {
+      if (info.tensor == tensor) info.strides = strides;
+    }
+    return {};
+  }
+
+  // Of an operator that may share: does this call, and because of the strides that its operand has?
+  struct Sharing {
+    bool shares = true;
+    bool by_strides = false;
+  };
+  static Sharing sharing(const Schema& schema, const CallArg::List& args, const HandleInfo& source,
+                         Value* before, Value* after, const Shape& strides_after) {
+    const std::string& name = schema.name;
+    const bool contiguous = name == "aten::contiguous" || name == "aten::ravel";
+    if (contiguous || name == "aten::to") {
+      // ravel() is a view of contiguous().
+      const bool same = contiguous && name == "aten::ravel"
+                            ? source.strides.empty()
+                            : before == after && source.strides == strides_after;
+      return {same, (contiguous || names_format(args)) && may_have_strides(before)};
+    }
+    if (name == "aten::reshape" || name == "aten::reshape_as" || name == "aten::flatten") {
+      return {reshape_is_view(before->shape(), source.strides, after->shape()),
+              !reshape_is_always_view(before->shape(), after->shape())};
+    }
+    return {};
+  }
+
+  static bool names_format(const CallArg::List& args) {
+    return std::any_of(args.begin(), args.end(), [](const CallArg& arg) {
+      const auto* format = arg.get<MemoryFormat>();
+      return format != nullptr && *format != MemoryFormat::kPreserve;
+    });
+  }
+
+  // Are there tensors of this shape with other strides?
+  static bool may_have_strides(Value* value) {
+    return std::any_of(value->shape().begin(), value->shape().end(),
+                       [](const DimExpr& dim) { return !dim.is_value(1); });
+  }
+
+  Result<std::vector<Handle>> register_results(const ImportRule& rule, const CallArg::List& args,
+                                               const Built& built,
                                                const std::vector<Value*>& values,
                                                const std::vector<Handle>& used,
                                                const std::vector<CaptureMeta>& metas) {
@@ -400,10 +479,13 @@ class CaptureBuilder::Impl {
       if (source < 0 && !composite && !values.empty()) source = 0;
       KILN_ASSIGN_OR_RETURN(Shape strides, strides_of(metas[i]));
       bool shared = source >= 0 && !built.fresh[i] && (composite || !result.alias.empty());
+      bool by_strides = false;
       if (shared && composite) {
         const size_t j = static_cast<size_t>(source);
-        shared =
-            shares(rule.schema, handles_[static_cast<size_t>(used[j])], values[j], value, strides);
+        const Sharing found = sharing(rule.schema, args, handles_[static_cast<size_t>(used[j])],
+                                      values[j], value, strides);
+        shared = found.shares;
+        by_strides = found.by_strides;
       }
       HandleInfo info;
       if (shared) {
@@ -415,15 +497,57 @@ class CaptureBuilder::Impl {
       } else {
         info.tensor = functional_.add(value);
       }
+      if (by_strides) {
+        functional_.decided_by_strides(
+            handles_[static_cast<size_t>(used[static_cast<size_t>(source)])].tensor, info.tensor);
+      }
       info.strides = std::move(strides);
       handles.push_back(add_handle(std::move(info)));
     }
     return handles;
   }
 
+  // The operands of one argument: of a tensor, or of a list.
+  static std::vector<int> operands_of(const CallArg& arg) {
+    if (const auto* operand = arg.get<CallArg::Operand>()) return {operand->index};
+    std::vector<int> operands;
+    if (const auto* list = arg.get<CallArg::List>()) {
+      for (const CallArg& item : *list) {
+        if (const auto* operand = item.get<CallArg::Operand>()) operands.push_back(operand->index);
+      }
+    }
+    return operands;
+  }
+
+  static bool is_training_dropout(const Call& call) {
+    constexpr size_t kTraining = 2;
+    if (!call.name.ends_with("dropout") || call.args.size() <= kTraining) return false;
+    const bool* training = call.args[kTraining].get<bool>();
+    return training != nullptr && *training;
+  }
+
+  // The host writes a copy of each tensor that an operator writes: of two that share memory,
+  // neither copy would see what is written to the other.
+  Status check_apart(const Call& call, const std::vector<int>& written,
+                     const std::vector<Handle>& used) const {
+    const auto tensor_of = [&](size_t k) {
+      return handles_[static_cast<size_t>(used[static_cast<size_t>(written[k])])].tensor;
+    };
+    for (size_t k = 1; k < written.size(); ++k) {
+      for (size_t j = 0; j < k; ++j) {
+        const int a = tensor_of(j), b = tensor_of(k);
+        if (a < 0 || b < 0 || functional_.are_apart(a, b)) continue;
+        return Status::error(
+            "K1304", "an operator writes two tensors that may share memory: " + call.full_name());
+      }
+    }
+    return {};
+  }
+
   Result<std::vector<Handle>> keep_call(Call target, const std::vector<Value*>& values,
                                         const std::vector<Handle>& used,
-                                        const std::vector<Type>& captured, const Origin& origin,
+                                        const std::vector<Type>& captured,
+                                        const std::vector<CaptureMeta>& metas, const Origin& origin,
                                         std::string_view schema_text, const ImportRule* rule,
                                         bool in_place) {
     std::vector<Type> types = captured;
@@ -442,12 +566,18 @@ class CaptureBuilder::Impl {
     if (schema) {
       for (size_t i = 0; i < schema->arguments.size() && i < target.args.size(); ++i) {
         if (!schema->arguments[i].written) continue;
-        const auto* operand = target.args[i].get<CallArg::Operand>();
-        if (operand == nullptr) continue;
-        written.push_back(operand->index);
-        types.push_back(values[static_cast<size_t>(operand->index)]->type);
-        effect = "write";
+        const bool list = schema->arguments[i].type.find('[') != std::string::npos;
+        if (list && target.args[i].get<CallArg::Operand>() != nullptr) {
+          return Status::error("K1304", "an operator writes a list that exists only in pytorch: " +
+                                            target.full_name());
+        }
+        for (int operand : operands_of(target.args[i])) {
+          written.push_back(operand);
+          types.push_back(values[static_cast<size_t>(operand)]->type);
+          effect = "write";
+        }
       }
+      KILN_RETURN_IF_ERROR(check_apart(target, written, used));
     } else if (in_place) {
       written.push_back(0);
       types.push_back(values[0]->type);
@@ -457,12 +587,18 @@ class CaptureBuilder::Impl {
       for (size_t i = 0; i < captured.size() && !schema->results.empty(); ++i) {
         const SchemaArgument& result = schema->results[std::min(i, schema->results.size() - 1)];
         int shared = -1;
+        bool unsaid = result.alias.empty() && may_share(*schema) && !is_training_dropout(target);
         for (size_t k = 0; k < schema->arguments.size() && k < target.args.size(); ++k) {
-          const auto* operand = target.args[k].get<CallArg::Operand>();
-          if (operand != nullptr && !result.alias.empty() &&
-              schema->arguments[k].alias == result.alias) {
-            shared = operand->index;
+          const std::vector<int> operands = operands_of(target.args[k]);
+          if (operands.empty()) continue;
+          const bool named = !result.alias.empty() && schema->arguments[k].alias == result.alias;
+          if (operands.size() == 1 || operands.size() == captured.size()) {
+            if (named || unsaid) shared = operands[std::min(i, operands.size() - 1)];
+          } else if (named) {
+            return Status::error("K1304", "a result may share memory with any tensor of a list: " +
+                                              target.full_name());
           }
+          unsaid = false;  // it may share with what comes first
         }
         viewed.push_back(shared);
       }
@@ -497,6 +633,10 @@ class CaptureBuilder::Impl {
       } else {
         handles.push_back(add_handle({functional_.add_view(base, value), nullptr, -1, {}}));
       }
+      // Results beyond the captured ones (expose_hidden_writes) are nobody's.
+      if (i < metas.size()) {
+        KILN_ASSIGN_OR_RETURN(handles_.back().strides, strides_of(metas[i]));
+      }
     }
     for (size_t k = 0; k < written.size(); ++k) {
       Value* after = node->result(static_cast<int>(captured.size() + k));
@@ -507,10 +647,9 @@ class CaptureBuilder::Impl {
       }
       KILN_RETURN_IF_ERROR(functional_.write(info.tensor, after, origin));
       // What an in-place operator returns is the tensor it wrote.
-      const int tensor = info.tensor;
       for (size_t i = 0; i < handles.size(); ++i) {
-        if (viewed[i] == written[k] || (in_place && handles.size() == 1)) {
-          handles[i] = add_handle({functional_.add_alias(tensor), nullptr, -1, {}});
+        if (viewed[i] == written[k] || (!schema && in_place && handles.size() == 1)) {
+          handles[i] = add_same(used[static_cast<size_t>(written[k])]);
         }
       }
     }
@@ -640,6 +779,66 @@ class CaptureBuilder::Impl {
     return {};
   }
 
+  // What capture made of the strides of inputs, and of tensors computed from them, holds for inputs
+  // with these strides. Inputs whose strides matter say so; the run refuses others.
+  Status finish_strides() {
+    std::vector<int> inputs;
+    for (int tensor : input_tensors_) {
+      if (tensor >= 0) inputs.push_back(functional_.storage(tensor));
+    }
+    std::vector<int> storages = functional_.storages_that_decide(inputs);
+    storages.insert(storages.end(), strided_storages_.begin(), strided_storages_.end());
+    for (int storage : storages) {
+      const bool of_weight = std::any_of(weight_tensors_.begin(), weight_tensors_.end(),
+                                         [&](const WeightTensor& weight) {
+                                           return functional_.storage(weight.tensor) == storage;
+                                         });
+      if (of_weight) continue;  // whose strides are the same at every run
+      // Operators keep the order of memory of what they compute from: any input may be that.
+      const bool all = std::find(inputs.begin(), inputs.end(), storage) == inputs.end();
+      for (size_t i = 0; i < input_tensors_.size(); ++i) {
+        if (input_tensors_[i] < 0) continue;
+        if (all || functional_.storage(input_tensors_[i]) == storage) {
+          KILN_RETURN_IF_ERROR(need_strides(i));
+        }
+      }
+    }
+    return {};
+  }
+
+  Status need_strides(size_t input) {
+    Value* value = module_->main.inputs()[input];
+    if (!value->type.is_tensor() || !may_have_strides(value)) return {};
+    Shape strides = input_strides_[input];
+    if (strides.empty()) strides = row_major(value->shape());
+    std::set<std::string> needed, known;
+    for (const DimExpr& stride : strides) stride.collect_symbols(needed);
+    for (size_t i = 0; i < module_->inputs.size(); ++i) {
+      const Type& type = module_->main.inputs()[i]->type;
+      if (module_->inputs[i].number) module_->inputs[i].number->collect_symbols(known);
+      if (!type.is_tensor()) continue;
+      for (const DimExpr& dim : type.tensor().shape) dim.collect_symbols(known);
+    }
+    if (!std::includes(known.begin(), known.end(), needed.begin(), needed.end())) {
+      return Status::error("K1304",
+                           "the strides of an input decide what is written, and do not follow "
+                           "from sizes: " +
+                               module_->inputs[input].name);
+    }
+    module_->inputs[input].strides = std::move(strides);
+    return {};
+  }
+
+  static Shape row_major(const Shape& dims) {
+    Shape strides(dims.size());
+    DimExpr expected = 1;
+    for (size_t i = dims.size(); i-- > 0;) {
+      strides[i] = expected;
+      expected *= dims[i];
+    }
+    return strides;
+  }
+
   struct WeightTensor {
     std::string name;
     int tensor;
@@ -651,9 +850,11 @@ class CaptureBuilder::Impl {
   std::unique_ptr<Module> module_;
   Functionalizer functional_;
   std::vector<HandleInfo> handles_;
-  std::vector<int> input_tensors_;  // per input, -1 for scalars
+  std::vector<int> input_tensors_;    // per input, -1 for scalars
+  std::vector<Shape> input_strides_;  // as captured; empty: contiguous
   std::vector<WeightTensor> weight_tensors_;
-  MemorySpans weight_memory_;  // of the same weights
+  std::vector<int> strided_storages_;  // read in the order of memory (as_strided)
+  MemorySpans weight_memory_;          // of the same weights
   std::vector<CallRecord> records_;
   std::vector<std::string> torch_ops_, torch_modules_;
   // Outputs in order, with the explicit mutations.
@@ -712,6 +913,7 @@ Result<CaptureBuilder::Handle> CaptureBuilder::input(std::string_view name,
   impl_->module_->inputs.push_back({std::string(name), InputSpec::Kind::kUser, std::move(order)});
   Impl::HandleInfo info;
   info.input = position;
+  impl_->input_strides_.push_back(strides);
   info.strides = std::move(strides);
   info.tensor = impl_->functional_.add(value);
   impl_->input_tensors_.push_back(info.tensor);
@@ -730,6 +932,7 @@ Result<CaptureBuilder::Handle> CaptureBuilder::scalar_input(std::string_view nam
   Value* value = impl_->module_->main.add_input(std::move(type), std::string(name));
   impl_->module_->inputs.push_back({std::string(name), InputSpec::Kind::kUser, {}, number});
   impl_->input_tensors_.push_back(-1);
+  impl_->input_strides_.emplace_back();
   return impl_->add_handle({-1, value, static_cast<int>(impl_->module_->inputs.size()) - 1, {}});
 }
 
@@ -855,6 +1058,7 @@ Result<std::unique_ptr<Module>> CaptureBuilder::finish() {
       module.main.add_output(value);
       module.outputs.push_back(std::move(spec));
     }
+    KILN_RETURN_IF_ERROR(impl_->finish_strides());
     KILN_RETURN_IF_ERROR(impl_->finish_mutations());
     module.prune();
     return std::move(impl_->module_);

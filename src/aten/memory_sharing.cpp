@@ -46,8 +46,17 @@ bool may_share(const Schema& schema) {
                                                          "aten::atleast_2d",
                                                          "aten::atleast_3d",
                                                          "aten::broadcast_tensors",
-                                                         "aten::meshgrid"};
+                                                         "aten::meshgrid",
+                                                         "aten::einsum"};
   return kNames.contains(schema.name);
+}
+
+bool reshape_is_always_view(const Shape& from, const Shape& to) {
+  Shape strides;  // that have nothing to do with one another
+  for (size_t i = 0; i < from.size(); ++i) {
+    strides.push_back(DimExpr::symbol("stride" + std::to_string(i)));
+  }
+  return reshape_is_view(from, strides, to);
 }
 
 // Every run of dims that becomes one group of new dims must lie densely in memory.

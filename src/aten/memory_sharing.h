@@ -18,5 +18,7 @@ bool may_share(const Schema& schema);
 
 // Would torch's reshape of a tensor with these strides (empty: contiguous) be a view?
 bool reshape_is_view(const Shape& from, const Shape& strides, const Shape& to);
+// Of a tensor with any strides?
+bool reshape_is_always_view(const Shape& from, const Shape& to);
 
 }  // namespace kiln
