@@ -278,6 +278,18 @@ def test_lists_of_tensors_that_are_written():
   agree(compiled(function, x, y), function, [x, y])
 
 
+def test_a_list_of_views_that_is_written_by_torch_compile():
+  def function(x):
+    y = x * 2
+    shift_all([y[0], y[1]], 0.5)
+    return y
+
+  x = torch.randn(2, 3)
+  with torch.no_grad():
+    agree(torch.compile(Calls(function), backend="kiln"), function, [x])
+    agree(compiled(function, x), function, [x])
+
+
 def test_a_list_that_is_written_with_shared_memory_is_refused():
   def function(x):
     torch._foreach_add_([x, x[0]], 1.)
