@@ -7,7 +7,9 @@
 #include <optional>
 #include <set>
 
+#include "aten/call_facts.h"
 #include "aten/capture_hash.h"
+#include "aten/capture_meta.h"
 #include "aten/functionalizer.h"
 #include "aten/hidden_writes.h"
 #include "aten/import_rule.h"
@@ -16,15 +18,12 @@
 #include "aten/schema_defaults.h"
 #include "aten/weight_data.h"
 #include "base/border.h"
-#include "base/check.h"
 #include "base/hash.h"
 #include "ir/module.h"
 #include "ir/op_def.h"
 
 namespace kiln {
 namespace {
-
-Result<DimExpr> parse_dim(const CaptureDim& text) { return DimExpr::parse(text); }
 
 bool matches_name(const std::string& wanted, const std::string& name, const std::string& overload) {
   return wanted == name || wanted == name + "." + overload ||
@@ -43,62 +42,6 @@ class CaptureBuilder::Impl {
     int input = -1;          // position when it is a program input as it came
     Shape strides;           // as captured, for a tensor that is not contiguous
   };
-
-  Result<Type> type_of(const CaptureMeta& meta) {
-    if (!meta.opaque.empty()) return Type(HostObjectType{meta.opaque});
-    if (meta.scalar) {
-      return Type(*meta.scalar == 'i'   ? ScalarType::kI64
-                  : *meta.scalar == 'f' ? ScalarType::kF64
-                                        : ScalarType::kBool);
-    }
-    TensorType type;
-    type.dtype = meta.dtype;
-    for (const CaptureDim& dim : meta.dims) {
-      KILN_ASSIGN_OR_RETURN(DimExpr expr, parse_dim(dim));
-      type.shape.push_back(std::move(expr));
-    }
-    return Type(std::move(type));
-  }
-
-  static Status check_strides(const CaptureMeta& meta) {
-    if (meta.strides.empty() || meta.strides.size() == meta.dims.size()) return {};
-    return Status::error("K1129", "capture gives another number of strides than dims");
-  }
-
-  // Dense memory order, outermost first; empty when contiguous or not dense.
-  Result<std::vector<int>> order_of(const CaptureMeta& meta) {
-    std::vector<int> order;
-    if (meta.strides.empty()) return order;
-    KILN_RETURN_IF_ERROR(check_strides(meta));
-    Shape dims, strides;
-    for (const CaptureDim& dim : meta.dims) {
-      KILN_ASSIGN_OR_RETURN(DimExpr expr, parse_dim(dim));
-      dims.push_back(std::move(expr));
-    }
-    for (const CaptureDim& stride : meta.strides) {
-      KILN_ASSIGN_OR_RETURN(DimExpr expr, parse_dim(stride));
-      strides.push_back(std::move(expr));
-    }
-    return dense_order(dims, strides);
-  }
-
-  // Captured strides; empty: contiguous.
-  static Result<Shape> strides_of(const CaptureMeta& meta) {
-    KILN_RETURN_IF_ERROR(check_strides(meta));
-    Shape strides;
-    for (const CaptureDim& stride : meta.strides) {
-      KILN_ASSIGN_OR_RETURN(DimExpr expr, parse_dim(stride));
-      strides.push_back(std::move(expr));
-    }
-    DimExpr expected = 1;
-    bool contiguous = true;
-    for (size_t i = strides.size(); i-- > 0;) {
-      KILN_ASSIGN_OR_RETURN(DimExpr dim, parse_dim(meta.dims[i]));
-      contiguous = contiguous && (dim.is_value(1) || strides[i] == expected);
-      expected *= dim;
-    }
-    return contiguous ? Shape() : strides;
-  }
 
   Handle add_handle(HandleInfo info) {
     handles_.push_back(std::move(info));
@@ -187,24 +130,6 @@ class CaptureBuilder::Impl {
       return true;
     }
     return false;
-  }
-
-  static bool is_absent(const Type& type) {
-    const auto* host = std::get_if<HostObjectType>(&type.value);
-    return host != nullptr && host->description == CaptureMeta::kNoTensor;
-  }
-
-  // Does the captured result agree with what the rule built?
-  static bool agrees(const Type& built, const Type& captured) {
-    if (!built.is_tensor() || !captured.is_tensor()) return false;
-    const TensorType &a = built.tensor(), &b = captured.tensor();
-    if (a.dtype != b.dtype || a.shape.size() != b.shape.size()) return false;
-    for (size_t i = 0; i < a.shape.size(); ++i) {
-      if (a.shape[i].is_constant() && b.shape[i].is_constant() && !(a.shape[i] == b.shape[i])) {
-        return false;
-      }
-    }
-    return true;
   }
 
   // as_strided reads memory, not elements: with what stands around its operand, and in the order
@@ -378,24 +303,6 @@ class CaptureBuilder::Impl {
     return handles;
   }
 
-  // The rule's name for what an in-place operator computes.
-  static std::string functional_twin(const Call& call) {
-    const std::string name = call.name.substr(0, call.name.size() - 1);
-    if (call.name == "aten::transpose_") return name + ".int";
-    return call.overload.empty() ? name : name + "." + call.overload;
-  }
-
-  // In-place operators that write no elements but change what the tensor is; the schema says write.
-  static Status check_in_place(const Call& call) {
-    static const std::set<std::string, std::less<>> kViews{
-        "aten::as_strided_", "aten::rename_",    "aten::set_",
-        "aten::squeeze_",    "aten::swapaxes_",  "aten::swapdims_",
-        "aten::t_",          "aten::transpose_", "aten::unsqueeze_"};
-    if (!kViews.contains(call.name)) return {};
-    return Status::error("K1304",
-                         "an operator changes which memory a tensor sees: " + call.full_name());
-  }
-
   // A tensor becomes a second name for `view`, a view of it, under all its handles.
   Status look_again(int tensor, int view, const CaptureMeta& meta) {
     const bool given =
@@ -413,42 +320,6 @@ class CaptureBuilder::Impl {
       if (info.tensor == tensor) info.strides = strides;
     }
     return {};
-  }
-
-  // Of an operator that may share: does this call, and because of the strides that its operand has?
-  struct Sharing {
-    bool shares = true;
-    bool by_strides = false;
-  };
-  static Sharing sharing(const Schema& schema, const CallArg::List& args, const HandleInfo& source,
-                         Value* before, Value* after, const Shape& strides_after) {
-    const std::string& name = schema.name;
-    const bool contiguous = name == "aten::contiguous" || name == "aten::ravel";
-    if (contiguous || name == "aten::to") {
-      // ravel() is a view of contiguous().
-      const bool same = contiguous && name == "aten::ravel"
-                            ? source.strides.empty()
-                            : before == after && source.strides == strides_after;
-      return {same, (contiguous || names_format(args)) && may_have_strides(before)};
-    }
-    if (name == "aten::reshape" || name == "aten::reshape_as" || name == "aten::flatten") {
-      return {reshape_is_view(before->shape(), source.strides, after->shape()),
-              !reshape_is_always_view(before->shape(), after->shape())};
-    }
-    return {};
-  }
-
-  static bool names_format(const CallArg::List& args) {
-    return std::any_of(args.begin(), args.end(), [](const CallArg& arg) {
-      const auto* format = arg.get<MemoryFormat>();
-      return format != nullptr && *format != MemoryFormat::kPreserve;
-    });
-  }
-
-  // Are there tensors of this shape with other strides?
-  static bool may_have_strides(Value* value) {
-    return std::any_of(value->shape().begin(), value->shape().end(),
-                       [](const DimExpr& dim) { return !dim.is_value(1); });
   }
 
   Result<std::vector<Handle>> register_results(const ImportRule& rule, const CallArg::List& args,
@@ -482,8 +353,9 @@ class CaptureBuilder::Impl {
       bool by_strides = false;
       if (shared && composite) {
         const size_t j = static_cast<size_t>(source);
-        const Sharing found = sharing(rule.schema, args, handles_[static_cast<size_t>(used[j])],
-                                      values[j], value, strides);
+        const Sharing found =
+            sharing(rule.schema, args, handles_[static_cast<size_t>(used[j])].strides, values[j],
+                    value, strides);
         shared = found.shares;
         by_strides = found.by_strides;
       }
@@ -505,25 +377,6 @@ class CaptureBuilder::Impl {
       handles.push_back(add_handle(std::move(info)));
     }
     return handles;
-  }
-
-  // The operands of one argument: of a tensor, or of a list.
-  static std::vector<int> operands_of(const CallArg& arg) {
-    if (const auto* operand = arg.get<CallArg::Operand>()) return {operand->index};
-    std::vector<int> operands;
-    if (const auto* list = arg.get<CallArg::List>()) {
-      for (const CallArg& item : *list) {
-        if (const auto* operand = item.get<CallArg::Operand>()) operands.push_back(operand->index);
-      }
-    }
-    return operands;
-  }
-
-  static bool is_training_dropout(const Call& call) {
-    constexpr size_t kTraining = 2;
-    if (!call.name.ends_with("dropout") || call.args.size() <= kTraining) return false;
-    const bool* training = call.args[kTraining].get<bool>();
-    return training != nullptr && *training;
   }
 
   // The host writes a copy of each tensor that an operator writes: of two that share memory,
@@ -679,17 +532,6 @@ class CaptureBuilder::Impl {
     return {};
   }
 
-  static bool is_random(const Call& call) {
-    static const char* const kRandom[] = {"rand",    "bernoulli",   "multinomial", "normal",
-                                          "uniform", "exponential", "dropout",     "rrelu",
-                                          "poisson", "cauchy",      "geometric",   "log_normal"};
-    const std::string name = call.name.substr(call.name.find("::") + 2);
-    for (const char* word : kRandom) {
-      if (name.find(word) != std::string::npos) return true;
-    }
-    return false;
-  }
-
   // What an output shares memory with in eager, it shares here: the caller's tensor or a buffer of
   // the state, written or not, or an output that is all of the same fresh tensor.
   void find_alias(size_t position, OutputSpec* spec) {
@@ -808,7 +650,7 @@ class CaptureBuilder::Impl {
 
   Status need_strides(size_t input) {
     Value* value = module_->main.inputs()[input];
-    if (!value->type.is_tensor() || !may_have_strides(value)) return {};
+    if (!value->type.is_tensor() || !may_have_strides(value->shape())) return {};
     Shape strides = input_strides_[input];
     if (strides.empty()) strides = row_major(value->shape());
     std::set<std::string> needed, known;
@@ -827,16 +669,6 @@ class CaptureBuilder::Impl {
     }
     module_->inputs[input].strides = std::move(strides);
     return {};
-  }
-
-  static Shape row_major(const Shape& dims) {
-    Shape strides(dims.size());
-    DimExpr expected = 1;
-    for (size_t i = dims.size(); i-- > 0;) {
-      strides[i] = expected;
-      expected *= dims[i];
-    }
-    return strides;
   }
 
   struct WeightTensor {
@@ -881,8 +713,8 @@ Result<bool> CaptureBuilder::condition(std::string_view relation, const CaptureD
                                        const CaptureDim& right, std::string_view text) {
   impl_->hash_.condition(relation, left, right, text);
   SizeCondition condition;
-  KILN_ASSIGN_OR_RETURN(condition.left, parse_dim(left));
-  KILN_ASSIGN_OR_RETURN(condition.right, parse_dim(right));
+  KILN_ASSIGN_OR_RETURN(condition.left, DimExpr::parse(left));
+  KILN_ASSIGN_OR_RETURN(condition.right, DimExpr::parse(right));
   condition.text = text;
   const bool turned = relation == "gt" || relation == "ge";
   if (turned) std::swap(condition.left, condition.right);
@@ -905,9 +737,9 @@ Result<bool> CaptureBuilder::condition(std::string_view relation, const CaptureD
 Result<CaptureBuilder::Handle> CaptureBuilder::input(std::string_view name,
                                                      const CaptureMeta& meta) {
   impl_->hash_.input(name, meta);
-  KILN_ASSIGN_OR_RETURN(Type type, impl_->type_of(meta));
-  KILN_ASSIGN_OR_RETURN(std::vector<int> order, impl_->order_of(meta));
-  KILN_ASSIGN_OR_RETURN(Shape strides, Impl::strides_of(meta));
+  KILN_ASSIGN_OR_RETURN(Type type, type_of(meta));
+  KILN_ASSIGN_OR_RETURN(std::vector<int> order, order_of(meta));
+  KILN_ASSIGN_OR_RETURN(Shape strides, strides_of(meta));
   Value* value = impl_->module_->main.add_input(std::move(type), std::string(name));
   const int position = static_cast<int>(impl_->module_->inputs.size());
   impl_->module_->inputs.push_back({std::string(name), InputSpec::Kind::kUser, std::move(order)});
@@ -924,7 +756,7 @@ Result<CaptureBuilder::Handle> CaptureBuilder::scalar_input(std::string_view nam
                                                             const CaptureMeta& meta,
                                                             std::string_view expr) {
   impl_->hash_.scalar_input(name, meta, expr);
-  KILN_ASSIGN_OR_RETURN(Type type, impl_->type_of(meta));
+  KILN_ASSIGN_OR_RETURN(Type type, type_of(meta));
   std::optional<DimExpr> number;
   if (!expr.empty()) {
     KILN_ASSIGN_OR_RETURN(number, DimExpr::parse(expr));
@@ -982,7 +814,7 @@ Result<std::vector<CaptureBuilder::Handle>> CaptureBuilder::call(
                                           origin.location);
   }
   for (size_t i = 0; i < results.size() && i < handles->size(); ++i) {
-    KILN_ASSIGN_OR_RETURN(std::vector<int> order, impl_->order_of(results[i]));
+    KILN_ASSIGN_OR_RETURN(std::vector<int> order, order_of(results[i]));
     if (!order.empty()) impl_->orders_[(*handles)[i]] = std::move(order);
   }
   return handles;
