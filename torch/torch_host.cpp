@@ -246,9 +246,8 @@ class TorchCall : public HostCall {
       c10::IValue value =
           constant_[i] ? prepared_[i] : converter.convert(call_.args[i], arguments[i].real_type());
       const auto* alias = arguments[i].alias_info();
-      if (alias != nullptr && alias->isWrite() && value.isTensor()) {
-        value = value.toTensor().clone();
-        written.push_back(value);
+      if (alias != nullptr && is_written(arguments[i])) {
+        value = copy_written(value, written);
       } else if (!constant_[i]) {
         std::vector<c10::IValue> tensors;
         append_values(value, tensors);
@@ -292,6 +291,25 @@ class TorchCall : public HostCall {
       results.push_back(wrap_in_object(values[i]));
     }
     return {};
+  }
+
+  // A list has its mark either itself or at its elements.
+  static bool is_written(const c10::Argument& argument) {
+    const c10::AliasInfo* alias = argument.alias_info();
+    const std::vector<c10::AliasInfo>& contained = alias->containedTypes();
+    return alias->isWrite() || std::any_of(contained.begin(), contained.end(),
+                                           [](const auto& part) { return part.isWrite(); });
+  }
+
+  // What the operator writes instead of the program's tensors; each is a result, in order.
+  static c10::IValue copy_written(const c10::IValue& value, std::vector<c10::IValue>& written) {
+    if (value.isTensor()) return written.emplace_back(value.toTensor().clone());
+    if (!value.isList()) return value;  // None
+    c10::impl::GenericList copies(value.toList().elementType());
+    for (const c10::IValue& item : value.toListRef()) {
+      copies.push_back(copy_written(item, written));
+    }
+    return c10::IValue(std::move(copies));
   }
 
   // Has the call no tensor to take its device from?

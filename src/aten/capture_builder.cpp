@@ -5,8 +5,11 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <set>
 
+#include "aten/call_facts.h"
 #include "aten/capture_hash.h"
+#include "aten/capture_meta.h"
 #include "aten/functionalizer.h"
 #include "aten/hidden_writes.h"
 #include "aten/import_rule.h"
@@ -15,15 +18,12 @@
 #include "aten/schema_defaults.h"
 #include "aten/weight_data.h"
 #include "base/border.h"
-#include "base/check.h"
 #include "base/hash.h"
 #include "ir/module.h"
 #include "ir/op_def.h"
 
 namespace kiln {
 namespace {
-
-Result<DimExpr> parse_dim(const CaptureDim& text) { return DimExpr::parse(text); }
 
 bool matches_name(const std::string& wanted, const std::string& name, const std::string& overload) {
   return wanted == name || wanted == name + "." + overload ||
@@ -43,65 +43,14 @@ class CaptureBuilder::Impl {
     Shape strides;           // as captured, for a tensor that is not contiguous
   };
 
-  Result<Type> type_of(const CaptureMeta& meta) {
-    if (!meta.opaque.empty()) return Type(HostObjectType{meta.opaque});
-    if (meta.scalar) {
-      return Type(*meta.scalar == 'i'   ? ScalarType::kI64
-                  : *meta.scalar == 'f' ? ScalarType::kF64
-                                        : ScalarType::kBool);
-    }
-    TensorType type;
-    type.dtype = meta.dtype;
-    for (const CaptureDim& dim : meta.dims) {
-      KILN_ASSIGN_OR_RETURN(DimExpr expr, parse_dim(dim));
-      type.shape.push_back(std::move(expr));
-    }
-    return Type(std::move(type));
-  }
-
-  static Status check_strides(const CaptureMeta& meta) {
-    if (meta.strides.empty() || meta.strides.size() == meta.dims.size()) return {};
-    return Status::error("K1129", "capture gives another number of strides than dims");
-  }
-
-  // Dense memory order, outermost first; empty when contiguous or not dense.
-  Result<std::vector<int>> order_of(const CaptureMeta& meta) {
-    std::vector<int> order;
-    if (meta.strides.empty()) return order;
-    KILN_RETURN_IF_ERROR(check_strides(meta));
-    Shape dims, strides;
-    for (const CaptureDim& dim : meta.dims) {
-      KILN_ASSIGN_OR_RETURN(DimExpr expr, parse_dim(dim));
-      dims.push_back(std::move(expr));
-    }
-    for (const CaptureDim& stride : meta.strides) {
-      KILN_ASSIGN_OR_RETURN(DimExpr expr, parse_dim(stride));
-      strides.push_back(std::move(expr));
-    }
-    return dense_order(dims, strides);
-  }
-
-  // Captured strides; empty: contiguous.
-  static Result<Shape> strides_of(const CaptureMeta& meta) {
-    KILN_RETURN_IF_ERROR(check_strides(meta));
-    Shape strides;
-    for (const CaptureDim& stride : meta.strides) {
-      KILN_ASSIGN_OR_RETURN(DimExpr expr, parse_dim(stride));
-      strides.push_back(std::move(expr));
-    }
-    DimExpr expected = 1;
-    bool contiguous = true;
-    for (size_t i = strides.size(); i-- > 0;) {
-      KILN_ASSIGN_OR_RETURN(DimExpr dim, parse_dim(meta.dims[i]));
-      contiguous = contiguous && (dim.is_value(1) || strides[i] == expected);
-      expected *= dim;
-    }
-    return contiguous ? Shape() : strides;
-  }
-
   Handle add_handle(HandleInfo info) {
-    handles_.push_back(info);
+    handles_.push_back(std::move(info));
     return static_cast<Handle>(handles_.size()) - 1;
+  }
+
+  // One more handle of the same tensor, as an in-place operator returns it.
+  Handle add_same(Handle handle) {
+    return add_handle(HandleInfo(handles_[static_cast<size_t>(handle)]));
   }
 
   // Tensors that only the host can hold share memory like others, so writes to them are followed or
@@ -183,31 +132,17 @@ class CaptureBuilder::Impl {
     return false;
   }
 
-  static bool is_absent(const Type& type) {
-    const auto* host = std::get_if<HostObjectType>(&type.value);
-    return host != nullptr && host->description == CaptureMeta::kNoTensor;
-  }
-
-  // Does the captured result agree with what the rule built?
-  static bool agrees(const Type& built, const Type& captured) {
-    if (!built.is_tensor() || !captured.is_tensor()) return false;
-    const TensorType &a = built.tensor(), &b = captured.tensor();
-    if (a.dtype != b.dtype || a.shape.size() != b.shape.size()) return false;
-    for (size_t i = 0; i < a.shape.size(); ++i) {
-      if (a.shape[i].is_constant() && b.shape[i].is_constant() && !(a.shape[i] == b.shape[i])) {
-        return false;
-      }
-    }
-    return true;
-  }
-
   // as_strided reads memory, not elements: with what stands around its operand, and in the order
   // in which it stands there. The importer knows that only of a contiguous tensor that is all of
   // its memory; anything else, natively or kept in PyTorch, would read other elements.
   Status check_memory_access(const Call& call, const std::vector<Handle>& used) {
     if (!call.name.starts_with("aten::as_strided") || used.empty()) return {};
     const HandleInfo& info = handles_[static_cast<size_t>(used[0])];
-    if (info.tensor >= 0 && functional_.is_whole(info.tensor) && info.strides.empty()) return {};
+    if (info.tensor >= 0 && functional_.is_whole(info.tensor) && info.strides.empty() &&
+        functional_.read(info.tensor)->type.is_tensor()) {
+      strided_storages_.push_back(functional_.storage(info.tensor));
+      return {};
+    }
     return Status::error("K1306", "as_strided of a tensor that is a view or not contiguous");
   }
 
@@ -293,14 +228,13 @@ class CaptureBuilder::Impl {
 
     const ImportRule* rule = ImportRules::global().find(target.full_name());
     // An in-place operator is its functional twin and a write.
-    std::string base_name = target.name;
-    const bool in_place =
-        rule == nullptr && base_name.ends_with("_") && !base_name.ends_with("__") && !used.empty();
-    if (in_place) {
-      base_name.pop_back();
-      rule = ImportRules::global().find(
-          target.overload.empty() ? base_name : base_name + "." + target.overload);
-    }
+    const bool in_place = rule == nullptr && target.name.ends_with("_") &&
+                          !target.name.ends_with("__") && !used.empty();
+    if (in_place) rule = ImportRules::global().find(functional_twin(target));
+    // squeeze_, t_, ...: another look at the same memory, under the same name.
+    const bool view_in_place = in_place && rule != nullptr && !rule->schema.results.empty() &&
+                               !rule->schema.results[0].alias.empty();
+    if (in_place && !view_in_place) KILN_RETURN_IF_ERROR(check_in_place(target));
     for (Value* value : values) {
       if (refusal.ok() && !value->type.is_tensor()) {
         refusal =
@@ -317,19 +251,17 @@ class CaptureBuilder::Impl {
       refusal = Status::error("K1300", "kiln has no implementation of this operator");
     }
     if (refusal.ok()) {
-      // squeeze_, t_, ...: another look at the same memory, under the same name.
-      const bool view_in_place =
-          in_place && !rule->schema.results.empty() && !rule->schema.results[0].alias.empty();
       std::vector<Type> wanted = captured;
       if (in_place && !view_in_place) wanted = {values[0]->type};
       auto built = run_rule(*rule, target.args, values, wanted, origin, in_place);
       if (built.ok() && view_in_place) {
         const int tensor = handles_[static_cast<size_t>(used[0])].tensor;
         if (built->values[0] != values[0]) {
-          functional_.rebind(tensor, functional_.add_view(tensor, built->values[0]));
+          KILN_RETURN_IF_ERROR(
+              look_again(tensor, functional_.add_view(tensor, built->values[0]), results[0]));
         }
         records_.push_back(std::move(record));
-        return std::vector<Handle>{add_handle({functional_.add_alias(tensor), nullptr, -1, {}})};
+        return std::vector<Handle>{add_same(used[0])};
       }
       if (built.ok() && in_place) {
         // The handle of the written tensor and the result are one tensor.
@@ -339,13 +271,13 @@ class CaptureBuilder::Impl {
                                    : functional_.write(tensor, built->values[0], origin);
         if (written.ok()) {
           records_.push_back(std::move(record));
-          return std::vector<Handle>{add_handle({functional_.add_alias(tensor), nullptr, -1, {}})};
+          return std::vector<Handle>{add_same(used[0])};
         }
         return written;
       }
       if (built.ok()) {
         records_.push_back(std::move(record));
-        return register_results(*rule, *built, values, used, results);
+        return register_results(*rule, target.args, *built, values, used, results);
       }
       refusal = built.status();
     }
@@ -353,27 +285,45 @@ class CaptureBuilder::Impl {
     record.code = refusal.code();
     record.reason = refusal.message();
     records_.push_back(std::move(record));
-    KILN_ASSIGN_OR_RETURN(
-        std::vector<Handle> handles,
-        keep_call(std::move(target), values, used, captured, origin, schema, rule, in_place));
+    if (view_in_place) {
+      // PyTorch makes the view, and the tensor is that view from here on.
+      target.name = rule->schema.name;
+      target.overload = rule->schema.overload;
+      KILN_ASSIGN_OR_RETURN(const std::vector<Handle> views,
+                            keep_call(std::move(target), values, used, captured, results, origin,
+                                      rule->schema.to_string(), rule, false));
+      KILN_RETURN_IF_ERROR(look_again(handles_[static_cast<size_t>(used[0])].tensor,
+                                      handles_[static_cast<size_t>(views[0])].tensor, results[0]));
+      return std::vector<Handle>{add_same(used[0])};
+    }
+    KILN_ASSIGN_OR_RETURN(std::vector<Handle> handles,
+                          keep_call(std::move(target), values, used, captured, results, origin,
+                                    schema, rule, in_place));
     if (!exposed.empty()) handles.resize(results.size());
     return handles;
   }
 
-  // Of an operator that may share: does this call?
-  bool shares(const Schema& schema, const HandleInfo& source, Value* before, Value* after,
-              const Shape& strides_after) {
-    if (schema.name == "aten::contiguous" || schema.name == "aten::to") {
-      return before == after && source.strides == strides_after;
+  // A tensor becomes a second name for `view`, a view of it, under all its handles.
+  Status look_again(int tensor, int view, const CaptureMeta& meta) {
+    const bool given =
+        std::find(input_tensors_.begin(), input_tensors_.end(), tensor) != input_tensors_.end() ||
+        std::any_of(weight_tensors_.begin(), weight_tensors_.end(),
+                    [&](const WeightTensor& weight) { return weight.tensor == tensor; });
+    if (given) {
+      return Status::error("K1304",
+                           "the shape or strides of an input or weight are changed in place",
+                           "change a view of it, as x.view_as(x) is");
     }
-    if (schema.name == "aten::reshape" || schema.name == "aten::reshape_as" ||
-        schema.name == "aten::flatten" || schema.name == "aten::ravel") {
-      return reshape_is_view(before->shape(), source.strides, after->shape());
+    KILN_ASSIGN_OR_RETURN(const Shape strides, strides_of(meta));
+    functional_.rebind(tensor, view);
+    for (HandleInfo& info : handles_) {
+      if (info.tensor == tensor) info.strides = strides;
     }
-    return true;
+    return {};
   }
 
-  Result<std::vector<Handle>> register_results(const ImportRule& rule, const Built& built,
+  Result<std::vector<Handle>> register_results(const ImportRule& rule, const CallArg::List& args,
+                                               const Built& built,
                                                const std::vector<Value*>& values,
                                                const std::vector<Handle>& used,
                                                const std::vector<CaptureMeta>& metas) {
@@ -400,10 +350,14 @@ class CaptureBuilder::Impl {
       if (source < 0 && !composite && !values.empty()) source = 0;
       KILN_ASSIGN_OR_RETURN(Shape strides, strides_of(metas[i]));
       bool shared = source >= 0 && !built.fresh[i] && (composite || !result.alias.empty());
+      bool by_strides = false;
       if (shared && composite) {
         const size_t j = static_cast<size_t>(source);
-        shared =
-            shares(rule.schema, handles_[static_cast<size_t>(used[j])], values[j], value, strides);
+        const Sharing found =
+            sharing(rule.schema, args, handles_[static_cast<size_t>(used[j])].strides, values[j],
+                    value, strides);
+        shared = found.shares;
+        by_strides = found.by_strides;
       }
       HandleInfo info;
       if (shared) {
@@ -415,15 +369,38 @@ class CaptureBuilder::Impl {
       } else {
         info.tensor = functional_.add(value);
       }
+      if (by_strides) {
+        functional_.decided_by_strides(
+            handles_[static_cast<size_t>(used[static_cast<size_t>(source)])].tensor, info.tensor);
+      }
       info.strides = std::move(strides);
       handles.push_back(add_handle(std::move(info)));
     }
     return handles;
   }
 
+  // The host writes a copy of each tensor that an operator writes: of two that share memory,
+  // neither copy would see what is written to the other.
+  Status check_apart(const Call& call, const std::vector<int>& written,
+                     const std::vector<Handle>& used) const {
+    const auto tensor_of = [&](size_t k) {
+      return handles_[static_cast<size_t>(used[static_cast<size_t>(written[k])])].tensor;
+    };
+    for (size_t k = 1; k < written.size(); ++k) {
+      for (size_t j = 0; j < k; ++j) {
+        const int a = tensor_of(j), b = tensor_of(k);
+        if (a < 0 || b < 0 || functional_.are_apart(a, b)) continue;
+        return Status::error(
+            "K1304", "an operator writes two tensors that may share memory: " + call.full_name());
+      }
+    }
+    return {};
+  }
+
   Result<std::vector<Handle>> keep_call(Call target, const std::vector<Value*>& values,
                                         const std::vector<Handle>& used,
-                                        const std::vector<Type>& captured, const Origin& origin,
+                                        const std::vector<Type>& captured,
+                                        const std::vector<CaptureMeta>& metas, const Origin& origin,
                                         std::string_view schema_text, const ImportRule* rule,
                                         bool in_place) {
     std::vector<Type> types = captured;
@@ -442,12 +419,18 @@ class CaptureBuilder::Impl {
     if (schema) {
       for (size_t i = 0; i < schema->arguments.size() && i < target.args.size(); ++i) {
         if (!schema->arguments[i].written) continue;
-        const auto* operand = target.args[i].get<CallArg::Operand>();
-        if (operand == nullptr) continue;
-        written.push_back(operand->index);
-        types.push_back(values[static_cast<size_t>(operand->index)]->type);
-        effect = "write";
+        const bool list = schema->arguments[i].type.find('[') != std::string::npos;
+        if (list && target.args[i].get<CallArg::Operand>() != nullptr) {
+          return Status::error("K1304", "an operator writes a list that exists only in pytorch: " +
+                                            target.full_name());
+        }
+        for (int operand : operands_of(target.args[i])) {
+          written.push_back(operand);
+          types.push_back(values[static_cast<size_t>(operand)]->type);
+          effect = "write";
+        }
       }
+      KILN_RETURN_IF_ERROR(check_apart(target, written, used));
     } else if (in_place) {
       written.push_back(0);
       types.push_back(values[0]->type);
@@ -457,12 +440,18 @@ class CaptureBuilder::Impl {
       for (size_t i = 0; i < captured.size() && !schema->results.empty(); ++i) {
         const SchemaArgument& result = schema->results[std::min(i, schema->results.size() - 1)];
         int shared = -1;
+        bool unsaid = result.alias.empty() && may_share(*schema) && !is_training_dropout(target);
         for (size_t k = 0; k < schema->arguments.size() && k < target.args.size(); ++k) {
-          const auto* operand = target.args[k].get<CallArg::Operand>();
-          if (operand != nullptr && !result.alias.empty() &&
-              schema->arguments[k].alias == result.alias) {
-            shared = operand->index;
+          const std::vector<int> operands = operands_of(target.args[k]);
+          if (operands.empty()) continue;
+          const bool named = !result.alias.empty() && schema->arguments[k].alias == result.alias;
+          if (operands.size() == 1 || operands.size() == captured.size()) {
+            if (named || unsaid) shared = operands[std::min(i, operands.size() - 1)];
+          } else if (named) {
+            return Status::error("K1304", "a result may share memory with any tensor of a list: " +
+                                              target.full_name());
           }
+          unsaid = false;  // it may share with what comes first
         }
         viewed.push_back(shared);
       }
@@ -497,6 +486,10 @@ class CaptureBuilder::Impl {
       } else {
         handles.push_back(add_handle({functional_.add_view(base, value), nullptr, -1, {}}));
       }
+      // Results beyond the captured ones (expose_hidden_writes) are nobody's.
+      if (i < metas.size()) {
+        KILN_ASSIGN_OR_RETURN(handles_.back().strides, strides_of(metas[i]));
+      }
     }
     for (size_t k = 0; k < written.size(); ++k) {
       Value* after = node->result(static_cast<int>(captured.size() + k));
@@ -507,10 +500,9 @@ class CaptureBuilder::Impl {
       }
       KILN_RETURN_IF_ERROR(functional_.write(info.tensor, after, origin));
       // What an in-place operator returns is the tensor it wrote.
-      const int tensor = info.tensor;
       for (size_t i = 0; i < handles.size(); ++i) {
-        if (viewed[i] == written[k] || (in_place && handles.size() == 1)) {
-          handles[i] = add_handle({functional_.add_alias(tensor), nullptr, -1, {}});
+        if (viewed[i] == written[k] || (!schema && in_place && handles.size() == 1)) {
+          handles[i] = add_same(used[static_cast<size_t>(written[k])]);
         }
       }
     }
@@ -538,17 +530,6 @@ class CaptureBuilder::Impl {
     }
     if (computed) info.tensor = functional_.add_alias(tensor);
     return {};
-  }
-
-  static bool is_random(const Call& call) {
-    static const char* const kRandom[] = {"rand",    "bernoulli",   "multinomial", "normal",
-                                          "uniform", "exponential", "dropout",     "rrelu",
-                                          "poisson", "cauchy",      "geometric",   "log_normal"};
-    const std::string name = call.name.substr(call.name.find("::") + 2);
-    for (const char* word : kRandom) {
-      if (name.find(word) != std::string::npos) return true;
-    }
-    return false;
   }
 
   // What an output shares memory with in eager, it shares here: the caller's tensor or a buffer of
@@ -640,6 +621,56 @@ class CaptureBuilder::Impl {
     return {};
   }
 
+  // What capture made of the strides of inputs, and of tensors computed from them, holds for inputs
+  // with these strides. Inputs whose strides matter say so; the run refuses others.
+  Status finish_strides() {
+    std::vector<int> inputs;
+    for (int tensor : input_tensors_) {
+      if (tensor >= 0) inputs.push_back(functional_.storage(tensor));
+    }
+    std::vector<int> storages = functional_.storages_that_decide(inputs);
+    storages.insert(storages.end(), strided_storages_.begin(), strided_storages_.end());
+    for (int storage : storages) {
+      const bool of_weight = std::any_of(weight_tensors_.begin(), weight_tensors_.end(),
+                                         [&](const WeightTensor& weight) {
+                                           return functional_.storage(weight.tensor) == storage;
+                                         });
+      if (of_weight) continue;  // whose strides are the same at every run
+      // Operators keep the order of memory of what they compute from: any input may be that.
+      const bool all = std::find(inputs.begin(), inputs.end(), storage) == inputs.end();
+      for (size_t i = 0; i < input_tensors_.size(); ++i) {
+        if (input_tensors_[i] < 0) continue;
+        if (all || functional_.storage(input_tensors_[i]) == storage) {
+          KILN_RETURN_IF_ERROR(need_strides(i));
+        }
+      }
+    }
+    return {};
+  }
+
+  Status need_strides(size_t input) {
+    Value* value = module_->main.inputs()[input];
+    if (!value->type.is_tensor() || !may_have_strides(value->shape())) return {};
+    Shape strides = input_strides_[input];
+    if (strides.empty()) strides = row_major(value->shape());
+    std::set<std::string> needed, known;
+    for (const DimExpr& stride : strides) stride.collect_symbols(needed);
+    for (size_t i = 0; i < module_->inputs.size(); ++i) {
+      const Type& type = module_->main.inputs()[i]->type;
+      if (module_->inputs[i].number) module_->inputs[i].number->collect_symbols(known);
+      if (!type.is_tensor()) continue;
+      for (const DimExpr& dim : type.tensor().shape) dim.collect_symbols(known);
+    }
+    if (!std::includes(known.begin(), known.end(), needed.begin(), needed.end())) {
+      return Status::error("K1304",
+                           "the strides of an input decide what is written, and do not follow "
+                           "from sizes: " +
+                               module_->inputs[input].name);
+    }
+    module_->inputs[input].strides = std::move(strides);
+    return {};
+  }
+
   struct WeightTensor {
     std::string name;
     int tensor;
@@ -651,9 +682,11 @@ class CaptureBuilder::Impl {
   std::unique_ptr<Module> module_;
   Functionalizer functional_;
   std::vector<HandleInfo> handles_;
-  std::vector<int> input_tensors_;  // per input, -1 for scalars
+  std::vector<int> input_tensors_;    // per input, -1 for scalars
+  std::vector<Shape> input_strides_;  // as captured; empty: contiguous
   std::vector<WeightTensor> weight_tensors_;
-  MemorySpans weight_memory_;  // of the same weights
+  std::vector<int> strided_storages_;  // read in the order of memory (as_strided)
+  MemorySpans weight_memory_;          // of the same weights
   std::vector<CallRecord> records_;
   std::vector<std::string> torch_ops_, torch_modules_;
   // Outputs in order, with the explicit mutations.
@@ -680,8 +713,8 @@ Result<bool> CaptureBuilder::condition(std::string_view relation, const CaptureD
                                        const CaptureDim& right, std::string_view text) {
   impl_->hash_.condition(relation, left, right, text);
   SizeCondition condition;
-  KILN_ASSIGN_OR_RETURN(condition.left, parse_dim(left));
-  KILN_ASSIGN_OR_RETURN(condition.right, parse_dim(right));
+  KILN_ASSIGN_OR_RETURN(condition.left, DimExpr::parse(left));
+  KILN_ASSIGN_OR_RETURN(condition.right, DimExpr::parse(right));
   condition.text = text;
   const bool turned = relation == "gt" || relation == "ge";
   if (turned) std::swap(condition.left, condition.right);
@@ -704,14 +737,15 @@ Result<bool> CaptureBuilder::condition(std::string_view relation, const CaptureD
 Result<CaptureBuilder::Handle> CaptureBuilder::input(std::string_view name,
                                                      const CaptureMeta& meta) {
   impl_->hash_.input(name, meta);
-  KILN_ASSIGN_OR_RETURN(Type type, impl_->type_of(meta));
-  KILN_ASSIGN_OR_RETURN(std::vector<int> order, impl_->order_of(meta));
-  KILN_ASSIGN_OR_RETURN(Shape strides, Impl::strides_of(meta));
+  KILN_ASSIGN_OR_RETURN(Type type, type_of(meta));
+  KILN_ASSIGN_OR_RETURN(std::vector<int> order, order_of(meta));
+  KILN_ASSIGN_OR_RETURN(Shape strides, strides_of(meta));
   Value* value = impl_->module_->main.add_input(std::move(type), std::string(name));
   const int position = static_cast<int>(impl_->module_->inputs.size());
   impl_->module_->inputs.push_back({std::string(name), InputSpec::Kind::kUser, std::move(order)});
   Impl::HandleInfo info;
   info.input = position;
+  impl_->input_strides_.push_back(strides);
   info.strides = std::move(strides);
   info.tensor = impl_->functional_.add(value);
   impl_->input_tensors_.push_back(info.tensor);
@@ -722,7 +756,7 @@ Result<CaptureBuilder::Handle> CaptureBuilder::scalar_input(std::string_view nam
                                                             const CaptureMeta& meta,
                                                             std::string_view expr) {
   impl_->hash_.scalar_input(name, meta, expr);
-  KILN_ASSIGN_OR_RETURN(Type type, impl_->type_of(meta));
+  KILN_ASSIGN_OR_RETURN(Type type, type_of(meta));
   std::optional<DimExpr> number;
   if (!expr.empty()) {
     KILN_ASSIGN_OR_RETURN(number, DimExpr::parse(expr));
@@ -730,6 +764,7 @@ Result<CaptureBuilder::Handle> CaptureBuilder::scalar_input(std::string_view nam
   Value* value = impl_->module_->main.add_input(std::move(type), std::string(name));
   impl_->module_->inputs.push_back({std::string(name), InputSpec::Kind::kUser, {}, number});
   impl_->input_tensors_.push_back(-1);
+  impl_->input_strides_.emplace_back();
   return impl_->add_handle({-1, value, static_cast<int>(impl_->module_->inputs.size()) - 1, {}});
 }
 
@@ -779,7 +814,7 @@ Result<std::vector<CaptureBuilder::Handle>> CaptureBuilder::call(
                                           origin.location);
   }
   for (size_t i = 0; i < results.size() && i < handles->size(); ++i) {
-    KILN_ASSIGN_OR_RETURN(std::vector<int> order, impl_->order_of(results[i]));
+    KILN_ASSIGN_OR_RETURN(std::vector<int> order, order_of(results[i]));
     if (!order.empty()) impl_->orders_[(*handles)[i]] = std::move(order);
   }
   return handles;
@@ -855,6 +890,7 @@ Result<std::unique_ptr<Module>> CaptureBuilder::finish() {
       module.main.add_output(value);
       module.outputs.push_back(std::move(spec));
     }
+    KILN_RETURN_IF_ERROR(impl_->finish_strides());
     KILN_RETURN_IF_ERROR(impl_->finish_mutations());
     module.prune();
     return std::move(impl_->module_);

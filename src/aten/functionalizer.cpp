@@ -20,7 +20,7 @@ const Attr& field(const OpDef& def, const std::vector<Attr>& attrs, std::string_
 
 int Functionalizer::add(Value* value) {
   storages_.push_back({value, 0, false});
-  tensors_.push_back({static_cast<int>(storages_.size()) - 1, {}, value, 0});
+  tensors_.push_back({static_cast<int>(storages_.size()) - 1, {}, value, 0, {}});
   return static_cast<int>(tensors_.size()) - 1;
 }
 
@@ -107,8 +107,67 @@ Value* Functionalizer::apply(const std::vector<ViewStep>& chain, size_t count, V
   return value;
 }
 
+bool Functionalizer::is_result_of(const Tensor& tensor, int decision) {
+  return std::find(tensor.decisions.begin(), tensor.decisions.end(), decision) !=
+         tensor.decisions.end();
+}
+
+void Functionalizer::decided_by_strides(int source, int result) {
+  tensors_[static_cast<size_t>(result)].decisions.push_back(static_cast<int>(decisions_.size()));
+  decisions_.push_back({storage(source), false, false, false});
+}
+
+std::vector<int> Functionalizer::storages_that_decide(const std::vector<int>& seen_outside) const {
+  std::vector<int> storages;
+  for (const Decision& decision : decisions_) {
+    const bool seen =
+        std::find(seen_outside.begin(), seen_outside.end(), decision.source) != seen_outside.end();
+    if (decision.matters || (seen && decision.result_written)) storages.push_back(decision.source);
+  }
+  return storages;
+}
+
+bool Functionalizer::are_apart(int a, int b) const {
+  const Tensor& first = tensors_[static_cast<size_t>(a)];
+  const Tensor& second = tensors_[static_cast<size_t>(b)];
+  if (first.storage != second.storage) {
+    return !storages_[static_cast<size_t>(first.storage)].shared_unseen ||
+           !storages_[static_cast<size_t>(second.storage)].shared_unseen;
+  }
+  // Two parts of one axis of the same view.
+  for (size_t i = 0; i < std::min(first.chain.size(), second.chain.size()); ++i) {
+    const ViewStep &one = first.chain[i], &other = second.chain[i];
+    if (one.op != other.op) return false;
+    if (std::equal(one.attrs.begin(), one.attrs.end(), other.attrs.begin(), other.attrs.end(),
+                   attrs_equal) &&
+        one.indices == other.indices) {
+      continue;
+    }
+    if (one.op->name != "slice" ||
+        !attrs_equal(field(*one.op, one.attrs, "axis"), field(*other.op, other.attrs, "axis"))) {
+      return false;
+    }
+    const auto bound = [](const ViewStep& step, std::string_view name) {
+      return std::get<DimExpr>(field(*step.op, step.attrs, name));
+    };
+    const auto before = [&](const ViewStep& left, const ViewStep& right) {
+      return (bound(right, "start") - bound(left, "end")).range(module_.symbols).min >= 0;
+    };
+    return before(one, other) || before(other, one);
+  }
+  return false;
+}
+
 Value* Functionalizer::read(int index) {
   Tensor& tensor = tensors_[static_cast<size_t>(index)];
+  for (size_t i = 0; i < decisions_.size(); ++i) {
+    Decision& decision = decisions_[i];
+    const bool result = is_result_of(tensor, static_cast<int>(i));
+    if (result ? decision.source_written
+               : decision.result_written && tensor.storage == decision.source) {
+      decision.matters = true;
+    }
+  }
   const Storage& storage = storages_[static_cast<size_t>(tensor.storage)];
   if (tensor.version != storage.version) {
     tensor.value = apply(tensor.chain, tensor.chain.size(), storage.base, tensor.value->origin);
@@ -202,6 +261,13 @@ Status Functionalizer::write(int index, Value* value, const Origin& origin) {
   for (size_t i = tensor.chain.size(); i-- > 0;) {
     Value* source = apply(tensor.chain, i, storage.base, origin);
     KILN_ASSIGN_OR_RETURN(part, invert(tensor.chain[i], source, part, origin));
+  }
+  for (size_t i = 0; i < decisions_.size(); ++i) {
+    if (is_result_of(tensor, static_cast<int>(i))) {
+      decisions_[i].result_written = true;
+    } else if (tensor.storage == decisions_[i].source) {
+      decisions_[i].source_written = true;
+    }
   }
   storage.base = part;
   ++storage.version;

@@ -37,6 +37,16 @@ class Functionalizer {
   // `tensor` becomes a second name for `other` (unsqueeze_, t_, ... change how memory is seen).
   void rebind(int tensor, int other);
 
+  // Capture saw `result` share memory with `source`, or be a copy of it, because of the strides
+  // that `source` had: a reshape. Other strides may decide otherwise.
+  void decided_by_strides(int source, int result);
+  // The storages of such sources where it matters what was decided, because one of the two was
+  // written and the other read after that. What a storage of `seen_outside` holds in the end is
+  // read.
+  std::vector<int> storages_that_decide(const std::vector<int>& seen_outside) const;
+  // Do the two surely share no element?
+  bool are_apart(int a, int b) const;
+
   // The tensor that owns the memory and whether anybody wrote to it.
   int storage(int tensor) const { return tensors_[static_cast<size_t>(tensor)].storage; }
   bool written(int storage) const { return storages_[static_cast<size_t>(storage)].version != 0; }
@@ -62,7 +72,14 @@ class Functionalizer {
     std::vector<ViewStep> chain;  // from the base outwards
     Value* value = nullptr;       // contents at `version`
     int version = 0;
+    std::vector<int> decisions;  // of which it, or what it is a view of, is the result
   };
+  struct Decision {
+    int source = 0;  // storage
+    bool source_written = false, result_written = false;
+    bool matters = false;
+  };
+  static bool is_result_of(const Tensor& tensor, int decision);
 
   // The view steps from source's current value to `value`; false when other nodes lie between.
   bool steps_between(Value* source, Value* value, std::vector<ViewStep>& steps);
@@ -73,6 +90,7 @@ class Functionalizer {
   Module& module_;
   std::vector<Storage> storages_;
   std::vector<Tensor> tensors_;
+  std::vector<Decision> decisions_;
 };
 
 }  // namespace kiln

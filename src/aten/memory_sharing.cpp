@@ -5,6 +5,16 @@
 #include <string>
 
 namespace kiln {
+namespace {
+
+bool names_format(const CallArg::List& args) {
+  return std::any_of(args.begin(), args.end(), [](const CallArg& arg) {
+    const auto* format = arg.get<MemoryFormat>();
+    return format != nullptr && *format != MemoryFormat::kPreserve;
+  });
+}
+
+}  // namespace
 
 // Repeatedly the dim whose stride is the product of the dims already placed, innermost first.
 std::vector<int> dense_order(const Shape& dims, const Shape& strides) {
@@ -46,8 +56,17 @@ bool may_share(const Schema& schema) {
                                                          "aten::atleast_2d",
                                                          "aten::atleast_3d",
                                                          "aten::broadcast_tensors",
-                                                         "aten::meshgrid"};
+                                                         "aten::meshgrid",
+                                                         "aten::einsum"};
   return kNames.contains(schema.name);
+}
+
+bool reshape_is_always_view(const Shape& from, const Shape& to) {
+  Shape strides;  // that have nothing to do with one another
+  for (size_t i = 0; i < from.size(); ++i) {
+    strides.push_back(DimExpr::symbol("stride" + std::to_string(i)));
+  }
+  return reshape_is_view(from, strides, to);
 }
 
 // Every run of dims that becomes one group of new dims must lie densely in memory.
@@ -76,6 +95,27 @@ bool reshape_is_view(const Shape& from, const Shape& strides, const Shape& to) {
     }
   }
   return group == old_dims.size();
+}
+
+bool may_have_strides(const Shape& dims) {
+  return std::any_of(dims.begin(), dims.end(), [](const DimExpr& dim) { return !dim.is_value(1); });
+}
+
+Sharing sharing(const Schema& schema, const CallArg::List& args, const Shape& strides_before,
+                Value* before, Value* after, const Shape& strides_after) {
+  const std::string& name = schema.name;
+  const bool contiguous = name == "aten::contiguous" || name == "aten::ravel";
+  if (contiguous || name == "aten::to") {
+    // ravel() is a view of contiguous().
+    const bool same = name == "aten::ravel" ? strides_before.empty()
+                                            : before == after && strides_before == strides_after;
+    return {same, (contiguous || names_format(args)) && may_have_strides(before->shape())};
+  }
+  if (name == "aten::reshape" || name == "aten::reshape_as" || name == "aten::flatten") {
+    return {reshape_is_view(before->shape(), strides_before, after->shape()),
+            !reshape_is_always_view(before->shape(), after->shape())};
+  }
+  return {};
 }
 
 }  // namespace kiln

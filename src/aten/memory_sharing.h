@@ -5,7 +5,9 @@
 #include <vector>
 
 #include "aten/schema.h"
+#include "core/call_arg.h"
 #include "core/dim.h"
+#include "ir/graph.h"
 
 namespace kiln {
 
@@ -16,7 +18,19 @@ std::vector<int> dense_order(const Shape& dims, const Shape& strides);
 // Schemas of composites do not say so.
 bool may_share(const Schema& schema);
 
+// Of a native call of such an operator: does it share, and because of the strides of its operand?
+struct Sharing {
+  bool shares = true;
+  bool by_strides = false;
+};
+Sharing sharing(const Schema& schema, const CallArg::List& args, const Shape& strides_before,
+                Value* before, Value* after, const Shape& strides_after);
+// Are there tensors of this shape with other strides?
+bool may_have_strides(const Shape& dims);
+
 // Would torch's reshape of a tensor with these strides (empty: contiguous) be a view?
 bool reshape_is_view(const Shape& from, const Shape& strides, const Shape& to);
+// Of a tensor with any strides?
+bool reshape_is_always_view(const Shape& from, const Shape& to);
 
 }  // namespace kiln

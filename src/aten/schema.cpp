@@ -20,6 +20,8 @@ class Parser {
     if (accept('(')) return list(schema.results, false) && at_end();
     SchemaArgument result;
     if (!type(result)) return false;
+    skip();
+    result.name = identifier();  // "Tensor[] self_out"
     schema.results.push_back(std::move(result));
     return at_end();
   }
@@ -165,7 +167,7 @@ std::string arguments_to_string(const std::vector<SchemaArgument>& arguments) {
 }  // namespace
 
 std::string Schema::to_string() const {
-  const bool bare = results.size() == 1 && results[0].name.empty();
+  const bool bare = results.size() == 1;
   return full_name() + arguments_to_string(arguments) + " -> " +
          (bare ? argument_to_string(results[0]) : arguments_to_string(results));
 }

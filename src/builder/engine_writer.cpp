@@ -73,12 +73,16 @@ Json::Array list_weights(const EngineFile& file) {
 }
 
 // Readers pass over members that they do not know. Version 1 knows no conditions: it would run
-// such a program with sizes that it is not right for.
+// such a program with sizes that it is not right for. Nor does version 2 know strides.
 int format_version_of(const std::vector<const EnginePlan*>& plans) {
   const bool conditions = std::any_of(plans.begin(), plans.end(), [](const EnginePlan* plan) {
     return !plan->conditions.empty();
   });
-  return conditions ? 2 : 1;
+  const bool strides = std::any_of(plans.begin(), plans.end(), [](const EnginePlan* plan) {
+    return std::any_of(plan->inputs.begin(), plan->inputs.end(),
+                       [](const TensorSignature& input) { return !input.strides.empty(); });
+  });
+  return strides ? 3 : conditions ? 2 : 1;
 }
 
 // Lists of code and the code itself, each once. Returns which plan's list is where.

@@ -444,6 +444,7 @@ Result<EnginePlan> EngineLowering::finish(
     TensorSignature signature;
     signature.name = module.inputs[i].name;
     signature.order = module.inputs[i].order;
+    signature.strides = module.inputs[i].strides;
     signature.is_state = module.inputs[i].kind == InputSpec::Kind::kState;
     for (size_t w = 0; signature.is_state && w < module.weights.size(); ++w) {
       if (module.weights[w].name == module.inputs[i].initial) {

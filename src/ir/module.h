@@ -44,6 +44,8 @@ struct InputSpec {
   std::optional<DimExpr> number = std::nullopt;
   // kState: name of the weight with the initial contents; empty: zeros.
   std::string initial = {};
+  // What its strides must be, because capture decided by them what is written; empty: any.
+  Shape strides = {};
 };
 
 // What an output is: design section 4, "explicit at the border".

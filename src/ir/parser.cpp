@@ -195,11 +195,14 @@ class ModuleParser {
             KILN_RETURN_IF_ERROR(state(module, &spec));
           else if (cursor_.accept_word("order"))
             KILN_RETURN_IF_ERROR(order(&spec.order));
+          else if (cursor_.accept_word("strides"))
+            KILN_RETURN_IF_ERROR(strides(&spec.strides));
           else if (cursor_.accept_word("number"))
             KILN_RETURN_IF_ERROR(number(&spec.number));
           else if (!cursor_.accept_word("name") || !cursor_.accept("=") ||
                    !cursor_.quoted(&spec.name)) {
-            return fail("state, order=[...], number=\"...\" or name=\"...\" expected");
+            return fail(
+                "state, order=[...], strides=[...], number=\"...\" or name=\"...\" expected");
           }
           if (!cursor_.accept(",") && cursor_.peek() != '}') return fail("',' expected");
         }
@@ -216,6 +219,13 @@ class ModuleParser {
       module.main.add_output(value);
       KILN_RETURN_IF_ERROR(output_spec(module));
     }
+    return {};
+  }
+
+  Status strides(Shape* out) {
+    KILN_RETURN_IF_ERROR(expect("="));
+    KILN_ASSIGN_OR_RETURN(Attr attr, parse_attr(cursor_, AttrKind::kDims));
+    *out = std::get<std::vector<DimExpr>>(std::move(attr));
     return {};
   }
 

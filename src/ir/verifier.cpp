@@ -242,6 +242,11 @@ Status check_signature(Module& module) {
     if (!is_order(module.inputs[i].order, inputs[i]->type)) {
       return signature("order of an input does not fit its rank: " + module.inputs[i].name);
     }
+    const Shape& strides = module.inputs[i].strides;
+    if (!strides.empty() &&
+        (!inputs[i]->type.is_tensor() || strides.size() != inputs[i]->type.tensor().shape.size())) {
+      return signature("strides of an input do not fit its rank: " + module.inputs[i].name);
+    }
     const auto* scalar = std::get_if<ScalarType>(&inputs[i]->type.value);
     if (module.inputs[i].number && (scalar == nullptr || *scalar != ScalarType::kI64)) {
       return signature("input with the value of a size is no integer: " + module.inputs[i].name);

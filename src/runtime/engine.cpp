@@ -228,6 +228,8 @@ Result<std::shared_ptr<const Engine::Binding>> Engine::bind(const std::vector<Te
     KILN_ASSIGN_OR_RETURN(spec.shape, evaluate(signature.dims, symbols));
     spec.strides = dense(spec.shape, signature.order);
     binding->inputs.push_back(std::move(spec));
+    KILN_ASSIGN_OR_RETURN(auto strides, evaluate(signature.strides, symbols));
+    binding->needed_strides.push_back(std::move(strides));
   }
   for (const TensorSpec& spec : binding->inputs) {
     KILN_RETURN_IF_ERROR(check_sizes(spec.shape, "an input"));

@@ -86,6 +86,7 @@ class Engine {
     int threads = 1;
     std::vector<TensorSpec> outputs;  // by position; strides as in the signature
     std::vector<TensorSpec> inputs;   // expected strides
+    std::vector<std::vector<int64_t>> needed_strides;  // by input; empty: any will do
     std::vector<std::vector<ConcreteViewOp>> views;  // by output; of those that are views
     std::unique_ptr<ShapePlan> shape;
   };

@@ -17,7 +17,7 @@ namespace kiln {
 
 // The highest number this reader knows; it reads all from 1 on. A writer gives a file the lowest
 // number whose readers take it for what it is (format_version_of in the writer).
-inline constexpr int kFormatVersion = 2;
+inline constexpr int kFormatVersion = 3;
 
 struct EngineContents {
   EnginePlan plan;                    // the best one that fits this machine

@@ -43,6 +43,19 @@ int64_t count(const std::vector<int64_t>& shape) {
   return total;
 }
 
+// Strides of no elements mean nothing.
+Status check_strides(const TensorView& input, const std::vector<int64_t>& needed,
+                     const std::string& name) {
+  const int64_t* end = input.shape + input.rank;
+  if (needed.empty() || has_strides(input, needed) || std::find(input.shape, end, 0) != end) {
+    return {};
+  }
+  return Status::error(
+      "K4115",
+      "strides decide what is written, and differ from those at capture: input '" + name + "'",
+      "pass a tensor with these strides, or compile with one like this");
+}
+
 }  // namespace
 
 ExecutionContext::Impl::Impl(std::shared_ptr<Engine> engine, std::shared_ptr<State> state)
@@ -295,6 +308,8 @@ Status ExecutionContext::Impl::place_inputs(const std::vector<TensorView>& input
     if (inputs[i].data == nullptr && spans_[i].low != spans_[i].high) {
       return Status::error("K4112", "input has no memory: '" + plan.inputs[i].name + "'");
     }
+    KILN_RETURN_IF_ERROR(
+        check_strides(inputs[i], current_->needed_strides[i], plan.inputs[i].name));
   }
   for (size_t i = 0; i < inputs.size(); ++i) {
     if (plan.inputs[i].is_object || input_slot_[i] < 0) continue;

@@ -29,6 +29,9 @@ Status verify_signature(const TensorSignature& signature, const std::string& wha
       *signature.scalar != DType::kBool) {
     return bad(what + " is a number of no kind of number");
   }
+  if (!signature.strides.empty() && signature.strides.size() != signature.dims.size()) {
+    return bad(what + " has another number of strides than dims");
+  }
   if (!is_permutation(signature.order, signature.dims.size())) {
     return bad(what + " has a memory order that is no permutation");
   }

@@ -76,6 +76,8 @@ struct TensorSignature {
   // come after the caller's own inputs. `initial` is the weight with its first contents, -1: zeros.
   bool is_state = false;
   int initial = -1;
+  // What the strides of an input must be: other ones mean another program. Empty: any will do.
+  Shape strides = {};
 };
 
 struct PlanOutput {

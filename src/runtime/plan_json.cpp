@@ -164,6 +164,7 @@ Json signature_json(const TensorSignature& signature) {
   entry.set("dtype", Json(dtype_name(signature.dtype)));
   entry.set("dims", exprs_json(signature.dims));
   if (!signature.order.empty()) entry.set("order", order_json(signature.order));
+  if (!signature.strides.empty()) entry.set("strides", exprs_json(signature.strides));
   if (signature.is_state) entry.set("state", true);
   if (signature.initial >= 0) entry.set("initial", signature.initial);
   return entry;
@@ -221,6 +222,9 @@ Result<TensorSignature> signature_from(const Json& json) {
       if (dim < 0 || dim > 64) return bad("a memory order is out of range");
       signature.order.push_back(static_cast<int>(dim));
     }
+  }
+  if (const Json* strides = json.find("strides")) {
+    KILN_ASSIGN_OR_RETURN(signature.strides, exprs_from(*strides));
   }
   if (json.find("state") != nullptr) {
     KILN_ASSIGN_OR_RETURN(signature.is_state, json.bool_at("state"));

@@ -182,3 +182,165 @@ def test_bert_with_a_foreign_op_in_each_layer():
   oracle = accuracy.Oracle(model, inputs, other)
   with torch.no_grad():
     oracle.check(program(**inputs.kwargs))
+
+
+# ---- memory at the border
+
+class Calls(nn.Module):
+  def __init__(self, function):
+    super().__init__()
+    self.function = function
+
+  def forward(self, *args):
+    return self.function(*args)
+
+
+def agree(program, function, inputs):
+  """Results, and inputs after the call."""
+  ours, theirs = ([t.detach().clone() for t in inputs] for _ in range(2))
+  got, expected = program(*ours), function(*theirs)
+  torch.testing.assert_close(got, expected)
+  torch.testing.assert_close(ours, theirs)
+
+
+def compiled(function, *inputs):
+  return kiln.compile(Calls(function), inputs=[t.clone() for t in inputs], cache=False)
+
+
+def relu_then_flatten(x):
+  h = torch.nn.functional.relu(x.transpose(1, 2), inplace=True)
+  z = h.flatten(1)
+  z.add_(1)
+  return h.sum(2), z
+
+
+def relu_then_contiguous(x):
+  h = (x * 1.5).transpose(1, 2)
+  h.relu_()
+  z = h.contiguous()
+  z.mul_(2)
+  return h + z
+
+
+def contiguous_of_a_factor(x):
+  q = torch.linalg.qr(x[0])[0]
+  z = q.contiguous()
+  z.zero_()
+  return q * 1
+
+
+def written_transpose_reshaped(x):
+  y = x * 1
+  z = y.transpose(0, 1).mul_(2).reshape(-1)
+  z.add_(1)
+  return y, z
+
+
+@pytest.mark.parametrize("function", [
+  relu_then_flatten, relu_then_contiguous, contiguous_of_a_factor, written_transpose_reshaped])
+def test_strides_of_written_and_foreign_tensors(function):
+  torch.manual_seed(0)
+  x = torch.randn(2, 3, 4)
+  agree(compiled(function, x), function, [x])
+
+
+def test_contiguous_copy_of_a_written_channels_last_input():
+  def function(x):
+    x.relu_()
+    y = x.contiguous()
+    y.add_(1)
+    x.relu_()
+    return x.contiguous()
+
+  x = torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last)
+  program = compiled(function, x)
+  agree(program, function, [x])
+  mine = x.clone()
+  assert program(mine).is_contiguous() and not mine.is_contiguous()
+
+
+@torch.library.custom_op("kiln_test::shift_all", mutates_args=("xs",))
+def shift_all(xs: list[torch.Tensor], by: float) -> None:
+  for x in xs:
+    x.add_(by)
+
+
+def test_lists_of_tensors_that_are_written():
+  def function(x, y):
+    a = x.clone()
+    torch._foreach_mul_([a], 2.)
+    torch._foreach_add_([x, y], 1.)
+    shift_all([y, a], 0.5)
+    torch._foreach_copy_([a[0]], [y[1]])
+    return x * 2, a
+
+  x, y = torch.randn(2, 3), torch.randn(2, 3)
+  agree(compiled(function, x, y), function, [x, y])
+
+
+def test_a_list_of_views_that_is_written_by_torch_compile():
+  def function(x):
+    y = x * 2
+    shift_all([y[0], y[1]], 0.5)
+    return y
+
+  x = torch.randn(2, 3)
+  with torch.no_grad():
+    agree(torch.compile(Calls(function), backend="kiln"), function, [x])
+    agree(compiled(function, x), function, [x])
+
+
+def test_a_list_that_is_written_with_shared_memory_is_refused():
+  def function(x):
+    torch._foreach_add_([x, x[0]], 1.)
+    return x * 2
+
+  with pytest.raises(kiln.Error) as error:
+    compiled(function, torch.randn(2, 3))
+  assert error.value.code == "K1304"
+
+
+@pytest.mark.parametrize("name", ["transpose_", "swapaxes_", "swapdims_"])
+@pytest.mark.parametrize("columns", [2, 3])
+def test_transpose_in_place(name, columns):
+  def function(x):
+    a = x * 1
+    row = a[0]
+    getattr(a, name)(0, 1)
+    a[0] += 10
+    return a, row
+
+  x = torch.randn(2, columns)
+  agree(compiled(function, x), function, [x])
+
+
+def test_an_input_is_not_transposed_in_place():
+  with pytest.raises(kiln.Error) as error:
+    compiled(lambda x: x.t_() + 1, torch.randn(2, 3))
+  assert error.value.code == "K1304"
+
+
+def merge_and_write(x):
+  x.reshape(-1)[2:5] = 1
+  return x * 2
+
+
+def merge_and_write_a_result(x):
+  h = x * 2
+  h.reshape(-1)[2:5] = 1
+  return h
+
+
+@pytest.mark.parametrize("function", [merge_and_write, merge_and_write_a_result])
+def test_strides_that_decide_what_is_written(function, tmp_path):
+  examples = [torch.randn(3, 4), torch.randn(4, 3).t()]
+  for mine, other in (examples, examples[::-1]):
+    program = compiled(function, mine)
+    agree(program, function, [mine])
+    program.save(tmp_path / "m.kiln")
+    for each in (program, kiln.load(tmp_path / "m.kiln")):
+      kept = other.clone()
+      with pytest.raises(kiln.Error) as error:
+        each(kept)
+      assert error.value.code == "K4115"
+      torch.testing.assert_close(kept, other)

@@ -525,10 +525,17 @@ class GraphWalker:
     copies: dict[Node, Any] = {}
     local = dict(env)
     for original in originals:
-      if isinstance(original, Node) and original not in copies:
-        copy = self._emit(node, "aten::clone", "", [env[original], None], original.meta["val"],
-                          str(aten.clone.default._schema), single=True)
-        copies[original] = local[original] = copy
+      for tensor in original if isinstance(original, (list, tuple)) else [original]:
+        if isinstance(tensor, Node) and tensor not in copies:
+          copy = self._emit(node, "aten::clone", "", [env[tensor], None], tensor.meta["val"],
+                            str(aten.clone.default._schema), single=True)
+          copies[tensor] = local[tensor] = copy
+
+    def written_of(original: Any) -> Any:
+      if isinstance(original, (list, tuple)):
+        return [written_of(item) for item in original]
+      return copies.get(original) if isinstance(original, Node) else None
+
     outputs = node.meta["val"]
     results = len(outputs) - len(originals)
     value = None if results == 0 else outputs[0] if len(schema.returns) == 1 else outputs[:results]
@@ -542,7 +549,7 @@ class GraphWalker:
       head: list = [None] * results  # a result of None stands first when nothing is returned
     else:
       head = [returned] if len(schema.returns) == 1 else list(returned)
-    return head + [copies.get(o) if isinstance(o, Node) else None for o in originals]
+    return head + [written_of(original) for original in originals]
 
 
 def _real(tensor: torch.Tensor) -> torch.Tensor:

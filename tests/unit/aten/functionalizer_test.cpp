@@ -179,6 +179,133 @@ TEST(Functionalizer, SymbolicSliceOfAnInput) {
 
 // ---- what is an alias and what a copy
 
+// h.t().relu_() is no more contiguous than h.t(): flatten() of it is a copy.
+TEST(Functionalizer, WhatAnInPlaceOperatorReturnsHasTheStridesOfItsOperand) {
+  const CaptureMeta turned = meta({"3", "2"}, DType::kF32, {"1", "3"});
+  for (const char* copier : {"aten::flatten.using_ints", "aten::contiguous"}) {
+    Program p;
+    Handle h = clone(p, p.input("x", meta({"2", "3"})), meta({"2", "3"}));
+    Handle r = p.call("aten::relu_", {v(p.call("aten::t", {v(h)}, turned))}, turned);
+    Handle z = copier[6] == 'f' ? p.call(copier, {v(r)}, meta({"6"}))
+                                : p.call(copier, {v(r)}, meta({"3", "2"}));
+    p.call("aten::zero_", {v(z)}, meta({copier[6] == 'f' ? "6" : "3"}));
+    p.output(h);
+    EXPECT_EQ(values(p.run({counting({2, 3})})[0]), values(counting({2, 3}))) << copier;
+  }
+}
+
+TEST(Functionalizer, ResultsOfTheHostHaveTheirStrides) {
+  Program p;
+  Handle x = p.input("x", meta({"2", "3"}));
+  Handle q = p.call("t::qr", {v(x)}, meta({"3", "2"}, DType::kF32, {"1", "3"}),
+                    "t::qr(Tensor self) -> Tensor");
+  Handle z = p.call("aten::contiguous", {v(q)}, meta({"3", "2"}));
+  p.call("aten::zero_", {v(z)}, meta({"3", "2"}));
+  p.output(q);
+  EXPECT_TRUE(p.finish().main.outputs()[0]->producer()->is("aten.call"));
+}
+
+TEST(Functionalizer, RavelOfAStridedVectorIsACopy) {
+  Program p;
+  Handle x = clone(p, p.input("x", meta({"4"})), meta({"4"}));
+  const CaptureMeta half = meta({"2"}, DType::kF32, {"2"});
+  Handle even = p.call("aten::slice.Tensor", {v(x), num(0), num(0), num(4), num(2)}, half);
+  p.call("aten::zero_", {v(p.call("aten::ravel", {v(even)}, meta({"2"})))}, meta({"2"}));
+  p.output(x);
+  EXPECT_EQ(values(p.run({counting({4})})[0]), values(counting({4})));
+}
+
+// ---- in-place operators that change how memory is seen
+
+TEST(Functionalizer, TransposeInPlaceIsAnotherLookAtTheSameMemory) {
+  const CaptureMeta square = meta({"2", "2"}), turned = meta({"2", "2"}, DType::kF32, {"1", "2"});
+  for (const char* name : {"aten::transpose_", "aten::swapaxes_", "aten::swapdims_"}) {
+    Program p;
+    Handle a = clone(p, p.input("x", square), square);
+    Handle same = p.call("aten::add_.Tensor", {v(a), num(1)}, square);
+    Handle row = p.call("aten::select.int", {v(a), num(0), num(0)}, meta({"2"}));
+    p.call(name, {v(a), num(0), num(1)}, turned);
+    Handle first =
+        p.call("aten::select.int", {v(a), num(0), num(0)}, meta({"2"}, DType::kF32, {"2"}));
+    p.call("aten::add_.Tensor", {v(first), num(10)}, meta({"2"}, DType::kF32, {"2"}));
+    for (Handle handle : {a, row, same}) p.output(handle);
+    const auto out = p.run({counting({2, 2})});
+    EXPECT_EQ(values(out[0]), (std::vector<double>{11, 13, 2, 4})) << name;
+    EXPECT_EQ(values(out[1]), (std::vector<double>{11, 2})) << name;
+    EXPECT_EQ(out[2], out[0]) << name;
+    EXPECT_TRUE(p.all_native());
+  }
+}
+
+TEST(Functionalizer, TransposeInPlaceByTheHost) {
+  Program p;
+  p.builder.keep_in_torch({"aten::t_"}, {});
+  Handle a = clone(p, p.input("x", meta({"2", "3"})), meta({"2", "3"}));
+  const CaptureMeta turned = meta({"3", "2"}, DType::kF32, {"1", "3"});
+  p.call("aten::t_", {v(a)}, turned);
+  p.output(a);
+  Module& module = p.finish();
+  EXPECT_EQ(module.main.outputs()[0]->shape(), (Shape{3, 2}));
+  EXPECT_NE(print(module).find("aten::t("), std::string::npos);
+}
+
+TEST(Functionalizer, WhatIsGivenKeepsItsShape) {
+  const CaptureMeta turned = meta({"2", "2"}, DType::kF32, {"1", "2"});
+  for (bool weight : {false, true}) {
+    Program p;
+    Handle x = weight ? p.weight("w", counting({2, 2}), "buffer") : p.input("x", meta({"2", "2"}));
+    auto refused = p.builder.call("aten::t_", "", {v(x)}, {turned}, {"", ""}, "");
+    EXPECT_EQ(refused.status().code(), "K1304");
+  }
+  Program p;
+  Handle a = clone(p, p.input("x", meta({"2", "2"})), meta({"2", "2"}));
+  auto refused =
+      p.builder.call("aten::set_", "source_Tensor", {v(a), v(a)}, {meta({"2", "2"})}, {"", ""}, "");
+  EXPECT_EQ(refused.status().code(), "K1304");
+}
+
+// ---- strides at capture that decide what is a view
+
+// What is asked of the strides of x when it is read as [2, 3] and `reshape` merges its dims.
+Shape needed_strides(bool view_is_written, bool of_input, bool read_after) {
+  Program p;
+  Handle x = p.input("x", meta({"2", "3"}));
+  Handle h = of_input ? x : p.call("aten::neg", {v(x)}, meta({"2", "3"}));
+  Handle flat = p.call("aten::reshape", {v(h), nums({6})}, meta({"6"}));
+  if (view_is_written) p.call("aten::add_.Tensor", {v(flat), num(1)}, meta({"6"}));
+  p.output(read_after ? h : flat);
+  const InputSpec& spec = p.finish().inputs[0];
+  EXPECT_EQ(print(**parse_module(print(p.finish()))), print(p.finish()));
+  return spec.strides;
+}
+
+TEST(Functionalizer, StridesThatDecideAWriteAreAskedFor) {
+  const Shape row_major{3, 1};
+  EXPECT_EQ(needed_strides(true, true, false), row_major);  // the caller sees x
+  EXPECT_EQ(needed_strides(true, false, true), row_major);  // neg() keeps the order of x
+  EXPECT_EQ(needed_strides(true, false, false), Shape());   // nobody looks at the other one
+  EXPECT_EQ(needed_strides(false, true, true), Shape());
+}
+
+TEST(Functionalizer, ReshapesThatAreAlwaysViewsAskForNothing) {
+  Program p;
+  Handle x = p.input("x", meta({"6", "1"}));
+  Handle split = p.call("aten::reshape", {v(x), nums({2, 3})}, meta({"2", "3"}));
+  p.call("aten::add_.Tensor", {v(split), num(1)}, meta({"2", "3"}));
+  p.output(split);
+  EXPECT_EQ(p.finish().inputs[0].strides, Shape());
+}
+
+// A copy at capture, as the example was turned: with a contiguous one, x would be written.
+TEST(Functionalizer, StridesThatDecideACopyAreAskedFor) {
+  Program p;
+  Handle x = p.input("x", meta({"2", "3"}, DType::kF32, {"1", "2"}));
+  Handle flat = p.call("aten::reshape", {v(x), nums({6})}, meta({"6"}));
+  p.call("aten::add_.Tensor", {v(flat), num(1)}, meta({"6"}));
+  p.output(flat);
+  EXPECT_EQ(p.finish().inputs[0].strides, (Shape{1, 2}));
+}
+
 TEST(Functionalizer, DetachSharesCloneDoesNot) {
   Program p;
   Handle x = clone(p, p.input("x", meta({"2"})), meta({"2"}));

@@ -214,8 +214,9 @@ TEST(Rules, BatchNormInTrainingIsRefused) {
   Program p;
   Handle x = p.input("x", meta({"2", "3", "1", "1"}));
   Handle m = p.weight("mean", counting({3}), "buffer");
+  Handle s = p.weight("variance", counting({3}), "buffer");
   auto args = [&](bool training) {
-    return std::vector<CaptureArg>{v(x),           none(),    none(),     v(m),      v(m),
+    return std::vector<CaptureArg>{v(x),           none(),    none(),     v(m),      v(s),
                                    flag(training), real(0.1), real(1e-5), flag(true)};
   };
   p.call("aten::batch_norm", args(true), meta({"2", "3", "1", "1"}));

@@ -121,6 +121,59 @@ TEST(WrittenMemory, AWrittenInputThatIsReturnedIsTheInput) {
   (void)y;
 }
 
+// The host returns what it wrote to each tensor of a list, after the results of the operator.
+TEST(WrittenMemory, ListsThatAreWritten) {
+  Program p;
+  Handle x = p.input("x", meta({"2"}));
+  Handle y = p.call("aten::neg", {v(x)}, meta({"2"}));
+  p.calls("t::add_all_", {list({v(y), v(x)}), num(1)}, {},
+          "t::add_all_(Tensor(a!)[] self, Scalar by) -> ()");
+  p.output(y);
+  Module& module = p.finish();
+  ASSERT_EQ(module.outputs.size(), 2u);
+  EXPECT_EQ(module.outputs[1].kind, OutputSpec::Kind::kWriteInput);
+  for (int i : {0, 1}) {
+    Value* after = module.main.outputs()[static_cast<size_t>(i)];
+    EXPECT_TRUE(after->producer()->is("aten.call"));
+    EXPECT_EQ(after, after->producer()->result(i));
+  }
+}
+
+TEST(WrittenMemory, TensorsThatAreWrittenTogetherShareNoMemory) {
+  const char* const kSchema = "t::write_all_(Tensor(a!)[] self) -> ()";
+  const auto part = [](Program& p, Handle x, int64_t start, int64_t end) {
+    const CaptureMeta column = meta({"2", "1"}, DType::kF32, {"3", "1"});
+    return p.call("aten::slice.Tensor", {v(x), num(1), num(start), num(end)}, column);
+  };
+  for (int64_t start : {0, 1}) {
+    Program p;
+    Handle x = p.input("x", meta({"2", "3"}));
+    const auto written = p.builder.call(
+        "t::write_all_", "", {list({v(part(p, x, 0, 1)), v(part(p, x, start, start + 1))})}, {},
+        {"", ""}, kSchema);
+    EXPECT_EQ(written.status().code(), start == 0 ? "K1304" : "");
+  }
+}
+
+// The name says in place, the schema that the result is another tensor.
+TEST(WrittenMemory, TheSchemaSaysWhatIsReturned) {
+  Program p;
+  Handle x = p.input("x", meta({"2"}));
+  p.output(p.call("t::step_", {v(x)}, meta({"2"}), "t::step_(Tensor(a!) self) -> Tensor"));
+  EXPECT_EQ(p.finish().outputs[0].kind, OutputSpec::Kind::kResult);
+}
+
+TEST(WrittenMemory, DropoutOfTheHostGivesItsOperandBackInEval) {
+  for (bool training : {false, true}) {
+    Program p;
+    p.builder.keep_in_torch({"aten::dropout"}, {});
+    Handle x = p.input("x", meta({"2"}));
+    Handle y = p.call("aten::dropout", {v(x), real(0.5), flag(training)}, meta({"2"}));
+    const auto written = p.builder.call("aten::relu_", "", {v(y)}, {meta({"2"})}, {"", ""}, "");
+    EXPECT_EQ(written.status().code(), training ? "" : "K1304");
+  }
+}
+
 TEST(WrittenMemory, NumbersKeepTheirExpression) {
   Program p;
   p.symbol("s0", -4, 4);

@@ -93,6 +93,25 @@ TEST(Engine, ConditionsHoldAtEveryShapeThatRuns) {
   EXPECT_EQ(Engine::create(plan, {}, {.threads = 1}).status().code(), "K3105");
 }
 
+TEST(Engine, StridesThatThePlanNeeds) {
+  EnginePlan plan = double_plan({kS0, 4});
+  plan.symbols = {{"s0", {0, 8}}};
+  plan.inputs[0].strides = {4, 1};
+  auto engine = create(plan);
+  auto context = test::context_of(engine);
+  const auto run = [&](std::vector<int64_t> shape, std::vector<int64_t> strides) {
+    Tensor x = Tensor::iota({4, 4}), y = Tensor::filled(shape, -1);
+    TensorView view = x.view();
+    view.shape = shape.data();
+    view.strides = strides.data();
+    return context->run({view}, {y.view()});
+  };
+  EXPECT_TRUE(run({4, 4}, {4, 1}).ok());
+  EXPECT_EQ(run({4, 4}, {1, 4}).code(), "K4115");  // also at a shape that was seen
+  EXPECT_TRUE(run({1, 4}, {7, 1}).ok());
+  EXPECT_TRUE(run({0, 4}, {1, 1}).ok());
+}
+
 TEST(Engine, InfersShapesWithoutBinding) {
   auto engine = affine_engine();
   auto context = test::context_of(engine);

@@ -20,6 +20,7 @@ EnginePlan sample() {
   b.plan.conditions = {{SizeRelation::kEq, DimExpr::mod(kS0, 2), 0, "x.size(0) % 2 == 0"},
                        {SizeRelation::kLe, 3 * kS0, DimExpr::symbol("big"), "\"three\" times"}};
   b.plan.inputs[0].order = {1, 0};
+  b.plan.inputs[0].strides = {1, kS0};
   const PlanView w = b.weight("w", {4}), c = b.computed("v", {4}, "exp");
   const PlanView t = b.temp({kS0, 4});
   b.tile("mul", {x, w}, t);
@@ -54,6 +55,7 @@ TEST(Plan, JsonRoundTrip) {
   EXPECT_EQ(again->conditions, plan.conditions);
   EXPECT_EQ(again->outputs.back().signature.scalar, DType::kF64);
   EXPECT_EQ(again->inputs[0].order, plan.inputs[0].order);
+  EXPECT_EQ(again->inputs[0].strides, plan.inputs[0].strides);
   EXPECT_EQ(again->main.slots.back().num_elements, plan.main.slots.back().num_elements);
   EXPECT_EQ(again->main.steps[0].origin, plan.main.steps[0].origin);
   const auto parsed = parse_json(json.dump());

@@ -1,0 +1,91 @@
+#include "aten/capture_meta.h"
+
+#include "aten/memory_sharing.h"
+
+namespace kiln {
+namespace {
+
+Status check_strides(const CaptureMeta& meta) {
+  if (meta.strides.empty() || meta.strides.size() == meta.dims.size()) return {};
+  return Status::error("K1129", "capture gives another number of strides than dims");
+}
+
+}  // namespace
+
+Result<Type> type_of(const CaptureMeta& meta) {
+  if (!meta.opaque.empty()) return Type(HostObjectType{meta.opaque});
+  if (meta.scalar) {
+    return Type(*meta.scalar == 'i'   ? ScalarType::kI64
+                : *meta.scalar == 'f' ? ScalarType::kF64
+                                      : ScalarType::kBool);
+  }
+  TensorType type;
+  type.dtype = meta.dtype;
+  for (const CaptureDim& dim : meta.dims) {
+    KILN_ASSIGN_OR_RETURN(DimExpr expr, DimExpr::parse(dim));
+    type.shape.push_back(std::move(expr));
+  }
+  return Type(std::move(type));
+}
+
+Result<std::vector<int>> order_of(const CaptureMeta& meta) {
+  std::vector<int> order;
+  if (meta.strides.empty()) return order;
+  KILN_RETURN_IF_ERROR(check_strides(meta));
+  Shape dims, strides;
+  for (const CaptureDim& dim : meta.dims) {
+    KILN_ASSIGN_OR_RETURN(DimExpr expr, DimExpr::parse(dim));
+    dims.push_back(std::move(expr));
+  }
+  for (const CaptureDim& stride : meta.strides) {
+    KILN_ASSIGN_OR_RETURN(DimExpr expr, DimExpr::parse(stride));
+    strides.push_back(std::move(expr));
+  }
+  return dense_order(dims, strides);
+}
+
+Result<Shape> strides_of(const CaptureMeta& meta) {
+  KILN_RETURN_IF_ERROR(check_strides(meta));
+  Shape strides;
+  for (const CaptureDim& stride : meta.strides) {
+    KILN_ASSIGN_OR_RETURN(DimExpr expr, DimExpr::parse(stride));
+    strides.push_back(std::move(expr));
+  }
+  DimExpr expected = 1;
+  bool contiguous = true;
+  for (size_t i = strides.size(); i-- > 0;) {
+    KILN_ASSIGN_OR_RETURN(DimExpr dim, DimExpr::parse(meta.dims[i]));
+    contiguous = contiguous && (dim.is_value(1) || strides[i] == expected);
+    expected *= dim;
+  }
+  return contiguous ? Shape() : strides;
+}
+
+Shape row_major(const Shape& dims) {
+  Shape strides(dims.size());
+  DimExpr expected = 1;
+  for (size_t i = dims.size(); i-- > 0;) {
+    strides[i] = expected;
+    expected *= dims[i];
+  }
+  return strides;
+}
+
+bool is_absent(const Type& type) {
+  const auto* host = std::get_if<HostObjectType>(&type.value);
+  return host != nullptr && host->description == CaptureMeta::kNoTensor;
+}
+
+bool agrees(const Type& built, const Type& captured) {
+  if (!built.is_tensor() || !captured.is_tensor()) return false;
+  const TensorType &a = built.tensor(), &b = captured.tensor();
+  if (a.dtype != b.dtype || a.shape.size() != b.shape.size()) return false;
+  for (size_t i = 0; i < a.shape.size(); ++i) {
+    if (a.shape[i].is_constant() && b.shape[i].is_constant() && !(a.shape[i] == b.shape[i])) {
+      return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace kiln

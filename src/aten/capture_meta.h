@@ -1,0 +1,25 @@
+// What a front end says of a tensor, in the importer's terms.
+#pragma once
+
+#include <kiln/capture.h>
+
+#include <vector>
+
+#include "base/status.h"
+#include "ir/graph.h"
+
+namespace kiln {
+
+Result<Type> type_of(const CaptureMeta& meta);
+// Dense memory order, outermost first; empty when contiguous or not dense.
+Result<std::vector<int>> order_of(const CaptureMeta& meta);
+// Captured strides; empty: contiguous.
+Result<Shape> strides_of(const CaptureMeta& meta);
+// Those of a contiguous tensor.
+Shape row_major(const Shape& dims);
+// A result that the operator does not give here.
+bool is_absent(const Type& type);
+// Does the captured result agree with what the rule built?
+bool agrees(const Type& built, const Type& captured);
+
+}  // namespace kiln
