@@ -5,6 +5,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
+#include <sstream>
 
 #include "base/border.h"
 #include "runtime/engine.h"
@@ -21,16 +22,29 @@ bool is_fresh_result(const PlanOutput& output) {
   return output.kind == PlanOutput::Kind::kResult && !output.signature.is_object;
 }
 
-// The tensor's memory as a view; K4102 or K4107 for one that the program cannot read or write.
+// The tensor's memory as a view; K4102, K4107 or K4112 for one that the program cannot read or
+// write.
 Status view_of(const at::Tensor& tensor, const char* what, const std::string& name,
                const Device& device, TensorView& view) {
   if (!tensor.defined()) {
     return Status::error("K4102", std::string("undefined tensor: ") + what + " '" + name + "'");
   }
+  if (tensor.layout() != c10::kStrided || tensor.is_nested()) {
+    std::ostringstream layout;
+    layout << tensor.layout();
+    return Status::error("K4102", std::string("wrong layout: ") + what + " '" + name + "' is " +
+                                      (tensor.is_nested() ? "Nested" : layout.str()) +
+                                      ", expected Strided");
+  }
   const auto dtype = from_scalar_type(tensor.scalar_type());
-  if (!dtype || tensor.layout() != c10::kStrided) {
-    return Status::error("K4102", std::string("wrong dtype or layout: ") + what + " '" + name +
-                                      "' is " + c10::toString(tensor.scalar_type()));
+  if (!dtype) {
+    return Status::error("K4102", std::string("wrong dtype: ") + what + " '" + name + "' is " +
+                                      c10::toString(tensor.scalar_type()));
+  }
+  // What torch.func and other transforms pass in a tensor's place.
+  if (!tensor.has_storage()) {
+    return Status::error("K4112", std::string(what) + " has no memory: '" + name + "'",
+                         "call it outside of vmap, grad and other transforms of torch.func");
   }
   if (from_torch(tensor.device()) != std::optional<Device>(device)) {
     return Status::error("K4107", std::string("wrong device: ") + what + " '" + name + "' is on " +

@@ -45,12 +45,12 @@ class ProgramRunner {
   bool is_object_input(size_t index) const {
     return index < plan_->inputs.size() && plan_->inputs[index].is_object;
   }
-  // Precondition: !is_object_input(index). K4102, K4107.
+  // Precondition: !is_object_input(index). K4102, K4107, K4112.
   Status set_input(ProgramCall& call, size_t index, at::Tensor tensor) const;
   // Precondition: is_object_input(index). K4111 for another value than an integer where the input
   // determines a size.
   Status set_input_object(ProgramCall& call, size_t index, const c10::IValue& value) const;
-  // Memory for result `index`, of any strides; instead of a fresh tensor. K4102, K4107.
+  // Memory for result `index`, of any strides; instead of a fresh tensor. K4102, K4107, K4112.
   Status set_output(ProgramCall& call, size_t index, at::Tensor tensor) const;
 
   // Allocates the results that were not set and runs. Nothing is thrown. K4118 when a written input

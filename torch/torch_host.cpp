@@ -11,7 +11,10 @@
 #include <sstream>
 
 #include "base/status.h"
+#include "core/hidden_writes.h"
+#include "core/text.h"
 #include "torch/dtype_conversion.h"
+#include "torch/operand_checks.h"
 #include "torch/torch_device.h"
 
 namespace kiln {
@@ -83,7 +86,11 @@ class ArgumentConverter {
       return c10::IValue(value);
     }
     if (const auto* number = arg.get<double>()) return c10::IValue(*number);
-    if (const auto* text = arg.get<std::string>()) return c10::IValue(*text);
+    if (const auto* text = arg.get<std::string>()) {
+      if (type->kind() == c10::TypeKind::ScalarTypeType) return dtype_by_name(*text);
+      if (type->kind() == c10::TypeKind::NumberType) return complex_number(*text);
+      return c10::IValue(*text);
+    }
     if (const auto* dtype = arg.get<DType>()) {
       return c10::IValue(static_cast<int64_t>(to_scalar_type(*dtype)));
     }
@@ -115,7 +122,29 @@ class ArgumentConverter {
     if (const auto* expr = arg.get<DimExpr>()) {
       return expr->is_constant() ? expr->value() : (*dims)[next_dim++];
     }
+    if (const auto* text = arg.get<std::string>()) return complex_number(*text);
     return c10::IValue();
+  }
+
+  // "torch.complex(1.5, -2.0)"
+  static c10::IValue complex_number(const std::string& text) {
+    double real = 0, imaginary = 0;
+    TextCursor cursor(text);
+    TORCH_CHECK(cursor.accept("torch.complex(") && cursor.number(&real) && cursor.accept(",") &&
+                    cursor.number(&imaginary) && cursor.accept(")") && cursor.at_end(),
+                "no number: ", text);
+    return c10::complex<double>(real, imaginary);
+  }
+
+  // A type that Kiln has not goes by torch's name: "torch.complex64".
+  static c10::IValue dtype_by_name(std::string_view name) {
+    constexpr std::string_view kPrefix = "torch.";
+    const auto& types = c10::getStringToDtypeMap();
+    const auto found = name.starts_with(kPrefix)
+                           ? types.find(std::string(name.substr(kPrefix.size())))
+                           : types.end();
+    TORCH_CHECK(found != types.end(), "pytorch has no such dtype: ", name);
+    return static_cast<int64_t>(found->second);
   }
 
   static c10::MemoryFormat to_torch(MemoryFormat format) {
@@ -199,9 +228,13 @@ class TorchCall : public HostCall {
   TorchCall(TorchOperator op, Call call, int num_results, const Device& device)
       : op_(std::move(op)), call_(std::move(call)), num_results_(num_results), device_(device) {
     const auto& arguments = op_.schema->arguments();
+    check_ = operand_check(op_.schema->operator_name());
+    const std::vector<size_t> hidden = hidden_writes(call_);
     ArgumentConverter converter;
     converter.device = device_;
     for (size_t i = 0; i < call_.args.size(); ++i) {
+      written_.push_back(is_written(arguments[i]) ||
+                         std::find(hidden.begin(), hidden.end(), i) != hidden.end());
       constant_.push_back(ArgumentConverter::is_constant(call_.args[i]));
       prepared_.push_back(constant_.back()
                               ? converter.convert(call_.args[i], arguments[i].real_type())
@@ -245,8 +278,7 @@ class TorchCall : public HostCall {
     for (size_t i = 0; i < call_.args.size(); ++i) {
       c10::IValue value =
           constant_[i] ? prepared_[i] : converter.convert(call_.args[i], arguments[i].real_type());
-      const auto* alias = arguments[i].alias_info();
-      if (alias != nullptr && is_written(arguments[i])) {
+      if (written_[i]) {
         value = copy_written(value, written);
       } else if (!constant_[i]) {
         std::vector<c10::IValue> tensors;
@@ -258,6 +290,7 @@ class TorchCall : public HostCall {
       }
       stack.push_back(std::move(value));
     }
+    if (check_ != nullptr) check_(stack);
     op_.call(stack);
     std::vector<c10::IValue> values;
     for (const c10::IValue& value : stack) append_values(value, values);
@@ -296,6 +329,7 @@ class TorchCall : public HostCall {
   // A list has its mark either itself or at its elements.
   static bool is_written(const c10::Argument& argument) {
     const c10::AliasInfo* alias = argument.alias_info();
+    if (alias == nullptr) return false;
     const std::vector<c10::AliasInfo>& contained = alias->containedTypes();
     return alias->isWrite() || std::any_of(contained.begin(), contained.end(),
                                            [](const auto& part) { return part.isWrite(); });
@@ -342,6 +376,8 @@ class TorchCall : public HostCall {
   Call call_;
   int num_results_;
   Device device_;
+  OperandCheck check_ = nullptr;  // of an operator that does not check itself
+  std::vector<bool> written_;     // by the operator, which gets a copy
   std::vector<bool> constant_;
   std::vector<c10::IValue> prepared_;
 };
@@ -385,7 +421,7 @@ std::shared_ptr<HostObject> wrap_in_object(const c10::IValue& value) {
     const auto dtype = from_scalar_type(tensor.scalar_type());
     const auto device = from_torch(tensor.device());
     if (dtype && device && tensor.layout() == c10::kStrided && !tensor.is_conj() &&
-        !tensor.is_neg()) {
+        !tensor.is_neg() && !tensor.is_nested() && tensor.has_storage()) {
       object->view = {tensor.data_ptr(),
                       *dtype,
                       *device,

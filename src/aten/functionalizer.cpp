@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "aten/host_views.h"
 #include "base/check.h"
 #include "ir/op_def.h"
 
@@ -14,6 +15,12 @@ const Attr& field(const OpDef& def, const std::vector<Attr>& attrs, std::string_
   const int index = def.field_index(name);
   KILN_CHECK_GE(index, 0);
   return attrs[static_cast<size_t>(index)];
+}
+
+// A view that stays in PyTorch and can be written through.
+bool is_host_view(Node* node) {
+  return node->is("aten.call") && node->num_operands() == 1 && node->num_results() == 1 &&
+         inverse_of_host_view(std::get<Call>(node->attr("call")));
 }
 
 }  // namespace
@@ -38,7 +45,7 @@ bool Functionalizer::steps_between(Value* source, Value* value, std::vector<View
     Node* node = at->producer();
     if (node == nullptr) return false;
     const bool view = node->op->has(kView) && node->num_operands() == 1;
-    if (!view && !node->is("index")) return false;
+    if (!view && !node->is("index") && !is_host_view(node)) return false;
     std::vector<Value*> indices(node->operands().begin() + 1, node->operands().end());
     steps.push_back(
         {node->op, node->attrs(), std::move(indices), node->operand(0)->type, at->type});
@@ -241,6 +248,18 @@ Result<Value*> Functionalizer::invert(const ViewStep& step, Value* source, Value
                                                     {{"axes", field(*step.op, step.attrs, "axes")}},
                                                     nullptr, origin));
     return node->result();
+  }
+  if (name == "aten.call") {
+    auto inverse = inverse_of_host_view(std::get<Call>(field(*step.op, step.attrs, "call")));
+    KILN_CHECK(inverse.has_value());
+    std::vector<Value*> operands{part};
+    if (inverse->takes_whole) operands.push_back(source);
+    std::vector<Attr> attrs = step.attrs;
+    attrs[static_cast<size_t>(step.op->field_index("call"))] = std::move(inverse->call);
+    return graph
+        .create_unchecked(*step.op, std::move(operands), std::move(attrs), {step.source}, nullptr,
+                          origin)
+        ->result();
   }
   return Status::error("K1304", "in-place write through a view that repeats elements: " + name);
 }

@@ -20,7 +20,8 @@ class Functionalizer {
   int add(Value* value);
   // A tensor that shares memory with `source`. Writes to either side reach the other when `value`
   // is computed from source's current value by view nodes (or by index nodes, whose inverse is
-  // index_put); other views can be read, but neither side can be written any more.
+  // index_put, or by calls of PyTorch with an inverse, see host_views.h); other views can be read,
+  // but neither side can be written any more.
   int add_view(int source, Value* value);
   // Is `value` computed from source's current value by such nodes alone?
   bool is_followable(int source, Value* value);

@@ -10,9 +10,10 @@
 
 namespace kiln {
 
-// In training, batch_norm updates its running statistics. Such a call becomes one of the operator
-// whose schema says so: `results` gets the types of that one's further results, and the new schema
-// is returned ("" where nothing is hidden). K1304 for instance_norm, which has no such twin.
+// In training, normalisations update their running statistics. The schema that says so is returned,
+// "" where nothing is hidden. A batch_norm becomes a call of the operator with that schema, and
+// `results` gets the types of that one's further results; of instance_norm, which has no such twin,
+// the host returns what it writes as for any other operator (core/hidden_writes.h).
 Result<std::string> expose_hidden_writes(Call& call, std::vector<Type>& results);
 
 }  // namespace kiln

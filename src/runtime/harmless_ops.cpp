@@ -7,9 +7,14 @@ namespace kiln {
 namespace {
 
 // Sorted. Names without "aten::"; all overloads.
-constexpr std::string_view kHarmless[] = {"_softmax",
-                                          "_to_copy",
+constexpr std::string_view kHarmless[] = {"Float",
+                                          "Int",
+                                          "__and__",
+                                          "__not__",
+                                          "__or__",
                                           "_log_softmax",
+                                          "_softmax",
+                                          "_to_copy",
                                           "abs",
                                           "acos",
                                           "acosh",
@@ -83,11 +88,13 @@ constexpr std::string_view kHarmless[] = {"_softmax",
                                           "det",
                                           "diag",
                                           "diagonal",
+                                          "diagonal_scatter",
                                           "diff",
                                           "digamma",
                                           "dist",
                                           "div",
                                           "dot",
+                                          "dropout",
                                           "elu",
                                           "embedding",
                                           "empty_like",
@@ -108,6 +115,7 @@ constexpr std::string_view kHarmless[] = {"_softmax",
                                           "flip",
                                           "floor",
                                           "floor_divide",
+                                          "floordiv",
                                           "fmax",
                                           "fmin",
                                           "fmod",
@@ -173,6 +181,7 @@ constexpr std::string_view kHarmless[] = {"_softmax",
                                           "logspace",
                                           "logsumexp",
                                           "lt",
+                                          "mT",
                                           "masked_fill",
                                           "masked_scatter",
                                           "masked_select",
@@ -238,6 +247,7 @@ constexpr std::string_view kHarmless[] = {"_softmax",
                                           "replication_pad1d",
                                           "replication_pad2d",
                                           "reshape",
+                                          "reshape_as",
                                           "roll",
                                           "rot90",
                                           "round",
@@ -251,6 +261,7 @@ constexpr std::string_view kHarmless[] = {"_softmax",
                                           "scatter_reduce",
                                           "searchsorted",
                                           "select",
+                                          "select_scatter",
                                           "selu",
                                           "sgn",
                                           "sigmoid",
@@ -276,6 +287,8 @@ constexpr std::string_view kHarmless[] = {"_softmax",
                                           "std_mean",
                                           "sub",
                                           "sum",
+                                          "sym_numel",
+                                          "sym_size",
                                           "t",
                                           "take",
                                           "take_along_dim",
@@ -312,9 +325,19 @@ constexpr std::string_view kHarmless[] = {"_softmax",
                                           "zeros",
                                           "zeros_like"};
 
+// Where other overloads take more than tensors and numbers, or trust it more. What these and other
+// operators leave unchecked, the host checks (torch/operand_checks.h).
+constexpr std::string_view kHarmlessOverloads[] = {
+    "aten::_native_batch_norm_legit", "aten::gru.input",      "aten::lstm.input",
+    "aten::rnn_relu.input",           "aten::rnn_tanh.input", "prim::max.float",
+    "prim::max.float_int",            "prim::max.int",        "prim::max.int_float",
+    "prim::min.float",                "prim::min.float_int",  "prim::min.int",
+    "prim::min.int_float"};
+
 bool has_string(const CallArg& arg) {
   if (const auto* text = arg.get<std::string>()) {
-    // Modes of elementwise operators ("tanh", "floor") are the only harmless ones.
+    // A dtype that Kiln has not; and of other words the modes of elementwise operators.
+    if (text->starts_with("torch.")) return false;
     return *text != "none" && *text != "tanh" && *text != "floor" && *text != "trunc";
   }
   if (const auto* list = arg.get<CallArg::List>()) {
@@ -326,6 +349,10 @@ bool has_string(const CallArg& arg) {
 }  // namespace
 
 bool is_harmless_op(const Call& call) {
+  if (std::find(std::begin(kHarmlessOverloads), std::end(kHarmlessOverloads), call.full_name()) !=
+      std::end(kHarmlessOverloads)) {
+    return std::none_of(call.args.begin(), call.args.end(), has_string);
+  }
   constexpr std::string_view kPrefix = "aten::";
   if (!std::string_view(call.name).starts_with(kPrefix)) return false;
   std::string_view name = std::string_view(call.name).substr(kPrefix.size());

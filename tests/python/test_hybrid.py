@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 import kiln
+from kiln.frontends.recurrent import hidden_states_as_run
 from tests.models import accuracy, zoo
 
 
@@ -187,6 +191,8 @@ def test_bert_with_a_foreign_op_in_each_layer():
 # ---- memory at the border
 
 class Calls(nn.Module):
+  """A function as a module."""
+
   def __init__(self, function):
     super().__init__()
     self.function = function
@@ -344,3 +350,180 @@ def test_strides_that_decide_what_is_written(function, tmp_path):
         each(kept)
       assert error.value.code == "K4115"
       torch.testing.assert_close(kept, other)
+
+
+def compare(function, *inputs, program=None):
+  """The program against the function, both on copies; also what they write into their inputs."""
+  if program is None:
+    program = kiln.compile(Calls(function).eval(), inputs=[x.clone() for x in inputs])
+  ours, theirs = [x.clone() for x in inputs], [x.clone() for x in inputs]
+  with torch.no_grad():
+    torch.testing.assert_close(program(*ours), function(*theirs), equal_nan=True)
+  torch.testing.assert_close(ours, theirs)
+  return program
+
+
+_FOREIGN_TYPES = {
+  "zeros": lambda x: torch.zeros(2, 3, dtype=torch.cfloat) + x,
+  "to": lambda x: x.to(torch.complex64) * x,
+  "number": lambda x: ((x * (2 - 0.5j)).add(1j).sub(torch.fft.fft(x), alpha=3j), x + 1 == 1j),
+  "complex128": lambda x: (x * 2).to(torch.complex128).abs(),
+  "full": lambda x: torch.full((3,), 2, dtype=torch.complex64).real + x,
+  "sum": lambda x: x.sum(1, dtype=torch.complex64).imag + x.sum(1),
+  "fp8": lambda x: (x * 3).to(torch.float8_e4m3fn).to(torch.float32) + 1,
+  "uint16": lambda x: (x.abs() * 9).to(torch.uint16).to(torch.int64) + 1,
+}
+
+
+@pytest.mark.parametrize("name", _FOREIGN_TYPES)
+def test_types_that_kiln_has_not_as_arguments(name, tmp_path):
+  x = torch.randn(2, 3)
+  program = compare(_FOREIGN_TYPES[name], x)
+  path = str(tmp_path / "types.kiln")
+  program.save(path)
+  compare(_FOREIGN_TYPES[name], x, program=kiln.load(path))
+
+
+def slice_of_spectrum(x):
+  z = torch.fft.rfft(x)
+  z[..., 3:] = 0
+  return torch.fft.irfft(z), z
+
+
+def row_of_spectrum(x):
+  z = torch.fft.rfft(x)
+  row = z.transpose(0, 1)[2]
+  z[:, 1:3].mul_(2)
+  row.add_(1)
+  return z, row * 1
+
+
+def reshaped_spectrum(x):
+  z = torch.fft.fft(x)
+  z.view(2, 2, 4)[:, 1].zero_()
+  z.permute(1, 0)[1].mul_(1j)
+  z.unsqueeze(0).diagonal(0, 1, 2).fill_(3)
+  return z
+
+
+def pairs_of_spectrum(x):
+  z = torch.fft.fft(x)
+  torch.view_as_real(z)[..., 1] *= -1
+  pairs = x.reshape(2, 4, 2) * 1
+  torch.view_as_complex(pairs)[:, 1:].mul_(1j)
+  return z, pairs
+
+
+@pytest.mark.parametrize("function", [slice_of_spectrum, row_of_spectrum, reshaped_spectrum,
+                                      pairs_of_spectrum], ids=lambda f: f.__name__)
+def test_writes_through_views_that_only_torch_knows(function, tmp_path):
+  x = torch.randn(2, 8)
+  program = compare(function, x)
+  path = str(tmp_path / "spectrum.kiln")
+  program.save(path)
+  compare(function, x, program=kiln.load(path))
+
+
+class Norm(nn.Module):
+  def __init__(self, cls: type, **options):
+    super().__init__()
+    self.norm = cls(4, track_running_stats=True, **options)
+
+  def forward(self, x):
+    return self.norm(x) + self.norm.running_mean.sum()
+
+
+@pytest.mark.parametrize("cls", [nn.BatchNorm1d, nn.InstanceNorm1d])
+@pytest.mark.parametrize("from_file", [False, True])
+def test_norms_that_train_update_their_statistics(cls, from_file, tmp_path):
+  torch.manual_seed(0)
+  model = Norm(cls, affine=True).train()
+  eager = Norm(cls, affine=True).train()
+  eager.load_state_dict(model.state_dict())
+  with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", message="the model is in training mode")
+    program = kiln.compile(model, inputs=[torch.randn(3, 4, 5)])
+  if from_file:
+    path = str(tmp_path / "norm.kiln")
+    program.save(path)
+    program = kiln.load(path)
+  for _ in range(2):
+    x = torch.randn(3, 4, 5)
+    with torch.no_grad():
+      torch.testing.assert_close(program(x), eager(x))
+  state = program.state_dict()
+  for name in ("norm.running_mean", "norm.running_var"):
+    torch.testing.assert_close(state[name], eager.state_dict()[name])
+
+
+def numbers(x, n, m):
+  a, b = n.item(), m.item()
+  torch._check(b > 0)
+  torch._check(a > 0)
+  size = max(a * b - 1, 2) // b + a % b
+  return x * size + (a & 3 if isinstance(a, bool) else 0), torch.sym_min(a, b) + 0.5 * a
+
+
+ORDINARY = {
+  "numbers": (numbers, [torch.randn(3), torch.tensor(7), torch.tensor(3)]),
+  "dropout": (lambda x: F.dropout(x, 0.0, True) + x, [torch.randn(3)]),
+  "mT": (lambda x: torch.fft.fft(x).mT.real, [torch.randn(3, 4)]),
+  "lstm": (torch.nn.LSTM(4, 3), [torch.randn(2, 3, 4)]),
+  "gru": (torch.nn.GRU(4, 3), [torch.randn(2, 3, 4)]),
+  "rnn": (torch.nn.RNN(4, 3, nonlinearity="relu"), [torch.randn(2, 3, 4)]),
+}
+
+
+@pytest.mark.parametrize("name", ORDINARY)
+def test_files_of_ordinary_programs_need_no_trust(name, tmp_path):
+  function, inputs = ORDINARY[name]
+  model = function.eval() if isinstance(function, nn.Module) else Calls(function).eval()
+  path = str(tmp_path / "ordinary.kiln")
+  kiln.compile(model, inputs=[x.clone() for x in inputs]).save(path)
+  compare(function, *inputs, program=kiln.load(path))
+
+
+def test_what_torch_does_not_check():
+  """Operators that would read or write beyond their operands, or end the process."""
+  def refused(program, *inputs):
+    with pytest.raises(kiln.Error) as error:
+      program(*inputs)
+    assert error.value.code == "K4304"
+
+  x, states = torch.randn(3, 2, 6), [torch.randn(1, 2, 5), torch.randn(1, 2, 5)]
+  with hidden_states_as_run():
+    exported = torch.export.export(nn.LSTM(6, 5), (x, states))
+  call = next(n for n in exported.graph.nodes if n.target is torch.ops.aten.lstm.input)
+  weights = list(call.args[2])
+  call.update_arg(2, [weights[2], *weights[1:]])  # a bias in place of a matrix
+  refused(kiln.compile(exported), x, states)
+
+  exported = torch.export.export(nn.BatchNorm1d(4).train(), (torch.randn(3, 4, 5),))
+  call = next(n for n in exported.graph.nodes if n.target is torch.ops.aten.batch_norm.default)
+  x = next(n for n in exported.graph.nodes if n.name == "input" or n.name == "x")
+  with exported.graph.inserting_before(call):
+    tiled = exported.graph.call_function(torch.ops.aten.repeat.default, (x, [1, 99, 1]))
+    tiled.meta["val"] = torch.empty(3, 396, 5, device="meta")
+  call.update_arg(0, tiled)
+  program = kiln.compile(exported)
+  refused(program, torch.randn(3, 4, 5))
+
+  divide = kiln.compile(Calls(lambda x, n: x * (7 % n.item())).eval(),
+                        inputs=[torch.randn(3), torch.tensor(2)])
+  compare(lambda x, n: x * (7 % n.item()), torch.randn(3), torch.tensor(4), program=divide)
+  refused(divide, torch.randn(3), torch.tensor(0))
+
+
+def test_data_of_a_buffer_is_named():
+  class Data(nn.Module):
+    def __init__(self):
+      super().__init__()
+      self.register_buffer("b", torch.zeros(3))
+
+    def forward(self, x):
+      self.b.data.add_(1)
+      return x + self.b
+
+  with pytest.raises(kiln.Error) as error:
+    kiln.compile(Data().eval(), inputs=[torch.zeros(3)])
+  assert error.value.code == "K1104" and ".data" in str(error.value)

@@ -178,6 +178,41 @@ def test_damaged_files(nested, tmp_path):
     assert done.returncode == 1 and re.search(r"K31\d\d", done.stderr), (length, done.stderr)
 
 
+class Types(torch.nn.Module):
+  def forward(self, x):
+    return x.to(torch.complex64), (x * 3).to(torch.float8_e4m3fn).to(torch.float32)
+
+
+def test_types_that_kiln_has_not_stay_in_torch(tmp_path):
+  path, x = tmp_path / "types.pt2", torch.randn(2, 3)
+  torch.export.save(torch.export.export(Types(), (x,)), path)
+  assert_equal(kiln.load(str(compiled(path)))(x), Types()(x))
+
+
+class States(torch.nn.Module):
+  def __init__(self, used):
+    super().__init__()
+    self.lstm = torch.nn.LSTM(4, 3)
+    self.used = used
+
+  def forward(self, x):
+    y, (h, c) = self.lstm(x)
+    return y * 2, h * 2 if self.used else h, c
+
+
+def test_hidden_states_of_an_lstm(tmp_path):
+  path, x = tmp_path / "lstm.pt2", torch.randn(2, 5, 4)
+  model = States(False).eval()
+  torch.export.save(torch.export.export(model, (x,)), path)
+  with torch.no_grad():
+    expected = model(x)
+  for got, wanted in zip(kiln.load(str(compiled(path)))(x), expected, strict=True):
+    torch.testing.assert_close(got, wanted)
+  torch.export.save(torch.export.export(States(True).eval(), (x,)), path)
+  done, _ = compile_file(path)
+  assert done.returncode != 0 and "K1140" in done.stderr and "LSTM" in done.stderr
+
+
 def test_unknown_options_name_the_nearest(nested):
   done, _ = compile_file(nested[1], "--prescision", "fp32")
   assert done.returncode == 2 and "K1001" in done.stderr and "precision" in done.stderr

@@ -203,3 +203,18 @@ def test_memory_is_flat():
     for _ in range(10000):
       p(x)
   assert rss() - before < 2 * 2**20
+
+
+def test_tensors_without_plain_memory(program):
+  _, p = program
+  x, y = torch.randn(3, 6), torch.randn(4)
+  nested = torch.nested.nested_tensor([torch.randn(2, 6), torch.randn(1, 6)])
+  for unusual in (nested, x.to_sparse(), x.to_mkldnn()):
+    error = error_of(lambda: p(unusual, y))
+    assert error.code == "K4102" and "layout" in str(error) and "'x'" in str(error)
+  transformed = (lambda: torch.vmap(lambda row: p(row, y))(torch.randn(2, 3, 6)),
+                 lambda: torch.func.grad(lambda x: p(x, y)[0].sum())(x),
+                 lambda: torch.func.jvp(lambda x: p(x, y), (x,), (x,)))
+  for call in transformed:
+    error = error_of(call)
+    assert error.code == "K4112" and "torch.func" in str(error)

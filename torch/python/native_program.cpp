@@ -46,34 +46,6 @@ bool number_from(PyObject* object, c10::IValue& value) {
   return true;
 }
 
-bool read_inputs(PyObject* sequence, const ProgramRunner& runner, ProgramCall& call) {
-  const auto count = static_cast<size_t>(PySequence_Fast_GET_SIZE(sequence));
-  PyObject** items = PySequence_Fast_ITEMS(sequence);
-  runner.start(call, count);
-  for (size_t i = 0; i < count; ++i) {
-    Status status;
-    c10::IValue value;
-    if (runner.is_object_input(i)) {
-      if (number_from(items[i], value)) {
-        status = runner.set_input_object(call, i, value);
-      } else {
-        status = Status::error("K4111", "input is no 64-bit number: input " + std::to_string(i) +
-                                            " is " + Py_TYPE(items[i])->tp_name);
-      }
-    } else if (THPVariable_Check(items[i])) {
-      status = runner.set_input(call, i, THPVariable_Unpack(items[i]));
-    } else {
-      status = Status::error("K4111", "input is no tensor: input " + std::to_string(i) + " is " +
-                                          Py_TYPE(items[i])->tp_name);
-    }
-    if (!status.ok()) {
-      set_python_error(status);
-      return false;
-    }
-  }
-  return true;
-}
-
 // Everything that a body may throw as a status.
 template <typename F>
 Status guarded_all(F&& body) {
@@ -82,6 +54,32 @@ Status guarded_all(F&& body) {
   } catch (const std::exception& error) {
     return Status::error("K9002", error.what());
   }
+}
+
+Status read_input(PyObject* item, size_t index, const ProgramRunner& runner, ProgramCall& call) {
+  if (runner.is_object_input(index)) {
+    c10::IValue value;
+    if (number_from(item, value)) return runner.set_input_object(call, index, value);
+    return Status::error("K4111", "input is no 64-bit number: input " + std::to_string(index) +
+                                      " is " + Py_TYPE(item)->tp_name);
+  }
+  if (THPVariable_Check(item)) return runner.set_input(call, index, THPVariable_Unpack(item));
+  return Status::error("K4111", "input is no tensor: input " + std::to_string(index) + " is " +
+                                    Py_TYPE(item)->tp_name);
+}
+
+bool read_inputs(PyObject* sequence, const ProgramRunner& runner, ProgramCall& call) {
+  const auto count = static_cast<size_t>(PySequence_Fast_GET_SIZE(sequence));
+  PyObject** items = PySequence_Fast_ITEMS(sequence);
+  runner.start(call, count);
+  const Status status = guarded_all([&]() -> Status {
+    for (size_t i = 0; i < count; ++i) {
+      KILN_RETURN_IF_ERROR(read_input(items[i], i, runner, call));
+    }
+    return {};
+  });
+  if (!status.ok()) set_python_error(status);
+  return status.ok();
 }
 
 }  // namespace

@@ -13,7 +13,7 @@ import torch
 from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
 
-from . import fx_graphs, tree
+from . import fx_graphs, recurrent, tree
 from .errors import FrontendError
 from .input_spec import Input
 
@@ -344,6 +344,10 @@ def prepare_program(program: ExportedProgram) -> CapturedModule:
   if _has_autocast(program):
     program = _write_out_autocast(program)
     notes.append("autocast regions were written out as casts")
+  if recurrent.lstms_disagree(program):
+    program = _trace_again(program)
+    notes.append("the program was traced again, as it has other sizes for an LSTM's hidden states "
+                 "than they have")
   return CapturedModule(program, _exported_parameters(program), "exported", notes)
 
 
@@ -365,7 +369,8 @@ def _export(model: torch.nn.Module, args: tuple, kwargs: dict, dynamic_shapes: A
   failures: list[tuple[str, Exception]] = []
 
   def attempt(strict: bool, shapes: Any) -> ExportedProgram:
-    with torch.no_grad(), warnings.catch_warnings(), buffer_hooks_as_before():
+    with torch.no_grad(), warnings.catch_warnings(), buffer_hooks_as_before(), \
+        recurrent.hidden_states_as_run():
       warnings.filterwarnings("ignore", category=FutureWarning, module=r"(torch|copyreg).*")
       return torch.export.export(model, args, kwargs or None, dynamic_shapes=shapes, strict=strict)
 
@@ -427,11 +432,23 @@ def buffer_hooks_as_before() -> Iterator[None]:
 def _write_out_autocast(program: ExportedProgram) -> ExportedProgram:
   """The program with explicit casts in place of autocast regions."""
   try:
-    return program.run_decompositions({})  # an empty table decomposes nothing else
+    with recurrent.hidden_states_as_run():
+      return program.run_decompositions({})  # an empty table decomposes nothing else
   except Exception as error:  # noqa: BLE001: torch fails here in many ways
     raise FrontendError("K1103", "torch cannot write the casts of an autocast region out: "
                         f"{_brief(error)}", hint="cast the model instead of using autocast"
                         ) from error
+
+
+def _trace_again(program: ExportedProgram) -> ExportedProgram:
+  """The same program with the sizes that its LSTMs have."""
+  try:
+    with recurrent.hidden_states_as_run():
+      return program.run_decompositions({})  # an empty table decomposes nothing
+  except Exception as error:  # noqa: BLE001: torch raises whatever does not fit the right sizes
+    raise FrontendError(
+      "K1103", "torch.export gave an LSTM's hidden states one dim too many, and the program does "
+      f"not run with the right ones: {_brief(error)}", hint="compile the module itself") from error
 
 
 def _brief(error: Exception) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Callable, Mapping, Sequence
 
 import sympy
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx import GraphModule, Node
 
 from . import branches
@@ -186,6 +187,9 @@ class GraphWalker:
 
   def add_weight(self, name: str, tensor: torch.Tensor, kind: str) -> tuple:
     """Declares a parameter, buffer or constant; the same bytes seen again share one handle."""
+    if isinstance(tensor, FakeTensor):  # _real() found none behind it
+      raise FrontendError("K1104", "torch.export did not keep the value of a tensor, as of one that "
+                          f"is read through .data: {name}", hint="use .detach() instead of .data")
     if type(tensor) not in (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer):
       raise FrontendError("K1104", "a weight is a tensor subclass, which is not supported: "
                           f"{name}, {type(tensor).__name__}",
@@ -390,11 +394,13 @@ class GraphWalker:
       return [value] if kind.startswith(("List[int]", "Optional[List[int]]")) else value
     if isinstance(value, float):
       return value
+    if isinstance(value, complex):  # by name, as dtypes that Kiln has not: the call stays in torch
+      return f"torch.complex({value.real!r}, {value.imag!r})"
     if isinstance(value, (list, tuple)):
       element = kind.removeprefix("Optional[").removeprefix("List[").rstrip("]")
       return [self._encode(item, env, element, node) for item in value]
     if isinstance(value, torch.dtype):
-      return ("dtype", dtype_name(value))
+      return ("dtype", DTYPE_NAMES[value]) if value in DTYPE_NAMES else str(value)
     if isinstance(value, torch.device):
       return self._device(value)
     if isinstance(value, torch.layout):

@@ -294,6 +294,7 @@ Status GraphReader::read_call(const Json& node, const Target& target) {
   for (const Json& input : *inputs) {
     KILN_ASSIGN_OR_RETURN(std::string name, input.string_at("name"));
     KILN_ASSIGN_OR_RETURN(const Json* argument, input.member("arg"));
+    KILN_RETURN_IF_ERROR(check_sizes_known(*argument));
     if (!given.emplace(std::move(name), argument).second) {
       return malformed("an argument given twice to " + target.full_name());
     }
@@ -379,6 +380,7 @@ Status GraphReader::emit(const std::string& name, const std::string& overload,
   std::vector<std::string> names;
   std::vector<CaptureMeta> metas;
   for (const Json& output : *outputs) KILN_RETURN_IF_ERROR(add_result(output, names, metas));
+  if (name == "aten::lstm" && overload == "input") correct_states(names, metas);
   KILN_ASSIGN_OR_RETURN(const auto handles,
                         capture_.call(name, overload, args, metas, origin_of(node), schema));
   if (handles.size() != names.size()) return malformed("number of results of " + name);
@@ -389,6 +391,36 @@ Status GraphReader::emit(const std::string& name, const std::string& overload,
     value.host_number = metas[i].scalar.has_value();
     values_[names[i]] = std::move(value);
   }
+  return {};
+}
+
+// torch.export (2.11) gives an LSTM's hidden states as (layers, 1, batch, hidden).
+void GraphReader::correct_states(const std::vector<std::string>& names,
+                                 std::vector<CaptureMeta>& metas) {
+  for (size_t i = 1; i < metas.size(); ++i) {
+    CaptureMeta& meta = metas[i];
+    if (meta.dims.size() != 4 || meta.dims[1] != "1") continue;
+    meta.dims.erase(meta.dims.begin() + 1);
+    if (meta.strides.size() == 4) meta.strides.erase(meta.strides.begin() + 1);
+    oversized_.insert(names[i]);
+  }
+}
+
+// What is computed from such a value has other sizes than the file states.
+Status GraphReader::check_sizes_known(const Json& argument) const {
+  if (oversized_.empty()) return {};
+  const auto check = [&](const Json& tensor) -> Status {
+    const Json* name = tensor.find("name");
+    if (name == nullptr || !name->is_string() || !oversized_.contains(name->as_string())) return {};
+    return Status::error("K1140",
+                         "the hidden states of an LSTM, which torch.export gives one dim too many, "
+                         "are used in the program",
+                         "compile it in Python: kiln.compile(torch.export.load(path))");
+  };
+  if (const Json* tensor = argument.find("as_tensor")) return check(*tensor);
+  const Json* tensors = argument.find("as_tensors");
+  if (tensors == nullptr || !tensors->is_array()) return {};
+  for (const Json& tensor : tensors->as_array()) KILN_RETURN_IF_ERROR(check(tensor));
   return {};
 }
 
@@ -516,7 +548,10 @@ Result<CaptureArg> GraphReader::convert(const Json& argument, std::string_view t
   if (tag == "as_scalar_type") {
     KILN_ASSIGN_OR_RETURN(const ScalarType dtype, scalar_type(value));
     if (dtype.dtype) return CaptureArg{*dtype.dtype};
-    return Status::error("K1140", "a dtype that kiln does not have: " + dtype.name);
+    if (dtype.name == "unknown" || dtype.name.starts_with("number ")) {
+      return Status::error("K1140", "a dtype that kiln does not know: " + dtype.name);
+    }
+    return CaptureArg{"torch." + dtype.name};  // a call with it stays in PyTorch
   }
   if (tag == "as_memory_format") {
     KILN_ASSIGN_OR_RETURN(std::string name, memory_format_name(value));

@@ -7,6 +7,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -62,6 +63,8 @@ class GraphReader {
                     std::vector<CaptureMeta>& metas);
   Status emit(const std::string& name, const std::string& overload,
               const std::vector<CaptureArg>& args, const Json& node, std::string_view schema);
+  void correct_states(const std::vector<std::string>& names, std::vector<CaptureMeta>& metas);
+  Status check_sizes_known(const Json& argument) const;
   Status force(Value& value);
   Result<CaptureArg> convert(const Json& argument, std::string_view type);
   Result<CaptureArg> convert_name(const Json& named, const char* plain);
@@ -73,6 +76,7 @@ class GraphReader {
   Sizes& sizes_;
   const Json* graph_ = nullptr;  // the one being read
   std::map<std::string, Value> values_;
+  std::set<std::string> oversized_;  // values of which the file states one dim too many
 };
 
 // Module path and source line of a node, from its metadata.

@@ -42,15 +42,30 @@ TEST(WrittenMemory, BatchNormInEvalWritesNothing) {
   EXPECT_EQ(p.finish().outputs.size(), 1u);
 }
 
-TEST(WrittenMemory, InstanceNormThatUpdatesStatisticsIsRefused) {
+TEST(WrittenMemory, InstanceNormThatUpdatesStatisticsWritesThem) {
   Program p;
   Handle x = p.input("x", meta({"2", "2", "4"}));
   Handle mean = p.weight("mean", counting({2}), "buffer");
-  auto refused = p.builder.call(
-      "aten::instance_norm", "",
+  p.output(p.call(
+      "aten::instance_norm",
       {v(x), none(), none(), v(mean), none(), flag(true), real(0.1), real(1e-5), flag(false)},
-      {meta({"2", "2", "4"})}, {"", ""}, "");
-  EXPECT_EQ(refused.status().code(), "K1304");
+      meta({"2", "2", "4"})));
+  Module& module = p.finish();
+  ASSERT_EQ(module.outputs.size(), 2u);
+  EXPECT_EQ(module.outputs[1].kind, OutputSpec::Kind::kWriteInput);
+  EXPECT_EQ(module.main.nodes().front()->num_results(), 2);
+}
+
+TEST(WrittenMemory, WritesThroughViewsOfTheHostReachTheWhole) {
+  Program p;
+  Handle x = p.input("x", meta({"4"}));
+  Handle made = p.call("t::make", {v(x)}, opaque("complex"), "t::make(Tensor self) -> Tensor");
+  Handle part = p.call("aten::select.int", {v(made), num(0), num(1)}, opaque("complex"));
+  p.call("t::write_", {v(part)}, opaque("complex"), kWrite);
+  p.output(made);
+  Module& module = p.finish();
+  Node* last = module.main.outputs()[0]->producer();
+  EXPECT_EQ(std::get<Call>(last->attr("call")).to_string(), "aten::select_scatter(%1, %0, 0, 1)");
 }
 
 TEST(WrittenMemory, ViewsThatOnlyTheHostHoldsCannotBeWritten) {

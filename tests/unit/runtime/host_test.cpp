@@ -367,6 +367,13 @@ TEST(HostCall, OnlyHarmlessOperatorsUnlessAllowed) {
            {"aten::from_file(\"/etc/passwd\", False, 1)", false},
            {"aten::gelu(%0, \"tanh\")", true},
            {"aten::gelu(%0, \"other\")", false},
+           {"aten::zeros([2], \"torch.complex64\", none, none, none)", true},
+           {"aten::mul.int(%0, 2)", true},
+           {"prim::max.int(%0, 2)", true},
+           {"prim::max.int_list([%0], [2])", false},
+           {"prim::Print(%0)", false},
+           {"aten::lstm.input(%0, [%0], [%0], true, 1, 0.0, false, false, false)", true},
+           {"aten::lstm.data(%0, %0, [%0], [%0], true, 1, 0.0, false, false)", false},
            {"evil::relu(%0)", false}}) {
     plan.main.steps[1].params.set("call", text);
     EXPECT_EQ(check_host_calls(plan, {}).ok(), harmless) << text;
