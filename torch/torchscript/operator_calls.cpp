@@ -102,9 +102,8 @@ Results Importer::run_known(torch::jit::Node* node, const c10::FunctionSchema& s
       }
     } catch (const c10::Error& error) {
       if (point < kFitPoints) throw Raised(error.what_without_backtrace());
-      throw Stop("at some sizes of the ranges " + schema.name() +
-                     " raises an exception, as for " + text_at(point) + ": " +
-                     error.what_without_backtrace(),
+      throw Stop("at some sizes of the ranges " + schema.name() + " raises an exception, as for " +
+                     text_at(point) + ": " + error.what_without_backtrace(),
                  "give ranges without such sizes");
     }
     at.push_back(std::move(stack));
@@ -227,9 +226,9 @@ CaptureMeta Importer::describe(const TensorInfo& t) {
       return meta;
     }
   }
-  const bool contiguous =
-      std::all_of(t.metas.begin(), t.metas.end(),
-                  [](const at::Tensor& m) { return !m.defined() || m.is_contiguous(); });
+  const bool contiguous = std::all_of(t.metas.begin(), t.metas.end(), [](const at::Tensor& m) {
+    return !m.defined() || m.is_contiguous();
+  });
   if (contiguous) return meta;
   for (int64_t d = 0; d < tensor.dim(); ++d) {
     const auto i = static_cast<size_t>(d);

@@ -115,6 +115,7 @@ void ShapeCache::store(const std::string& key, const std::vector<c10::IValue>& a
   auto add = [&](Value& value, const c10::IValue& result) {
     if (!result.isTensor()) return false;
     const at::Tensor& tensor = result.toTensor();
+    if (tensor.defined() && !is_plain(tensor)) return false;
     Entry entry;
     for (size_t i = 0; tensor.defined() && i < given.size(); ++i) {
       if (tensor.is_same(given[i])) {
@@ -124,7 +125,7 @@ void ShapeCache::store(const std::string& key, const std::vector<c10::IValue>& a
       }
     }
     if (tensor.defined() && !entry.given) {
-      if (!is_plain(tensor) || tensor.unsafeGetTensorImpl()->is_wrapped_number()) return false;
+      if (tensor.unsafeGetTensorImpl()->is_wrapped_number()) return false;
       entry.like = tensor;
     }
     value.entries.push_back(std::move(entry));

@@ -172,8 +172,7 @@ std::optional<DimExpr> Importer::fit(const Points& at,
       if (holds([&](size_t point) { return x.at[point] + y.at[point]; })) return x.expr + y.expr;
       int64_t factor = x.at[0] * y.at[0];
       factor = factor == 0 || at[0] % factor != 0 ? 0 : at[0] / factor;
-      if (factor != 0 &&
-          holds([&](size_t point) { return factor * x.at[point] * y.at[point]; })) {
+      if (factor != 0 && holds([&](size_t point) { return factor * x.at[point] * y.at[point]; })) {
         return DimExpr(factor) * x.expr * y.expr;
       }
     }

@@ -114,9 +114,8 @@ std::optional<SymbolValues> Importer::sample(size_t point, const SymbolValues& f
     int64_t position = 0;
     for (const auto& [name, range] : symbols_) {
       const auto given = fixed.find(name);
-      const int64_t low = trial < tries / 2
-                              ? std::min(std::max<int64_t>(range.min, 2), range.max)
-                              : range.min;
+      const int64_t low =
+          trial < tries / 2 ? std::min(std::max<int64_t>(range.min, 2), range.max) : range.min;
       const int64_t room = range.max == DimRange::kNoBound ? 4096 : range.max - low;
       const int64_t wanted = kSteps[point] + 2 * position + trial * (1 + 2 * position);
       const int64_t value = given != fixed.end() ? given->second : low + wanted % (room + 1);
@@ -149,22 +148,25 @@ void Importer::choose_samples() {
   points_ = kFitPoints;
   // Where there are many symbols, fewer values of each.
   constexpr size_t kMaxPoints = 24;
-  const size_t few = symbols_.size() == 1 ? 12 : symbols_.size() <= 3 ? 5 : 2;
-  std::vector<SymbolValues> wanted;
-  SymbolValues smallest, largest;
+  const size_t few = symbols_.size() == 1 ? 12 : symbols_.size() <= 3 ? 5 : 3;
+  SymbolValues smallest;
+  std::vector<std::vector<SymbolValues>> of_symbols;
   for (const auto& [name, range] : symbols_) {
-    smallest[name] = range.min;
-    largest[name] = std::min(range.max, std::max(kLargest, range.min));
-  }
-  wanted.push_back(smallest);
-  for (const auto& [name, range] : symbols_) {
-    const int64_t min = range.min, max = largest[name];
-    const std::vector<int64_t> values = {min, max,     0,       1,       2,       min + (max - min) / 2,
-                                         3,   min + 1, min + 2, min + 3, min + 4, max - 1};
+    const int64_t min = range.min, max = std::min(range.max, std::max(kLargest, min));
+    smallest[name] = min;
+    const int64_t middle = min + (max - min) / 2;
     std::set<int64_t> taken;
-    for (const int64_t value : values) {
+    of_symbols.emplace_back();
+    for (const int64_t value : {min, max, int64_t{0}, int64_t{1}, int64_t{2}, middle, int64_t{3},
+                                min + 1, min + 2, min + 3, min + 4, max - 1}) {
       if (value < min || value > max || taken.size() >= few) continue;
-      if (taken.insert(value).second) wanted.push_back({{name, value}});
+      if (taken.insert(value).second) of_symbols.back().push_back({{name, value}});
+    }
+  }
+  std::vector<SymbolValues> wanted = {smallest};
+  for (size_t i = 0; i < few; ++i) {
+    for (const auto& of : of_symbols) {
+      if (i < of.size()) wanted.push_back(of[i]);
     }
   }
   for (const SymbolValues& fixed : wanted) {

@@ -124,8 +124,8 @@ void Importer::raise_at_points(const c10::OperatorHandle& op, const Stack& input
     }
   }
   if (first < kFitPoints) throw Raised(*raised[first]);
-  throw Stop("at some sizes of the ranges " + op.schema().name() +
-                 " raises an exception, as for " + text_at(first) + ": " + *raised[first],
+  throw Stop("at some sizes of the ranges " + op.schema().name() + " raises an exception, as for " +
+                 text_at(first) + ": " + *raised[first],
              "give ranges without such sizes");
 }
 
@@ -146,8 +146,8 @@ bool Importer::holds_everywhere(const DimExpr& expr,
     values[name] = range->second.min;
   }
   for (int64_t i = 0; i < number; ++i) {
-    const bool possible = std::all_of(
-        demanded_.begin(), demanded_.end(), [&](const SizeCondition& condition) {
+    const bool possible =
+        std::all_of(demanded_.begin(), demanded_.end(), [&](const SizeCondition& condition) {
           std::set<std::string> of;
           condition.collect_symbols(of);
           return !std::includes(names.begin(), names.end(), of.begin(), of.end()) ||
@@ -200,15 +200,14 @@ size_t Importer::length_of_list(const c10::OperatorHandle& op, const Stack& inpu
       const auto n = static_cast<int64_t>(wanted);
       bool proven = parts.is_constant() && parts.value() == n;
       // ceil(d / ceil(d / k)) is k for all d > (k - 1)^2.
-      const bool enough =
-          chunks && inputs[1].isInt() && inputs[1].toInt() == n &&
-          whole.range(symbols_).min > (n - 1) * (n - 1);
+      const bool enough = chunks && inputs[1].isInt() && inputs[1].toInt() == n &&
+                          whole.range(symbols_).min > (n - 1) * (n - 1);
       // Of nothing, chunk() makes as many parts as it was asked for, split() one.
-      proven = proven || enough || holds_everywhere(parts, [&](int64_t count) {
-                 return count == n || (count == 0 && (chunks ? inputs[1].isInt() &&
-                                                                  inputs[1].toInt() == n
-                                                             : n == 1));
-               });
+      proven =
+          proven || enough || holds_everywhere(parts, [&](int64_t count) {
+            return count == n ||
+                   (count == 0 && (chunks ? inputs[1].isInt() && inputs[1].toInt() == n : n == 1));
+          });
       if (proven && wanted == length) return length;
       if (!whole.is_constant() || !size.is_constant()) {
         if (!unpacked) stop(": " + parts.to_string() + " parts");

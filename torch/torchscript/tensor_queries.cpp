@@ -76,6 +76,17 @@ std::optional<Results> Importer::query(const c10::FunctionSchema& schema, const 
   }
   const bool varies = !std::all_of(inputs.begin(), inputs.end(),
                                    [&](const c10::IValue& input) { return uniform(input); });
+  if (varies && name == "aten::is_same_size") {
+    ensure_metas(info(inputs[1].toTensor()), inputs[1].toTensor());
+    const TensorInfo &a = info(inputs[0].toTensor()), &b = info(inputs[1].toTensor());
+    for (int64_t d = 0; d < a.metas[0].dim() && a.metas[0].dim() == b.metas[0].dim(); ++d) {
+      const auto i = static_cast<size_t>(d);
+      const SizeCondition same{SizeRelation::kEq, dim_of(a, i).expr, dim_of(b, i).expr, ""};
+      if (!same.decide(symbols_)) {
+        throw Stop("an answer depends on sizes that vary: " + name + " where " + same.to_string());
+      }
+    }
+  }
   Results results;
   for (size_t point = 0; point < (varies ? points_ : 1); ++point) {
     Stack stack;

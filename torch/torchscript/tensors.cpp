@@ -361,6 +361,17 @@ Stack Importer::evaluate_without_data(const c10::OperatorHandle& op, const Stack
     }
     return !large && elements > kMaxElements;
   };
+  // Without data too, these go through their input step by step.
+  const std::string& name = op.schema().name();
+  const bool recurrent = name.starts_with("aten::lstm") || name.starts_with("aten::gru") ||
+                         name.starts_with("aten::rnn_");
+  constexpr int64_t kMaxSteps = 64;
+  if (recurrent && !large && before[0].isTensor()) {
+    const auto sizes = before[0].toTensor().sizes();  // the steps are the first or the second
+    for (size_t d = 0; d < 2 && d < sizes.size(); ++d) {
+      if (sizes[d] > kMaxSteps) return {};
+    }
+  }
   try {
     if (op.schema().name() == "aten::_convolution") {
       // It has no kernel for tensors without data; its last arguments choose among kernels.
@@ -370,8 +381,8 @@ Stack Importer::evaluate_without_data(const c10::OperatorHandle& op, const Stack
       op.callBoxed(&stack);
     }
     if (stack.size() == 1 && stack[0].isTensor()) {
-      stack[0] = in_convolution_format(op.schema(), before, result_device(inputs),
-                                       stack[0].toTensor());
+      stack[0] =
+          in_convolution_format(op.schema(), before, result_device(inputs), stack[0].toTensor());
     }
   } catch (const c10::NotImplementedError& error) {
     if (std::string(error.what()).find("no data") != std::string::npos) {
@@ -432,12 +443,10 @@ std::vector<Stack> Importer::evaluate_at_points(const c10::OperatorHandle& op,
     }
     results.push_back(std::move(stack));
   }
-  if (std::all_of(raised.begin(), raised.end(), [](const auto& text) { return text.has_value(); })) {
-    throw Raised(*raised[0]);
-  }
-  const bool any = std::any_of(raised.begin(), raised.end(),
-                               [](const auto& text) { return text.has_value(); });
-  if (any) raise_at_points(op, inputs, raised);
+  const auto number = static_cast<size_t>(std::count_if(
+      raised.begin(), raised.end(), [](const auto& text) { return text.has_value(); }));
+  if (number == raised.size()) throw Raised(*raised[0]);
+  if (number > 0) raise_at_points(op, inputs, raised);
   return results;
 }
 
