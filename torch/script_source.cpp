@@ -190,7 +190,12 @@ Result<Writer::Expression> Writer::literal(const Json& value) {
 
 Result<std::string> Writer::input_type(const Json& node, const std::string& what) {
   KILN_ASSIGN_OR_RETURN(const std::string kind, node.string_at("kind"));
-  if (kind == "tensor") return std::string("Tensor");
+  if (kind == "tensor") {
+    // As the model's: its callers may hold a value of that type.
+    const Json* optional = node.find("optional");
+    const bool declared = optional != nullptr && *optional == Json(true);
+    return declared ? kOptional + "Tensor]" : std::string("Tensor");
+  }
   if (kind == "scalar") return std::string("int");
   if (kind == "const") {
     KILN_ASSIGN_OR_RETURN(const Json* value, node.member("value"));

@@ -98,7 +98,7 @@ def compile(model: Any, inputs: Any = None, *, kwargs: dict[str, Any] | None = N
     return whole
   parts = compile_parts(request.model, whole, lambda part, args, sizes: _compile_whole(
     door, Request(part, parsed, args, sizes=sizes)))
-  return join_parts(request.model, parts, whole.error)
+  return join_parts(request.model, parts)
 
 
 def _compile_whole(door: Door, request: Request) -> Program | Stopped:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import os
-from typing import Any, Callable, Mapping
+from typing import Any, Mapping
 
 import torch
+from torch.utils import _pytree as pytree
 
 from . import _native, script_files
 from .errors import error_inside
@@ -125,10 +126,22 @@ class PartialProgram(torch.nn.Module):
     module = _replace(self.module, {p: program.script_module() for p, program in programs.items()})
     twin = PartialProgram(module, programs, dict(self.kept), self.report, list(self._names))
     memo[id(self)] = twin
-    for name, tensor in module.state_dict(keep_vars=True).items():
-      if not any(name.startswith(f"{path}.") for path in programs):
-        owner, leaf, _ = twin._place(name)
-        owner._c.setattr(leaf, copy.deepcopy(tensor.detach(), memo))
+    copies: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # with what keeps the id
+
+    def own(tensor: torch.Tensor) -> torch.Tensor:
+      if id(tensor) not in copies:
+        made = copy.deepcopy(tensor.detach(), memo)
+        copies[id(tensor)] = copies[id(made)] = tensor, made
+      return copies[id(tensor)][1]
+
+    for path, owner in module.named_modules(remove_duplicate=False):
+      if any(f"{path}.".startswith(f"{p}.") for p in programs):
+        continue
+      # Lists and dicts are the twin's own already, the tensors in them are not.
+      for name in owner._concrete_type.get_attributes():
+        value = owner._c.getattr(name)
+        if any(isinstance(leaf, torch.Tensor) for leaf in pytree.tree_leaves(value)):
+          owner._c.setattr(name, pytree.tree_map_only(torch.Tensor, own, value))
     twin.training = self.training
     return twin
 
@@ -141,29 +154,9 @@ def _replace(model: torch.jit.ScriptModule, modules: dict[str, torch.jit.ScriptM
   return torch.jit._recursive.wrap_cpp_module(_native.replace_script_submodules(model, modules))
 
 
-def join_parts(model: torch.jit.ScriptModule, parts: Parts,
-               refusal: Callable[[], Exception]) -> PartialProgram:
-  """The module with the programs in place of the submodules. A program whose results TorchScript
-  would type otherwise than the model does stays out; `refusal` is raised where none is left."""
-  originals = dict(model.named_modules(remove_duplicate=False))
-  modules: dict[str, torch.jit.ScriptModule] = {}
-  for path, program in list(parts.built.items()):
-    try:
-      module = program.script_module()
-    except FrontendError as error:
-      parts.kept[path] = str(error)
-      continue
-    # Submodules of a traced module have no forward of TorchScript in Python.
-    wanted, made = ([str(r.type) for r in m._c._get_method("forward").schema.returns]
-                    for m in (originals[path], module))
-    if wanted != made:
-      parts.kept[path] = f"TorchScript would type its results {made}, not {wanted}"
-      continue
-    modules[path] = module
-  parts.built = {path: parts.built[path] for path in modules}
-  if not modules:
-    raise refusal()
-  return PartialProgram(_replace(model, modules), dict(parts.built), parts.kept,
+def join_parts(model: torch.jit.ScriptModule, parts: Parts) -> PartialProgram:
+  """The module with the programs in place of the submodules."""
+  return PartialProgram(_replace(model, parts.modules), dict(parts.built), parts.kept,
                         report_parts(model, parts), list(model.state_dict()))
 
 

@@ -2,7 +2,9 @@
 
 The method in which the import stopped stays in TorchScript, and so do its callers up to the root;
 the submodules that they call become programs of their own. What they are called with shows when the
-model runs: on the example inputs, on other values, and where sizes vary at several sizes.
+model runs: on the example inputs, on other values, and where sizes vary at several sizes. What the
+methods that stay do with them besides, also on branches that no run takes, their code says
+(torch/torchscript/submodule_uses.h).
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from torch.utils import _pytree as pytree
 
 from . import _native
 from .errors import NativeError
+from .frontends.errors import FrontendError
 from .frontends.symbols import NO_BOUND
 from .frontends.torchscript_frontend import Sizes, Stopped
 from .program import Program
@@ -29,9 +32,11 @@ _MAX_SAMPLE_ELEMENTS = 2**24
 
 @dataclass
 class Parts:
-  """What was built by module path, and for each module that stays in TorchScript why."""
+  """What was built by module path, the modules of these programs, and for each module that stays in
+  TorchScript why."""
 
   built: dict[str, Program | Report]
+  modules: dict[str, torch.jit.ScriptModule]
   kept: dict[str, str]
 
 
@@ -41,7 +46,8 @@ def compile_parts(model: torch.jit.ScriptModule, stopped: Stopped, build: Build)
     raise stopped.error()
   modules = dict(model.named_modules(remove_duplicate=False))
   runs = _run_samples(model, stopped)
-  parts = Parts({}, {})
+  parts = Parts({}, {}, {})
+  walked: list[str] = []  # modules whose methods stay and may call others
 
   def keep(prefix: str, stop: Stopped) -> list[str]:
     """The modules from `prefix` to where the import stopped; only the last is the reason."""
@@ -55,7 +61,19 @@ def compile_parts(model: torch.jit.ScriptModule, stopped: Stopped, build: Build)
     parts.kept[paths[-1]] = f"method {stop.function}: {stop.reason}{place}"
     return paths
 
+  def stays(path: str, call: tuple | None = None, made: torch.jit.ScriptModule | None = None
+            ) -> tuple[str, str]:
+    """Why no program can stand for a module, and why none can for it or those below it."""
+    return _native.why_submodule_stays(model, walked, path, call, made)
+
   def visit(path: str) -> None:
+    walked.append(path)
+    whole = stays(path)[1]
+    if whole:
+      for inner in modules:
+        if inner.startswith(f"{path}." if path else ""):
+          parts.kept.setdefault(inner, f"is part of {path!r}, which {whole}" if path else whole)
+      return
     for name, _ in modules[path].named_children():
       child = f"{path}.{name}" if path else name
       if child in parts.kept:
@@ -70,6 +88,10 @@ def compile_parts(model: torch.jit.ScriptModule, stopped: Stopped, build: Build)
     if isinstance(merged, str):
       parts.kept[path] = merged
       return visit(path)
+    why, _ = stays(path, call=merged[0])
+    if why:
+      parts.kept[path] = why
+      return visit(path)
     built = build(modules[path], *merged)
     if isinstance(built, Stopped):
       for inner in keep(path, built):
@@ -79,6 +101,16 @@ def compile_parts(model: torch.jit.ScriptModule, stopped: Stopped, build: Build)
     if not report.ops_native:
       parts.kept[path] = "holds no call that Kiln has a kernel for"
       return
+    if isinstance(built, Program):
+      try:
+        module = built.script_module()
+        why, _ = stays(path, made=module)
+      except FrontendError as error:
+        why = str(error)
+      if why:
+        parts.kept[path] = why
+        return visit(path)
+      parts.modules[path] = module
     parts.built[path] = built
 
   for path in keep("", stopped):

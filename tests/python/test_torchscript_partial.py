@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Dict, List
 
 import pytest
 import torch
@@ -375,3 +376,253 @@ def test_numbers_that_vary_stay():
   for size in (2, 5, 9):
     x = torch.randn(size, 4)
     torch.testing.assert_close(program(x), model(x))
+
+
+# ---- what the methods that stay do with submodules
+
+
+def branch(y: Tensor) -> Tensor:
+  """What no module is compiled with."""
+  return y * 2 if bool(y.sum() > 0) else y
+
+
+def check_parts(model: nn.Module, args: tuple, programs: set[str], tmp_path=None, **reasons: str):
+  """The programs, results before and after a file, and why the others stay."""
+  script = torch.jit.script(model.eval())
+  program = kiln.compile(script, inputs=list(args))
+  assert set(program.programs) == programs
+  for path, reason in reasons.items():
+    assert reason in program.kept[path.replace("__", ".")], program.kept
+  calls = [program]
+  if tmp_path is not None:
+    program.save(tmp_path / "model.ts")
+    calls.append(torch.jit.load(tmp_path / "model.ts"))
+  with torch.no_grad():
+    for given in (args, tuple(-a if a.is_floating_point() else a for a in args)):
+      want = script(*given)
+      for call in calls:
+        for _ in range(2):
+          torch.testing.assert_close(call(*given), want)
+  return program
+
+
+class Tied(nn.Module):
+  def __init__(self) -> None:
+    super().__init__()
+    self.embedding, self.layer, self.size = nn.Embedding(10, 4), nn.Linear(4, 4), Sized()
+
+  def forward(self, x: Tensor) -> Tensor:
+    y = branch(self.size(self.layer(self.embedding(x)))) + self.size.z
+    return nn.functional.linear(y, self.embedding.weight)
+
+
+class Sized(nn.Module):
+  def __init__(self) -> None:
+    super().__init__()
+    self.inner, self.z = nn.Linear(4, 4), 5
+
+  def forward(self, x: Tensor) -> Tensor:
+    return self.inner(x)
+
+
+def test_attributes_that_are_read_elsewhere(tmp_path):
+  check_parts(Tied(), (torch.arange(5),), {"layer", "size.inner"}, tmp_path,
+              embedding="has an attribute that is read: 'weight' in the root, which stays at "
+              "test_torchscript_partial.py:", size="has an attribute that is read: 'z'")
+
+
+class Encoder(nn.Module):
+  def __init__(self) -> None:
+    super().__init__()
+    self.inner = nn.Linear(4, 4)
+
+  def forward(self, x: Tensor) -> Tensor:
+    return self.inner(x)
+
+  @torch.jit.export
+  def prepare(self, x: Tensor) -> Tensor:
+    return self.inner(x) * 2
+
+
+class Prepared(nn.Module):
+  """Calls another method of a module, forks a call, and calls and walks through a container."""
+
+  def __init__(self) -> None:
+    super().__init__()
+    self.encoder, self.forked = Encoder(), Mlp()
+    self.steps = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+
+  def forward(self, x: Tensor) -> Tensor:
+    future = torch.jit.fork(self.forked, x)
+    y = self.encoder(self.encoder.prepare(x)) + torch.jit.wait(future)
+    y = self.steps(y)
+    for step in self.steps:
+      y = step(y)
+    return branch(y)
+
+
+def test_other_calls_than_of_forward(tmp_path):
+  check_parts(Prepared(), (torch.randn(2, 4),),
+              {"encoder.inner", "forked", "steps.0", "steps.1"}, tmp_path,
+              encoder="has a method that is called: 'prepare'",
+              steps="has an attribute that is read: '0'")
+
+
+def doubled(self, input: tuple[Tensor], output: Tensor) -> Tensor:
+  return output * 2
+
+
+def scaled_hook(self, input: tuple[Tensor], output: Tensor) -> Tensor:
+  return output * self.scale
+
+
+class Hooked(nn.Module):
+  def __init__(self) -> None:
+    super().__init__()
+    self.scale, self.inner, self.layer = 3.0, Mlp(), nn.Linear(4, 4)
+    self.register_forward_hook(scaled_hook)
+    self.layer.register_forward_hook(doubled)
+
+  def forward(self, x: Tensor) -> Tensor:
+    return self.layer(self.inner(x))
+
+
+class HookedRoot(nn.Module):
+  def __init__(self) -> None:
+    super().__init__()
+    self.hooked = Hooked()
+    self.register_forward_hook(doubled)
+
+  def forward(self, x: Tensor) -> Tensor:
+    return branch(self.hooked(x))
+
+
+def test_hooks_stay(tmp_path):
+  check_parts(HookedRoot(), (torch.randn(3, 4),), {"hooked.inner"}, tmp_path,
+              hooked="has hooks that are called in the root", hooked__layer="has hooks")
+
+
+class Writer(nn.Module):
+  def __init__(self) -> None:
+    super().__init__()
+    self.layer = nn.Linear(4, 4)
+
+  def forward(self, x: Tensor, xs: list[Tensor], table: dict[str, Tensor]) -> Tensor:
+    y = self.layer(x)
+    xs.append(y)
+    table["a"] = y
+    return y
+
+
+class Reader(nn.Module):
+  """Reads a list, and makes and changes another."""
+
+  def forward(self, xs: list[Tensor]) -> Tensor:
+    made = [torch.relu(x) for x in xs]
+    made.append(xs[0])
+    return torch.cat(made)
+
+
+class Lists(nn.Module):
+  def __init__(self) -> None:
+    super().__init__()
+    self.writer, self.reader = Writer(), Reader()
+
+  def forward(self, x: Tensor):
+    xs, table = [x], {"a": x}
+    y = self.writer(x, xs, table)
+    return branch(y), torch.cat(xs), table["a"], self.reader(xs)
+
+
+def test_lists_that_are_changed(tmp_path):
+  check_parts(Lists(), (torch.randn(2, 4),), {"writer.layer", "reader"}, tmp_path,
+              writer="changes a list or dict that it is given at test_torchscript_partial.py:")
+
+
+class Masked(nn.Module):
+  def __init__(self) -> None:
+    super().__init__()
+    self.layer = nn.Linear(4, 4)
+
+  def forward(self, x: Tensor, mask: Tensor | None = None, k: int = 1) -> Tensor:
+    y = self.layer(x) * k
+    return y if mask is None else y * mask
+
+
+class OptionalMask(nn.Module):
+  def __init__(self) -> None:
+    super().__init__()
+    self.masked = Masked()
+
+  def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    return branch(self.masked(x, mask))
+
+
+def test_optional_arguments(tmp_path):
+  x = torch.randn(2, 4)
+  program = check_parts(OptionalMask(), (x, torch.rand(2, 4)), {"masked"}, tmp_path)
+  with pytest.raises(kiln.Error, match="K4101.*mask must not be None"):
+    program(x)
+
+
+class Sides(nn.Module):
+  def __init__(self) -> None:
+    super().__init__()
+    self.none, self.number, self.same = Masked(), Masked(), Masked()
+
+  def forward(self, x: Tensor) -> Tensor:
+    y = self.same(self.number(self.none(x, x), None, 2), None, 3)
+    if bool(x.sum() > 1e3):
+      return self.same(self.number(self.none(x), None, 4), None, 3)
+    return y
+
+
+def test_branches_that_call_otherwise():
+  model = Sides()
+  program = check_parts(model, (torch.ones(2, 4),), {"none.layer", "number.layer", "same"},
+                        none="is called with several values of 'mask' at test_torchscript_partial.py:",
+                        number="is called with several values of 'k'")
+  x = torch.full((2, 4), 1e3)
+  torch.testing.assert_close(program(x), model(x))
+
+
+class Counts(nn.Module):
+  def __init__(self) -> None:
+    super().__init__()
+    self.layer, self.calls = nn.Linear(4, 4), torch.jit.Attribute([], List[int])
+    self.table = torch.jit.Attribute({"sum": torch.zeros(1)}, Dict[str, Tensor])
+
+  def forward(self, x: Tensor):
+    self.calls.append(1)
+    self.table["sum"].add_(1)
+    return self.layer(x), len(self.calls), self.table["sum"].clone()
+
+
+def test_lists_of_the_model_are_not_shared():
+  script = torch.jit.script(Counts())
+  x = torch.randn(2, 4)
+  program = kiln.compile(script, inputs=[x])
+  twin = copy.deepcopy(program)
+  for _ in range(2):
+    program(x)
+  assert script.calls == []
+  _, calls, total = twin(x)
+  assert calls == 1 and total.item() == 1
+
+
+class Ignoring(nn.Module):
+  def __init__(self) -> None:
+    super().__init__()
+    self.layer = nn.Linear(4, 4)
+
+  @torch.jit.ignore
+  def in_python(self, x, k):
+    # type: (Tensor, int) -> Tensor
+    return x * float(x.detach().numpy().sum()) * k
+
+  def forward(self, x: Tensor) -> Tensor:
+    return self.in_python(self.layer(x), 2)
+
+
+def test_functions_of_python_stay():
+  check_parts(Ignoring(), (torch.randn(2, 4),), {"layer"})

@@ -292,6 +292,47 @@ def forward(self, x):
   EXPECT_EQ(count(compiled, "kiln::run"), 1);
 }
 
+// What stays reads a weight of one module, and another one changes a list of its.
+TEST(TorchTensorRT, ModulesThatAreMoreThanCalled) {
+  torch::jit::Module module("Root");
+  const char* linear = "def forward(self, x):\n  return x @ self.weight.t()\n";
+  module.register_module("tied", linear_module(linear, 8, 8));
+  module.register_module("last", linear_module(linear, 8, 8));
+  torch::jit::Module writer("Writer");
+  writer.define(R"(
+def forward(self, x, xs: List[Tensor]):
+  y = torch.relu(x)
+  xs.append(y)
+  return y
+)");
+  module.register_module("writer", writer);
+  module.define(R"(
+def forward(self, x):
+  xs = [x]
+  y = self.writer.forward(self.tied.forward(x), xs) + self.last.forward(x)
+  if bool(y.sum() > 0):
+    y = y + xs[1]
+  return y @ self.tied.weight
+)");
+  CompileSpec spec({Input({3, 8})});
+  spec.min_block_size = 1;
+  testing::internal::CaptureStderr();
+  logging::set_reportable_log_level(logging::kINFO);
+  const torch::jit::Module compiled = torch_tensorrt::ts::compile(module, spec);
+  logging::set_reportable_log_level(logging::kERROR);
+  EXPECT_THAT(testing::internal::GetCapturedStderr(),
+              AllOf(HasSubstr("tied: has an attribute that is read: 'weight' in the root"),
+                    HasSubstr("writer: changes a list or dict that it is given")));
+  std::stringstream file;
+  compiled.save(file);
+  const torch::jit::Module loaded = torch::jit::load(file);
+  for (const float sign : {1.0f, -1.0f}) {
+    const torch::Tensor x = torch::randn({3, 8}) * sign, expected = run(module, {x});
+    EXPECT_TRUE(torch::allclose(run(compiled, {x}), expected, 1e-4, 1e-4));
+    EXPECT_TRUE(torch::allclose(run(loaded, {x}), expected, 1e-4, 1e-4));
+  }
+}
+
 // ---- methods
 
 TEST(TorchTensorRT, AnyMethodAsAnEngine) {

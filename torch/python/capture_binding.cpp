@@ -165,6 +165,15 @@ void bind_capture(nb::module_& m) {
   m.def("kept_script_calls", [](nb::handle script, const std::vector<std::string>& compiled) {
     return nb::steal(check(kept_script_calls(script.ptr(), compiled)));
   });
+  m.def(
+      "why_submodule_stays",
+      [](nb::handle script, const std::vector<std::string>& kept, const std::string& path,
+         nb::object call, nb::object made) {
+        return nb::steal(
+            check(why_submodule_stays(script.ptr(), kept, path, call.ptr(), made.ptr())));
+      },
+      nb::arg("script"), nb::arg("kept"), nb::arg("path"), nb::arg("call").none(),
+      nb::arg("made").none());
   m.def("script_operators_without_rule", [](nb::handle script, const std::string& method) {
     return check(script_operators_without_rule(script.ptr(), method));
   });

@@ -10,6 +10,7 @@
 #include "torch/torchscript/kept_calls.h"
 #include "torch/torchscript/operator_support.h"
 #include "torch/torchscript/partial_module.h"
+#include "torch/torchscript/submodule_uses.h"
 
 namespace py = pybind11;
 
@@ -127,6 +128,26 @@ Result<PyObject*> kept_script_calls(PyObject* script, const std::vector<std::str
     result.append(py::make_tuple(call.op, call.module_path, call.location));
   }
   return result.release().ptr();
+}
+
+Result<PyObject*> why_submodule_stays(PyObject* script, const std::vector<std::string>& kept,
+                                      const std::string& path, PyObject* call, PyObject* made) {
+  KILN_ASSIGN_OR_RETURN(const torchscript::Callee callee, checked_callee(script, "forward"));
+  if (!callee.self) return Status::error("K1101", "expected a scripted or traced module");
+  torchscript::SubmoduleUses uses(*callee.self);
+  for (const std::string& kept_path : kept) uses.keep(kept_path);
+  std::string why, whole = uses.why_whole(path);
+  if (call != Py_None) {
+    torchscript::Callee part;
+    part.self = uses.module_at(path);
+    part.function = &part.self->get_method("forward").function();
+    KILN_ASSIGN_OR_RETURN(const torchscript::Arguments arguments,
+                          arguments_of(part, call, py::dict().ptr()));
+    why = uses.why_not(path, arguments.values);
+  } else if (auto module = torch::jit::as_module(py::handle(made))) {
+    why = uses.why_no_fit(path, *module);
+  }
+  return py::make_tuple(why, whole).release().ptr();
 }
 
 Result<PyObject*> replace_script_submodules(PyObject* script, PyObject* replacements) {

@@ -50,6 +50,13 @@ Result<PyObject*> record_script_calls(PyObject* script, PyObject* args, PyObject
 // become programs: new reference to a list of (operator, module path, place in the source). K1101.
 Result<PyObject*> kept_script_calls(PyObject* script, const std::vector<std::string>& compiled);
 
+// Whether a program can stand for the submodule at `path` where the modules at the paths of `kept`
+// stay in TorchScript (torch/torchscript/submodule_uses.h): new reference to a pair of texts, why
+// none can stand for it and why none can for it or those below it; empty where one can. `call`:
+// the arguments that the program is for, or None; `made`: its ScriptModule, or None. K1101.
+Result<PyObject*> why_submodule_stays(PyObject* script, const std::vector<std::string>& kept,
+                                      const std::string& path, PyObject* call, PyObject* made);
+
 // The ScriptModule with other ScriptModules in place of submodules: new reference to a
 // torch._C.ScriptModule. `replacements`: dict of path -> ScriptModule. K1145.
 Result<PyObject*> replace_script_submodules(PyObject* script, PyObject* replacements);

@@ -8,6 +8,7 @@
 #include "base/border.h"
 #include "torch/torchscript/module_path.h"
 #include "torch/torchscript/partial_module.h"
+#include "torch/torchscript/submodule_uses.h"
 
 namespace kiln::torchscript {
 namespace {
@@ -38,15 +39,6 @@ bool same_call(const c10::IValue& a, const c10::IValue& b) {
   return a == b;
 }
 
-std::vector<std::string> result_types(const torch::jit::Module& module) {
-  std::vector<std::string> types;
-  const torch::jit::Method forward = module.get_method("forward");
-  for (const c10::Argument& result : forward.function().getSchema().returns()) {
-    types.push_back(result.type()->repr_str());
-  }
-  return types;
-}
-
 // Paths of modules in the rows of a part's report, from the root on.
 void prepend_path(Json& report, const char* rows, const std::string& path) {
   const Json* known = report.find(rows);
@@ -65,7 +57,7 @@ void prepend_path(Json& report, const char* rows, const std::string& path) {
 class Parts {
  public:
   Parts(const torch::jit::Module& root, const ScriptCompileOptions& options, ModuleCalls calls)
-      : options_(options), calls_(std::move(calls)) {
+      : options_(options), calls_(std::move(calls)), uses_(root) {
     collect(root, "");
   }
 
@@ -109,7 +101,10 @@ class Parts {
     if (!is_kept(path)) kept.emplace_back(path, std::move(why));
   }
 
+  // The submodules of a module that stays.
   Status visit(const std::string& path) {
+    uses_.keep(path);
+    if (!uses_.why_whole(path).empty()) return {};
     for (const std::string& child : children_[path]) {
       if (is_kept(child)) continue;
       // Where it was not called it is a container, or has nothing to do.
@@ -153,6 +148,10 @@ class Parts {
       keep(path, "is called with arguments of several shapes");
       return visit(path);
     }
+    if (std::string why = uses_.why_not(path, calls[0]); !why.empty()) {
+      keep(path, std::move(why));
+      return visit(path);
+    }
     Arguments arguments;
     arguments.values = calls[0];
     arguments.positional = calls[0].size();
@@ -175,9 +174,9 @@ class Parts {
       return {};
     }
     KILN_RETURN_IF_ERROR(made.status());
-    if (result_types(module) != result_types(*made)) {
-      keep(path, "TorchScript would type its results otherwise");
-      return {};
+    if (std::string why = uses_.why_no_fit(path, *made); !why.empty()) {
+      keep(path, std::move(why));
+      return visit(path);
     }
     for (const char* rows : {"fallbacks", "kernels"}) prepend_path(report, rows, path);
     replacements.emplace(path, *made);
@@ -188,6 +187,7 @@ class Parts {
 
   const ScriptCompileOptions& options_;
   const ModuleCalls calls_;
+  SubmoduleUses uses_;
   std::map<std::string, torch::jit::Module> modules_;
   std::map<std::string, std::vector<std::string>> children_;
 };

@@ -25,6 +25,10 @@ ImportedProgram Importer::import(const Callee& callee, const Arguments& argument
     const bool named = std::find(arguments.keywords.begin(), arguments.keywords.end(), name) !=
                        arguments.keywords.end();
     inputs.push_back(declare_input(arguments.values[i], name, arguments, description));
+    if (schema.arguments()[first + i].type()->cast<c10::OptionalType>() != nullptr &&
+        arguments.values[i].isTensor() && arguments.values[i].toTensor().defined()) {
+      description.set("optional", true);
+    }
     if (i < arguments.positional) {
       by_position.push_back(std::move(description));
     } else if (named) {

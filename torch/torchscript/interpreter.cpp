@@ -25,6 +25,28 @@ const Node* raise_in(const Block* block) {
   return nullptr;
 }
 
+// A value as it is now: what runs next may change lists and dicts.
+c10::IValue snapshot(const c10::IValue& value) {
+  if (value.isList()) {
+    c10::impl::GenericList list = value.toList().copy();
+    for (size_t i = 0; i < list.size(); ++i) list.set(i, snapshot(list.get(i)));
+    return list;
+  }
+  if (value.isGenericDict()) {
+    const auto dict = value.toGenericDict().copy();
+    for (const auto& entry : dict) entry.setValue(snapshot(entry.value()));
+    return dict;
+  }
+  if (value.isTuple()) {
+    std::vector<c10::IValue> items;
+    for (const c10::IValue& item : value.toTupleRef().elements()) items.push_back(snapshot(item));
+    const auto type = value.toTupleRef().type();
+    return type->name() ? c10::ivalue::Tuple::createNamed(std::move(items), type)
+                        : c10::ivalue::Tuple::create(std::move(items));
+  }
+  return value;
+}
+
 }  // namespace
 
 void Importer::count_step() {
@@ -198,6 +220,7 @@ Results Importer::evaluate(Node* node, Env& env) {
     case prim::Uninitialized: return {c10::IValue::uninitialized()};
     case prim::fork: return run_graph(*node->g(attr::Subgraph), std::move(inputs));
     case prim::PythonOp:
+      if (record_ != nullptr) break;
       throw Stop("a function of Python: " + std::string(node->kind().toUnqualString()));
     default: break;
   }
@@ -233,7 +256,8 @@ Results Importer::call_method(const std::string& name, Stack inputs) {
     if (in_autocast()) {
       calls.emplace_back();
     } else {
-      calls.emplace_back(std::in_place, inputs.begin() + 1, inputs.end());
+      std::vector<c10::IValue>& call = calls.emplace_back(std::in_place).value();
+      for (size_t i = 1; i < inputs.size(); ++i) call.push_back(snapshot(inputs[i]));
     }
   }
   return run_function(*method, std::move(inputs), path);
@@ -243,7 +267,11 @@ bool Importer::in_autocast() const { return !autocast_.empty() && autocast_.back
 
 // TorchScript's own operator.
 void Importer::run_jit(Node* node, Stack& stack) {
-  if (node->schema().is_vararg()) stack.emplace_back(static_cast<int64_t>(stack.size()));
+  // As the interpreter's code does: operations that are made for the node know its inputs.
+  const torch::jit::Operator& op = node->getOperator();
+  if (op.hasOperation() && op.schema().is_vararg()) {
+    stack.emplace_back(static_cast<int64_t>(stack.size()));
+  }
   node->getOperation()(stack);
 }
 

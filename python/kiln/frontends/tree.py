@@ -2,7 +2,8 @@
 
 A description is a tree of JSON objects:
   {"kind": "tensor" | "scalar", "index": k}         the k-th runtime input or output; an input that
-      only PyTorch can hold has "dtype" and "shape" (None for a size that varies) as well
+      only PyTorch can hold has "dtype" and "shape" (None for a size that varies) as well; a tensor
+      where the model may be given None has "optional": true
   {"kind": "const", "value": ...}                   fixed at capture; checked on input
   {"kind": "expr", "text": "2*s0"}                  an integer that follows from the sizes
   {"kind": "list" | "tuple", "items": [...]}
