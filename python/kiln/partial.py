@@ -43,7 +43,7 @@ class PartialProgram(torch.nn.Module):
     try:
       with torch.no_grad():
         return self.module(*args, **kwargs)
-    except RuntimeError as error:
+    except (RuntimeError, torch.jit.Error) as error:  # the latter from assertions
       raise error_inside(error) or error
 
   # ---- weights

@@ -132,12 +132,18 @@ void Importer::hand_over_writes() {
       throw Stop("the program changes an attribute that is no tensor: " + attribute.path);
     }
     const int32_t before = handle(attribute.before.toTensor());
-    const int32_t now = handle(attribute.now.toTensor());
+    if (state_names_.contains(attribute.now.toTensor().unsafeGetTensorImpl())) {
+      throw Stop("the program gives an attribute the tensor of another one: " + attribute.path);
+    }
+    const int32_t given = handle(attribute.now.toTensor());
     const CaptureMeta was = describe(info(attribute.before.toTensor()));
     const CaptureMeta is = describe(info(attribute.now.toTensor()));
     if (was.dims != is.dims || was.dtype != is.dtype || was.opaque != is.opaque) {
       throw Stop("the program changes the shape or type of an attribute: " + attribute.path);
     }
+    // The attribute keeps a memory of its own between calls; what is returned is the caller's.
+    const CaptureArg value{CaptureArg::Value{given}};
+    const int32_t now = check(capture_.call("aten::clone", "", {value}, {is}, origin(), ""))[0];
     for (const auto& [name, weight] : weights_) {
       if (weight.second == before) check(capture_.mutates_buffer(name, now));
     }

@@ -59,6 +59,19 @@ Results Importer::call_operator(torch::jit::Node* node, const c10::FunctionSchem
         throw Stop("a text is made of what only a call of the program knows");
       }
     }
+    for (size_t i = 0; i < inputs.size() && i < schema.arguments().size(); ++i) {
+      switch (schema.arguments()[i].type()->kind()) {
+        case c10::TypeKind::IntType:
+        case c10::TypeKind::FloatType:
+        case c10::TypeKind::BoolType:
+        case c10::TypeKind::NumberType: break;
+        default: continue;
+      }
+      if (contains_tensor(inputs[i]) || contains_symbolic(inputs[i])) {
+        throw Stop("arithmetic on a number that only a call of the program knows: " +
+                   full_name(name));
+      }
+    }
     run_jit(node, inputs);
     return inputs;
   }

@@ -115,8 +115,10 @@ int32_t Importer::handle(const at::Tensor& tensor) {
     }
     if (varies) throw Stop("a tensor is computed from sizes that vary");
     const std::string name = "constant_" + std::to_string(next_constant_++);
-    const CaptureWeight weight = check(borrow_weight(value.clone(), name));
+    const at::Tensor copy = value.clone().to(options_.home);
+    const CaptureWeight weight = check(borrow_weight(copy, name));
     const int32_t stored = check(capture_.weight(name, weight, "constant"));
+    weights_[name] = {copy, stored};
     // The program may write what it makes of it, but not the constant.
     t.handle = check(capture_.call("aten::clone", "", {CaptureArg{CaptureArg::Value{stored}}},
                                    {describe(t)}, origin(), ""))[0];

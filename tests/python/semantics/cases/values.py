@@ -462,6 +462,10 @@ class NumbersFromValues(Case):
   def inputs(self, step, last):
     return (torch.randn(6),)
 
+  doors = {
+    "torchscript": Refuses("kiln.Error K1145", "such a number: the method would stay in TorchScript"),
+  }
+
 
 class AssignByMask(Case):
   title = "assignment by mask"

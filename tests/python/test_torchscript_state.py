@@ -1,0 +1,65 @@
+"""Attributes that scripted modules give other tensors, and tensors that their code spells out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import kiln
+
+
+class Recurrent(nn.Module):
+  def __init__(self):
+    super().__init__()
+    self.register_buffer("h", torch.zeros(2))
+
+  def forward(self, x: Tensor):
+    self.h = torch.tanh(self.h + x)
+    return self.h
+
+
+class Exchange(nn.Module):
+  def __init__(self):
+    super().__init__()
+    self.register_buffer("a", torch.zeros(1))
+    self.register_buffer("b", torch.ones(1))
+
+  def forward(self, x: Tensor):
+    a, b = self.a, self.b
+    self.a = b
+    self.b = a
+    return self.a + x
+
+
+class Literal(nn.Module):
+  def __init__(self):
+    super().__init__()
+    self.linear = nn.Linear(4, 4)
+
+  def forward(self, x: Tensor):
+    return self.linear(x) * torch.tensor([1.0, 2.0, 3.0, 4.0])
+
+
+def test_what_was_returned_stays():
+  x = torch.ones(2)
+  program, model = (f(torch.jit.script(Recurrent())) for f in
+                    (lambda m: kiln.compile(m, inputs=[x]), lambda m: m))
+  with torch.no_grad():
+    ours, theirs = ([each(x) for _ in range(3)] for each in (program, model))
+  torch.testing.assert_close(ours, theirs)
+
+
+def test_attributes_that_exchange_their_tensors_are_refused():
+  with pytest.raises(kiln.Error) as error:
+    kiln.compile(torch.jit.script(Exchange()), inputs=[torch.zeros(1)])
+  assert error.value.code == "K1145" and "another one" in str(error.value)
+
+
+@pytest.mark.parametrize("suffix", ["kiln", "ts", "pt2"])
+def test_tensors_in_the_code_are_saved(suffix, tmp_path):
+  model, x = torch.jit.script(Literal().eval()), torch.randn(2, 4)
+  path = str(tmp_path / f"m.{suffix}")
+  kiln.compile(model, inputs=[x]).save(path)
+  with torch.no_grad():
+    torch.testing.assert_close(kiln.load(path)(x), model(x))
