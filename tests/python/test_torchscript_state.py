@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Tuple
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -54,6 +56,23 @@ def test_attributes_that_exchange_their_tensors_are_refused():
   with pytest.raises(kiln.Error) as error:
     kiln.compile(torch.jit.script(Exchange()), inputs=[torch.zeros(1)])
   assert error.value.code == "K1145" and "another one" in str(error.value)
+
+
+def double(self, input: Tuple[Tensor], output: Tensor) -> Tensor:
+  return output * 2
+
+
+def test_hooks_of_the_module_itself():
+  inner = nn.Linear(4, 4)
+  inner.register_forward_hook(double)
+  x = torch.randn(2, 4)
+  with pytest.raises(kiln.Error) as error:
+    kiln.compile(torch.jit.script(inner), inputs=[x])
+  assert error.value.code == "K1145" and "hooks" in str(error.value)
+  # Of what it calls, they are part of the program.
+  model = torch.jit.script(nn.Sequential(inner, nn.ReLU()))
+  with torch.no_grad():
+    torch.testing.assert_close(kiln.compile(model, inputs=[x])(x), model(x))
 
 
 @pytest.mark.parametrize("suffix", ["kiln", "ts", "pt2"])

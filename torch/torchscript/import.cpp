@@ -141,6 +141,16 @@ Arguments divided(Arguments arguments, const std::map<std::string, int64_t>& div
   return arguments;
 }
 
+// Hooks of a module run around a call of it, outside of all its methods.
+void check_hooks(const Callee& callee) {
+  if (!callee.self || callee.function->name() != "forward") return;
+  const c10::ClassTypePtr type = callee.self->type();
+  if (!type->getForwardHooks().empty() || !type->getForwardPreHooks().empty()) {
+    throw Stop("the module has hooks, which run outside of its forward",
+               "call it from another module, whose forward then runs them");
+  }
+}
+
 }  // namespace
 
 Result<ImportedProgram> import_callee(const Callee& callee, const Arguments& arguments,
@@ -179,8 +189,10 @@ Result<ImportedProgram> import_callee(const Callee& callee, const Arguments& arg
     }
   }
   Importer importer(options, capture, shapes, required);
-  auto result =
-      as_status<ImportedProgram>(importer, [&] { return importer.import(callee, varied); });
+  auto result = as_status<ImportedProgram>(importer, [&] {
+    check_hooks(callee);
+    return importer.import(callee, varied);
+  });
   if (result.ok()) result->notes.insert(result->notes.end(), limits.begin(), limits.end());
   if (!result.ok() && failure != nullptr) {
     *failure = importer.failure();
