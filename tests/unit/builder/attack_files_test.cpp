@@ -220,7 +220,7 @@ TEST_F(AttackFile, OverlappingEntries) {
 }
 
 TEST_F(AttackFile, Versions) {
-  for (const char* version : {"0", "3", "-1", "9223372036854775807"}) {
+  for (const char* version : {"0", "4", "-1", "9223372036854775807"}) {
     const std::string header = contents_[0].second;
     edit("kiln.json", "\"format\": 1", std::string("\"format\": ") + version);
     expect_error(version, "K3108");
