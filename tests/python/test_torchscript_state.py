@@ -82,3 +82,43 @@ def test_tensors_in_the_code_are_saved(suffix, tmp_path):
   kiln.compile(model, inputs=[x]).save(path)
   with torch.no_grad():
     torch.testing.assert_close(kiln.load(path)(x), model(x))
+
+
+class Traced(nn.Module):
+  def __init__(self):
+    super().__init__()
+    self.total = torch.tensor(0.0)
+
+  def forward(self, x: Tensor):
+    self.total.add_(x.sum())
+    return self.total * 1
+
+
+def counts(x: Tensor):
+  n = torch.tensor(x.size(0))
+  n += 1
+  return x * n
+
+
+def turns(x: Tensor):
+  y = x * 2
+  y.unsqueeze_(0)
+  return y.size(0), y.size(1)
+
+
+def test_numbers_of_traced_code_that_are_written_are_refused():
+  model = torch.jit.trace(Traced(), (torch.zeros(2),), check_trace=False)
+  with pytest.raises(kiln.Error) as error:
+    kiln.compile(model, inputs=[torch.zeros(2)])
+  assert error.value.code == "K1145"
+
+
+@pytest.mark.parametrize("function", [counts, turns])
+def test_what_varies_is_not_changed_in_place(function):
+  script = torch.jit.script(function)
+  given = kiln.Input(min_shape=(2, 4), opt_shape=(4, 4), max_shape=(9, 4))
+  with pytest.raises(kiln.Error) as error:
+    kiln.compile(script, inputs=[given])
+  assert error.value.code == "K1145"
+  x = torch.ones(4, 4)
+  torch.testing.assert_close(kiln.compile(script, inputs=[x])(x), script(x))

@@ -21,6 +21,11 @@ bool is_written(const c10::Argument& argument) {
 
 bool has_tag(const c10::OperatorHandle& op, at::Tag tag) { return op.hasTag(tag); }
 
+// Such a number would have to be kept from call to call, as a buffer is.
+void check_literal(const TensorInfo& t) {
+  if (t.literal) throw Stop("a constant number of the module is changed in place");
+}
+
 // Statements that compute nothing that a program returns.
 bool is_without_result(const std::string& name) {
   static const std::set<std::string> kNames = {
@@ -89,16 +94,20 @@ Results Importer::call_operator(torch::jit::Node* node, const c10::FunctionSchem
 // All elements are known: the operator itself says what it gives.
 Results Importer::run_known(torch::jit::Node* node, const c10::FunctionSchema& schema,
                             const Stack& inputs) {
+  const bool varies = !std::all_of(inputs.begin(), inputs.end(),
+                                   [&](const c10::IValue& input) { return uniform(input); });
   for (size_t i = 0; i < schema.arguments().size() && i < inputs.size(); ++i) {
     if (!is_written(schema.arguments()[i])) continue;
     for_each_tensor(inputs[i], [&](const at::Tensor& t) {
+      check_literal(info(t));
+      if (varies || !info(t).number.isNone()) {
+        throw Stop("a tensor made of sizes that vary is changed in place", "make a new one");
+      }
       if (handed_over_constants_.contains(info(t).values[0].storage().unsafeGetStorageImpl())) {
         throw Stop("a constant tensor is changed in place after it was used");
       }
     });
   }
-  const bool varies = !std::all_of(inputs.begin(), inputs.end(),
-                                   [&](const c10::IValue& input) { return uniform(input); });
   std::vector<Stack> at;
   const auto op = c10::Dispatcher::singleton().findSchema(schema.operator_name());
   for (size_t point = 0; point < (varies ? points_ : 1); ++point) {
@@ -360,6 +369,10 @@ Results Importer::emit(const c10::OperatorHandle& op, Stack inputs) {
     writes = true;
     for_each_tensor(inputs[i], [&](const at::Tensor& tensor) {
       TensorInfo& t = info(tensor);
+      if (has_tag(op, at::Tag::inplace_view) && name != "aten::detach_" && !uniform(tensor)) {
+        throw Stop("the shape of a tensor whose sizes vary is changed in place: " + name);
+      }
+      check_literal(t);
       if (!t.known()) return;
       for (const auto& [impl, other] : tensors_) {
         if (other.known() && &other != &t && other.values[0].is_alias_of(t.values[0])) {

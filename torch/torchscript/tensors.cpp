@@ -55,8 +55,9 @@ TensorInfo& Importer::info(const at::Tensor& tensor) {
   result.weight = true;
   if (tensor.dim() == 0 && tensor.is_cpu() && tensor.layout() == c10::kStrided &&
       !state_names_.contains(tensor.unsafeGetTensorImpl())) {
-    result.values = {tensor.detach().clone()};  // the program may write it
+    result.values = {tensor.detach().clone()};
     result.weight = false;
+    result.literal = true;
   }
   return result;
 }

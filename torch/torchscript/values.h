@@ -157,6 +157,7 @@ struct TensorInfo {
   std::vector<at::Tensor> values;
   c10::IValue number;  // of a known tensor of rank 0: its element, where that is symbolic
   bool weight = false;
+  bool literal = false;  // a number in a tensor of the module's, which outlives calls
   at::Tensor keep;  // the tensor that is the key
 
   bool known() const { return !values.empty(); }
