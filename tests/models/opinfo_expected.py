@@ -63,6 +63,7 @@ FALLBACK = {
     vsplit
   """,
   'K1301: batch norm in training mode': """
+    nn.functional.instance_norm
     _native_batch_norm_legit native_batch_norm nn.functional.batch_norm
   """,
   'K1301: dropout in training mode': """
@@ -88,6 +89,7 @@ FALLBACK = {
     view_as_real
   """,
   'K1302: result exists only in pytorch': """
+    cdouble cfloat
     argwhere bincount chalf combinations complex fft.fft fft.fft2 fft.fftn fft.ifft fft.ifft2
     fft.ifftn fft.ihfft fft.ihfft2 fft.ihfftn fft.rfft fft.rfft2 fft.rfftn hash_tensor item
     linalg.eig linalg.eigvals masked_select nonzero polar stft to_sparse unique view_as_complex
@@ -163,14 +165,8 @@ REFUSAL = {
   'K1102: torch.export: PendingUnbackedSymbolNotFound': """
     narrow
   """,
-  'K1108: unknown dtype': """
-    cdouble cfloat
-  """,
   'K1304: an operator changes the shape of the tensor that it writes': """
     resize_
-  """,
-  'K1304: instance_norm updates running statistics': """
-    nn.functional.instance_norm
   """,
 }
 
