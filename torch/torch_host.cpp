@@ -15,6 +15,7 @@
 #include "core/text.h"
 #include "torch/dtype_conversion.h"
 #include "torch/operand_checks.h"
+#include "torch/schema_arguments.h"
 #include "torch/torch_device.h"
 
 namespace kiln {
@@ -195,16 +196,6 @@ struct TorchOperator {
   std::function<void(torch::jit::Stack&)> call;
 };
 
-bool is_number(const c10::Argument& argument) {
-  switch (argument.type()->kind()) {
-    case c10::TypeKind::IntType:
-    case c10::TypeKind::FloatType:
-    case c10::TypeKind::BoolType:
-    case c10::TypeKind::NumberType: return true;
-    default: return false;
-  }
-}
-
 // An operator of the dispatcher, or one of TorchScript's on numbers alone ("aten::mul.int"), which
 // the dispatcher does not know.
 std::optional<TorchOperator> find_operator(const c10::OperatorName& name) {
@@ -324,15 +315,6 @@ class TorchCall : public HostCall {
       results.push_back(wrap_in_object(values[i]));
     }
     return {};
-  }
-
-  // A list has its mark either itself or at its elements.
-  static bool is_written(const c10::Argument& argument) {
-    const c10::AliasInfo* alias = argument.alias_info();
-    if (alias == nullptr) return false;
-    const std::vector<c10::AliasInfo>& contained = alias->containedTypes();
-    return alias->isWrite() || std::any_of(contained.begin(), contained.end(),
-                                           [](const auto& part) { return part.isWrite(); });
   }
 
   // What the operator writes instead of the program's tensors; each is a result, in order.

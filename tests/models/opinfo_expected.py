@@ -63,8 +63,7 @@ FALLBACK = {
     vsplit
   """,
   'K1301: batch norm in training mode': """
-    nn.functional.instance_norm
-    _native_batch_norm_legit native_batch_norm nn.functional.batch_norm
+    _native_batch_norm_legit native_batch_norm nn.functional.batch_norm nn.functional.instance_norm
   """,
   'K1301: dropout in training mode': """
     nn.functional.feature_alpha_dropout.with_train nn.functional.multi_head_attention_forward
@@ -89,9 +88,8 @@ FALLBACK = {
     view_as_real
   """,
   'K1302: result exists only in pytorch': """
-    cdouble cfloat
-    argwhere bincount chalf combinations complex fft.fft fft.fft2 fft.fftn fft.ifft fft.ifft2
-    fft.ifftn fft.ihfft fft.ihfft2 fft.ihfftn fft.rfft fft.rfft2 fft.rfftn hash_tensor item
+    argwhere bincount cdouble cfloat chalf combinations complex fft.fft fft.fft2 fft.fftn fft.ifft
+    fft.ifft2 fft.ifftn fft.ihfft fft.ihfft2 fft.ihfftn fft.rfft fft.rfft2 fft.rfftn hash_tensor item
     linalg.eig linalg.eigvals masked_select nonzero polar stft to_sparse unique view_as_complex
   """,
   "K1303: result's shape depends on a mask": """

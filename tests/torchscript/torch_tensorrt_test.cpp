@@ -206,6 +206,12 @@ def forward(self, x):
   return module;
 }
 
+torch::jit::Module reloaded(const torch::jit::Module& module) {
+  std::stringstream file;
+  module.save(file);
+  return torch::jit::load(file);
+}
+
 TEST(TorchTensorRT, PartsOfAModule) {
   const torch::jit::Module module = decides();
   CompileSpec spec({Input({3, 8})});
@@ -219,9 +225,7 @@ TEST(TorchTensorRT, PartsOfAModule) {
                     HasSubstr("value of a tensor")));
   EXPECT_EQ(count(compiled, "kiln::run"), 1);  // the other one stands inside the prim::If
 
-  std::stringstream file;
-  compiled.save(file);
-  const torch::jit::Module loaded = torch::jit::load(file);
+  const torch::jit::Module loaded = reloaded(compiled);
   for (const float scale : {1.0f, 1e4f}) {
     const torch::Tensor x = torch::randn({3, 8}) * scale, expected = run(module, {x});
     EXPECT_EQ(expected.size(1), scale == 1 ? 4 : 8);
@@ -323,9 +327,7 @@ def forward(self, x):
   EXPECT_THAT(testing::internal::GetCapturedStderr(),
               AllOf(HasSubstr("tied: has an attribute that is read: 'weight' in the root"),
                     HasSubstr("writer: changes a list or dict that it is given")));
-  std::stringstream file;
-  compiled.save(file);
-  const torch::jit::Module loaded = torch::jit::load(file);
+  const torch::jit::Module loaded = reloaded(compiled);
   for (const float sign : {1.0f, -1.0f}) {
     const torch::Tensor x = torch::randn({3, 8}) * sign, expected = run(module, {x});
     EXPECT_TRUE(torch::allclose(run(compiled, {x}), expected, 1e-4, 1e-4));

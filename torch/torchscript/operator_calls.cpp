@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "torch/dtype_conversion.h"
+#include "torch/schema_arguments.h"
 #include "torch/torch_device.h"
 #include "torch/torchscript/importer.h"
 #include "torch/torchscript/operator_schema.h"
@@ -14,10 +15,6 @@ namespace kiln::torchscript {
 namespace {
 
 using c10::TypeKind;
-
-bool is_written(const c10::Argument& argument) {
-  return argument.alias_info() != nullptr && argument.alias_info()->isWrite();
-}
 
 bool has_tag(const c10::OperatorHandle& op, at::Tag tag) { return op.hasTag(tag); }
 
@@ -65,13 +62,7 @@ Results Importer::call_operator(torch::jit::Node* node, const c10::FunctionSchem
       }
     }
     for (size_t i = 0; i < inputs.size() && i < schema.arguments().size(); ++i) {
-      switch (schema.arguments()[i].type()->kind()) {
-        case c10::TypeKind::IntType:
-        case c10::TypeKind::FloatType:
-        case c10::TypeKind::BoolType:
-        case c10::TypeKind::NumberType: break;
-        default: continue;
-      }
+      if (!is_number(schema.arguments()[i])) continue;
       if (contains_tensor(inputs[i]) || contains_symbolic(inputs[i])) {
         throw Stop("arithmetic on a number that only a call of the program knows: " +
                    full_name(name));
