@@ -142,13 +142,14 @@ Arguments divided(Arguments arguments, const std::map<std::string, int64_t>& div
 }
 
 // Hooks of a module run around a call of it, outside of all its methods.
-void check_hooks(const Callee& callee) {
-  if (!callee.self || callee.function->name() != "forward") return;
+Status check_hooks(const Callee& callee) {
+  if (!callee.self || callee.function->name() != "forward") return {};
   const c10::ClassTypePtr type = callee.self->type();
-  if (!type->getForwardHooks().empty() || !type->getForwardPreHooks().empty()) {
-    throw Stop("the module has hooks, which run outside of its forward",
-               "call it from another module, whose forward then runs them");
-  }
+  if (type->getForwardHooks().empty() && type->getForwardPreHooks().empty()) return {};
+  return Status::error("K1145",
+                       "a part of the program cannot be compiled: the module has hooks, which run "
+                       "outside of its forward",
+                       "call it from another module, whose forward then runs them");
 }
 
 }  // namespace
@@ -157,6 +158,10 @@ Result<ImportedProgram> import_callee(const Callee& callee, const Arguments& arg
                                       const ImportOptions& options, CaptureBuilder& capture,
                                       ImportFailure* failure) {
   const at::NoGradGuard no_grad;
+  if (Status status = check_hooks(callee); !status.ok()) {
+    if (failure != nullptr) *failure = {"", "", "", status.message(), status.hint()};
+    return status;
+  }
   // Where sizes vary, what the program demands of them is found out first: sample points that do
   // not meet it would end in its exceptions.
   Arguments varied = arguments;
@@ -189,10 +194,8 @@ Result<ImportedProgram> import_callee(const Callee& callee, const Arguments& arg
     }
   }
   Importer importer(options, capture, shapes, required);
-  auto result = as_status<ImportedProgram>(importer, [&] {
-    check_hooks(callee);
-    return importer.import(callee, varied);
-  });
+  auto result =
+      as_status<ImportedProgram>(importer, [&] { return importer.import(callee, varied); });
   if (result.ok()) result->notes.insert(result->notes.end(), limits.begin(), limits.end());
   if (!result.ok() && failure != nullptr) {
     *failure = importer.failure();
