@@ -15,14 +15,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning
 X = torch.randn(2, 2, generator=torch.Generator().manual_seed(1))
 
 
-def _complex_number(x: Tensor):
-  return x * 2j
-
-
-def _complex_dtype(x: Tensor):
-  return x.to(torch.complex64).abs()
-
-
 def _complex_item(x: Tensor):
   return torch.complex(x, x).sum().item()
 
@@ -47,8 +39,6 @@ def _autocast(x: Tensor):
 
 
 @pytest.mark.parametrize("function, met, advice", [
-  (_complex_number, "an argument that is a complex number", "torch.view_as_real"),
-  (_complex_dtype, "an argument that cannot be expressed: dtype ComplexFloat", "torch.complex"),
   (_complex_item, "a complex number is computed from a tensor", "torch.view_as_real"),
   (_sparse, "a sparse tensor", "dense tensors"),
   (_sparse_parts, "a sparse tensor", "dense tensors"),
@@ -71,6 +61,62 @@ def test_sparse_inputs():
   with pytest.raises(kiln.Error, match="K1104.*type that is not supported: x, SparseCPU") as refused:
     kiln.compile(scripted(dense), inputs=[X.to_sparse()])
   assert "to_dense()" in refused.value.hint
+
+
+def _zeros(x: Tensor):
+  return torch.zeros(2, 2, dtype=torch.cfloat) + x
+
+
+def _to(x: Tensor):
+  return x.to(torch.complex64) * x, (x * 2).to(torch.complex128).abs()
+
+
+def _number(x: Tensor):
+  return (x * (2 - 0.5j)).add(1j).sub(torch.fft.fft(x), alpha=3j), x + 1 == 1j
+
+
+def _full(x: Tensor):
+  return torch.full([2], 2, dtype=torch.complex64).real + x
+
+
+def _sum(x: Tensor):
+  return x.sum(1, dtype=torch.complex64).imag + x.sum(1)
+
+
+def _spectrum(x: Tensor):
+  z = torch.fft.rfft(x).to(torch.cdouble)
+  return torch.fft.irfft(z[:, :1] * 1e-3j, n=4), z
+
+
+def _uint16(x: Tensor):
+  return (x.abs() * 9).to(torch.uint16).to(torch.int64) + 1
+
+
+@pytest.mark.parametrize("function", [_zeros, _to, _number, _full, _sum, _spectrum, _uint16],
+                         ids=lambda f: f.__name__)
+def test_calls_with_foreign_types_stay_in_torch(function, tmp_path):
+  script = scripted(function)
+  rows = kiln.Input(min_shape=(1, 2), opt_shape=(2, 2), max_shape=(6, 2))
+  for inputs, sizes in (([X], [2]), ([rows], [1, 3, 6])):
+    if function is _zeros and inputs[0] is rows:
+      continue  # adds two rows
+    program = kiln.compile(script, inputs=inputs)
+    assert 0 < len(program.report.fallbacks)
+    program.save(tmp_path / "model.kiln")
+    program.save(tmp_path / "model.ts")
+    loaded = kiln.load(tmp_path / "model.kiln"), torch.jit.load(tmp_path / "model.ts")
+    for size in sizes:
+      x = torch.randn(size, 2)
+      for call in (program, *loaded):
+        assert_same(call(x), script(x))
+
+
+def test_quantised_types():
+  def quantised(x: Tensor):
+    return torch.quantize_per_tensor(x, 0.1, 0, torch.qint8).dequantize()
+
+  with pytest.raises(kiln.Error, match="K1145.*a quantised tensor of dtype QInt8"):
+    kiln.compile(scripted(quantised), inputs=[X])
 
 
 class Turned(nn.Module):

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <sstream>
 
+#include "core/text.h"
 #include "torch/dtype_conversion.h"
 #include "torch/schema_arguments.h"
 #include "torch/torch_device.h"
@@ -276,14 +277,15 @@ CaptureArg Importer::encode(const c10::IValue& value, const c10::TypePtr& declar
   } else if (value.isInt()) {
     const int64_t number = value.toInt();
     if (type->kind() == TypeKind::ScalarTypeType) {
-      const auto dtype = from_scalar_type(static_cast<c10::ScalarType>(number));
-      if (!dtype) {
-        const auto given = static_cast<c10::ScalarType>(number);
-        throw Stop(
-            std::string("an argument that cannot be expressed: dtype ") + c10::toString(given),
-            c10::isComplexType(given) ? "make complex tensors by torch.complex(real, imag)" : "");
+      const auto given = static_cast<c10::ScalarType>(number);
+      const auto dtype = from_scalar_type(given);
+      if (dtype) {
+        arg.value = *dtype;
+      } else if (c10::isQIntType(given)) {
+        throw Stop(std::string("a quantised tensor of dtype ") + c10::toString(given));
+      } else {  // by name, as complex numbers are: the call stays in PyTorch
+        arg.value = "torch." + c10::getDtypeNames(given).first;
       }
-      arg.value = *dtype;
     } else if (type->kind() == TypeKind::MemoryFormatType) {
       switch (static_cast<c10::MemoryFormat>(number)) {
         case c10::MemoryFormat::Preserve: arg.value = CaptureArg::MemoryFormat{"preserve"}; break;
@@ -335,7 +337,9 @@ CaptureArg Importer::encode(const c10::IValue& value, const c10::TypePtr& declar
     throw Stop("random numbers of a generator of the program's own",
                "draw from torch's default generator, or take the numbers as an input");
   } else if (value.isComplexDouble()) {
-    throw Stop("an argument that is a complex number", kRealPartsHint);
+    const c10::complex<double> number = value.toComplexDouble();
+    arg.value = "torch.complex(" + double_to_text(number.real()) + ", " +
+                double_to_text(number.imag()) + ")";
   } else {
     throw Stop("an argument that cannot be expressed: " + value.tagKind());
   }
