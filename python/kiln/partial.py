@@ -110,16 +110,24 @@ class PartialProgram(torch.nn.Module):
   # ---- files and copies
 
   def save(self, path: str | os.PathLike, *, embed_fallback: bool = True) -> None:
-    """Writes a `.ts` file for torch.jit.load. K1147 for other files: they hold no TorchScript."""
+    """Writes a `.ts` file for torch.jit.load. K1147 for other files: they hold no TorchScript; and
+    where what stays calls functions of Python (`@torch.jit.ignore`), which no file holds."""
     path = os.fspath(path)
     if os.path.splitext(path)[1] != ".ts":
       first, why = next(iter(self.kept.items()))
       raise FrontendError("K1147", "a program whose methods stay in TorchScript is saved as a .ts "
                           f"file: {path}; of module {first!r}: {why}")
     # New modules of the programs: they hold the weights of now.
-    script_files.save_module(
-      _replace(self.module, {p: program.script_module() for p, program in self.programs.items()}),
-      path)
+    module = _replace(self.module,
+                      {p: program.script_module() for p, program in self.programs.items()})
+    try:
+      script_files.save_module(module, path)
+    except RuntimeError as error:
+      text, _, _ = str(error).strip().partition(". ")
+      if "Python function" not in text:
+        raise
+      raise FrontendError("K1147", f"torch cannot write what stays in TorchScript: {text}",
+                          hint="a file holds no function of Python (@torch.jit.ignore)") from error
 
   def __deepcopy__(self, memo: dict) -> "PartialProgram":
     programs = {path: copy.deepcopy(program, memo) for path, program in self.programs.items()}

@@ -221,7 +221,7 @@ Results Importer::evaluate(Node* node, Env& env) {
     case prim::fork: return run_graph(*node->g(attr::Subgraph), std::move(inputs));
     case prim::PythonOp:
       if (record_ != nullptr) break;
-      throw Stop("a function of Python: " + std::string(node->kind().toUnqualString()));
+      throw Stop("a function of Python: " + static_cast<torch::jit::PythonOp*>(node)->name());
     default: break;
   }
   // A forked call has run where it was forked: its result stands for the future.
@@ -284,6 +284,10 @@ Results Importer::run_operator(Node* node, Stack inputs) {
   if (record_ != nullptr) {
     run_jit(node, inputs);
     return inputs;
+  }
+  if (schema->name().starts_with("kiln::run")) {
+    throw Stop("it is a program of Kiln already",
+               "call it as it is; for other options compile the model that it was made of");
   }
   return call_operator(node, *schema, std::move(inputs));
 }

@@ -210,6 +210,32 @@ void SubmoduleUses::note_other(const std::string& path, const std::string& self,
   }
 }
 
+// Python minds no other class, but it can do anything to the modules that it reads.
+void SubmoduleUses::note_python(const jit::Node* node, size_t index, const Env& env,
+                                const std::string& self) {
+  const auto found = env.find(node->input(index));
+  if (found == env.end()) return;
+  const std::string& path = found->second;
+  const auto type = node->input(index)->type()->expect<c10::ClassType>();
+  const std::string what = "is used by a function of Python";
+  auto names = python_uses_ ? python_uses_(node, index) : std::nullopt;
+  for (size_t i = 0; names && i < names->size(); ++i) {
+    const std::string& name = (*names)[i];
+    const c10::TypePtr attribute = type->findAttribute(name);
+    if (attribute != nullptr &&
+        (is_module(attribute) || attribute->cast<c10::InterfaceType>() != nullptr)) {
+      std::string& whole = uses_[inside(path, name)].whole;
+      if (whole.empty()) whole = what + at_place(node);
+    } else if (attribute == nullptr && type->findMethod(name) == nullptr &&
+               !type->findConstant(name)) {
+      names = std::nullopt;  // what stands for the module in Python has more
+    }
+  }
+  if (names) return note_other(path, self, what, node);
+  std::string& whole = uses_[path].whole;
+  if (whole.empty()) whole = what + at_place(node);
+}
+
 // A module that is handed on: neither it nor what holds it can be of another class.
 void SubmoduleUses::note_whole(const jit::Value* value, const Env& env, const jit::Node* node) {
   const auto found = env.find(value);
@@ -287,7 +313,13 @@ void SubmoduleUses::visit(jit::Node* node, Env& env, const std::string& self) {
       return visit(graph->block(), own, self);
     }
   }
-  for (size_t i = looked_at; i < inputs.size(); ++i) note_whole(inputs[i], env, node);
+  for (size_t i = looked_at; i < inputs.size(); ++i) {
+    if (node->kind() == prim::PythonOp) {
+      note_python(node, i, env, self);
+    } else {
+      note_whole(inputs[i], env, node);
+    }
+  }
 }
 
 std::string SubmoduleUses::why_whole(const std::string& path) const {

@@ -5,19 +5,27 @@
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/ir/ir.h>
 
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace kiln::torchscript {
+
+// Names of the attributes that a function of Python uses of the module that it is handed as the
+// input at `index` of a node; nothing where that cannot be told.
+using PythonUses = std::function<std::optional<std::vector<std::string>>(
+    const torch::jit::Node* node, size_t index)>;
 
 // What all methods and hooks of the modules that stay say of the modules below them: branches that
 // no run has taken count too. A program can stand for a module of which they do nothing but call
 // `forward`.
 class SubmoduleUses {
  public:
-  explicit SubmoduleUses(torch::jit::Module root) : root_(std::move(root)) {}
+  explicit SubmoduleUses(torch::jit::Module root, PythonUses python_uses = nullptr)
+      : root_(std::move(root)), python_uses_(std::move(python_uses)) {}
 
   // The methods of the module at `path` stay.
   void keep(const std::string& path);
@@ -45,9 +53,12 @@ class SubmoduleUses {
   void visit(torch::jit::Node* node, Env& env, const std::string& self);
   void note_other(const std::string& path, const std::string& self, const std::string& what,
                   const torch::jit::Node* node);
+  void note_python(const torch::jit::Node* node, size_t index, const Env& env,
+                   const std::string& self);
   void note_whole(const torch::jit::Value* value, const Env& env, const torch::jit::Node* node);
 
   const torch::jit::Module root_;
+  const PythonUses python_uses_;
   std::map<std::string, Use> uses_;
   std::vector<std::shared_ptr<torch::jit::Graph>> graphs_;  // that the nodes are of
 };
