@@ -96,8 +96,9 @@ def compile(model: Any, inputs: Any = None, *, kwargs: dict[str, Any] | None = N
   whole = _compile_whole(door, request)
   if not isinstance(whole, Stopped):
     return whole
-  parts = compile_parts(request.model, whole, lambda part, args, sizes: _compile_whole(
-    door, Request(part, parsed, args, sizes=sizes)))
+  parts = compile_parts(
+    request.model, whole, parsed,
+    lambda part, args, sizes, own: _compile_whole(door, Request(part, own, args, sizes=sizes)))
   return join_parts(request.model, parts)
 
 
@@ -146,8 +147,9 @@ def explain(model: Any, inputs: Any = None, *, kwargs: dict[str, Any] | None = N
   whole = _explain_whole(door, request)
   if not isinstance(whole, Stopped):
     return whole
-  parts = compile_parts(request.model, whole, lambda part, args, sizes: _explain_whole(
-    door, Request(part, parsed, args, sizes=sizes)))
+  parts = compile_parts(
+    request.model, whole, parsed,
+    lambda part, args, sizes, own: _explain_whole(door, Request(part, own, args, sizes=sizes)))
   return report_parts(request.model, parts)
 
 

@@ -459,3 +459,18 @@ def test_a_module_is_compiled_in_parts(tmp_path):
   for more in (["--strict", "-o", tmp_path / "a.ts"], ["-o", tmp_path / "a.kiln"]):
     done = run(*words, *more, **TORCH_LIBRARIES)
     assert done.returncode == 1 and re.search(r"K1145.*\n  at .*test_cli.py:\d+", done.stderr)
+
+
+def test_a_module_is_compiled_in_parts_for_ranges(tmp_path):
+  module = torch.jit.script(Decides().eval())
+  torch.jit.save(module, tmp_path / "model.ts")
+  report = run_json("compile", tmp_path / "model.ts", "[(1,8);(3,8);(6,8)]", "-o",
+                    tmp_path / "parts.ts", **TORCH_LIBRARIES)
+  assert report["ops_total"] == report["ops_native"] == 3
+  parts = torch.jit.load(tmp_path / "parts.ts")
+  for size in (1, 4, 6):
+    for x in (torch.randn(size, 8), torch.full((size, 8), 1e4)):
+      with torch.no_grad():
+        torch.testing.assert_close(parts(x), module(x))
+  with pytest.raises(RuntimeError, match="K4105"):
+    parts(torch.randn(7, 8))

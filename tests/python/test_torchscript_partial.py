@@ -140,6 +140,20 @@ def test_nothing_to_compile():
     kiln.compile(scripted(branch), inputs=[torch.ones(2)])
 
 
+@pytest.mark.parametrize("named", ["gate.left.first", "gate.left"])
+def test_modules_that_are_to_stay(model, named):
+  """Paths begin at the root, in parts too."""
+  program = kiln.compile(scripted(model), inputs=[batches()[0]], torch_executed_modules=[named])
+  if named == "gate.left":
+    assert program.kept[named] == "torch_executed_modules names it"
+    assert set(program.programs) == {"stem", "gate.right", "head"}
+  else:
+    report = program.programs["gate.left"].report
+    assert [row["module_path"] for row in report.fallbacks] == ["first"]
+  for x in batches():
+    torch.testing.assert_close(program(x), model(x))
+
+
 # ---- the report
 
 
@@ -608,3 +622,75 @@ def test_lists_of_the_model_are_not_shared():
   assert script.calls == []
   _, calls, total = twin(x)
   assert calls == 1 and total.item() == 1
+
+
+# ---- functions of Python
+
+
+class Ignoring(nn.Module):
+  """What Python does with the module decides which of its modules can be programs. Its functions have
+  no annotations: torch reads none that are text."""
+
+  def __init__(self) -> None:
+    super().__init__()
+    self.layer, self.read, self.scale = nn.Linear(4, 4), Mlp(), 2.0
+
+  @torch.jit.ignore
+  def scaled(self, x):
+    return x * self.scale * float(x.detach().numpy().sum())
+
+  @torch.jit.ignore
+  def shifted(self, x):
+    return x + self.read.first.weight.sum()
+
+  def forward(self, x: Tensor) -> Tensor:
+    return self.shifted(self.scaled(self.read(self.layer(x))))
+
+
+class Handed(Ignoring):
+  @torch.jit.ignore
+  def scaled(self, x):
+    return x * len([module for module in [self]])
+
+
+def test_ignored_methods(tmp_path):
+  x = torch.randn(2, 4)
+  program = check_parts(Ignoring(), (x,), {"layer"}, read="is used by a function of Python at",
+                        read__first="is part of 'read', which is used by a function")
+  assert "a function of Python: scaled at" in program.kept[""]
+  with pytest.raises(kiln.Error, match="K1147.*Python function call 'scaled'"):
+    program.save(tmp_path / "model.ts")
+  assert not list(tmp_path.iterdir())
+  with pytest.raises(kiln.Error, match="K1145.*function of Python: scaled"):
+    kiln.compile(scripted(Handed().eval()), inputs=[x])
+
+
+# ---- programs of Kiln in a model
+
+
+class Around(nn.Module):
+  def __init__(self, inner: torch.jit.ScriptModule) -> None:
+    super().__init__()
+    self.inner, self.after = inner, Mlp()
+
+  def forward(self, x: Tensor) -> Tensor:
+    return self.after(self.inner(x)) + 1
+
+
+def test_programs_are_left_alone(tmp_path):
+  x = torch.randn(2, 4)
+  program = kiln.compile(scripted(Mlp().eval()), inputs=[x])
+  program.save(tmp_path / "own.ts")
+  for own in (program.script_module(), torch.jit.load(tmp_path / "own.ts")):
+    with pytest.raises(kiln.Error, match="K1145.*it is a program of Kiln already") as refused:
+      kiln.compile(own, inputs=[x])
+    assert "call it as it is" in refused.value.hint
+    outer = torch.jit.script(Around(own).eval())
+    whole = kiln.compile(outer, inputs=[x])
+    assert set(whole.programs) == {"after"}
+    assert "it is a program of Kiln already" in whole.kept["inner"]
+    whole.save(tmp_path / "outer.ts")
+    for made in (whole, torch.jit.load(tmp_path / "outer.ts"), copy.deepcopy(whole)):
+      torch.testing.assert_close(made(-x), outer(-x))
+    with pytest.raises(kiln.Error, match="K1145.*it is a program of Kiln already"):
+      kiln.compile(outer, inputs=[x], strict=True)

@@ -247,6 +247,57 @@ TEST(TorchTensorRT, PartsOfAModule) {
   EXPECT_THAT(thrown([&] { torch_tensorrt::ts::compile(module, spec); }), HasSubstr("K1145"));
 }
 
+// The sizes of a part follow from those of the inputs, or depend on values.
+TEST(TorchTensorRT, PartsWithRanges) {
+  torch::jit::Module module = decides();
+  module.register_module(
+      "found", linear_module("def forward(self, x):\n  return x @ self.weight.t()\n", 8, 8));
+  module.define(R"(
+def run(self, x):
+  y = self.first.forward(torch.cat([x, x]))
+  z = self.found.forward(y[y[:, 0] > 0])
+  return z if bool(y.sum() > 1000) else self.last.forward(y)
+)");
+  torch::jit::Module outer("Outer");
+  outer.register_module("inner", module);
+  outer.define("def forward(self, x):\n  return self.inner.run(x)\n");
+  CompileSpec spec({Input({1, 8}, {3, 8}, {6, 8})});
+  spec.min_block_size = 1;
+  for (const auto& original : {module, outer}) {
+    const torch::jit::Module compiled = torch_tensorrt::ts::compile(original, spec);
+    const torch::jit::Module loaded = reloaded(compiled);
+    for (const int64_t size : {1, 2, 3, 5, 6}) {
+      for (const float scale : {1.0f, 1e4f}) {
+        const torch::Tensor x = torch::randn({size, 8}) * scale, expected = run(original, {x});
+        EXPECT_TRUE(torch::allclose(run(compiled, {x}), expected, 1e-4, 1e-4));
+        EXPECT_TRUE(torch::allclose(run(loaded, {x}), expected, 1e-4, 1e-4));
+      }
+    }
+    EXPECT_THAT(thrown([&] { run(compiled, {torch::randn({7, 8})}); }), HasSubstr("K4105"));
+    spec.require_full_compilation = true;
+    EXPECT_THAT(thrown([&] { torch_tensorrt::ts::compile(original, spec); }), HasSubstr("K1145"));
+    spec.require_full_compilation = false;
+  }
+}
+
+TEST(TorchTensorRT, ProgramsAreLeftAlone) {
+  const char* linear = "def forward(self, x):\n  return x @ self.weight.t()\n";
+  CompileSpec spec({Input({3, 8})});
+  spec.min_block_size = 1;
+  const torch::jit::Module inner =
+      reloaded(torch_tensorrt::ts::compile(linear_module(linear, 8, 8), spec));
+  EXPECT_THAT(thrown([&] { torch_tensorrt::ts::compile(inner, spec); }),
+              AllOf(HasSubstr("K1145"), HasSubstr("it is a program of Kiln already")));
+  torch::jit::Module outer("Outer");
+  outer.register_module("inner", inner);
+  outer.register_module("last", linear_module(linear, 8, 4));
+  outer.define("def forward(self, x):\n  return self.last.forward(self.inner.forward(x))\n");
+  const torch::jit::Module compiled = torch_tensorrt::ts::compile(outer, spec);
+  EXPECT_EQ(count(compiled, "kiln::run"), 2);
+  const torch::Tensor x = torch::randn({3, 8});
+  EXPECT_TRUE(torch::allclose(run(compiled, {x}), run(outer, {x}), 1e-4, 1e-4));
+}
+
 TEST(TorchTensorRT, ExamplesHaveTheirDomain) {
   torch::jit::Module table("Table");
   table.register_parameter("rows", torch::randn({3, 4}), false);

@@ -117,18 +117,23 @@ std::vector<Handle> capture_call(CaptureBuilder& cap, const std::string& name,
   return check(cap.call(name, overload, arguments, metas, place, schema));
 }
 
-// Imports a TorchScript method into the builder: {metadata, weights, conditions, notes}; with
-// `partial`, where it stopped instead of K1145: {stopped: (module path, function, place, reason,
-// hint)}.
-nb::dict capture_script(CaptureBuilder& cap, nb::handle script, const std::string& method,
-                        nb::tuple args, nb::dict kwargs, nb::list dims, nb::list symbols,
-                        const std::string& home, const std::string& kind, bool partial) {
+std::vector<ScriptSymbol> symbols_of(nb::list symbols) {
   std::vector<ScriptSymbol> ranges;
   for (nb::handle symbol : symbols) {
     const auto row = nb::cast<nb::tuple>(symbol);
     ranges.push_back(
         {nb::cast<std::string>(row[0]), nb::cast<int64_t>(row[1]), nb::cast<int64_t>(row[2])});
   }
+  return ranges;
+}
+
+// Imports a TorchScript method into the builder: {metadata, weights, conditions, notes}; with
+// `partial`, where it stopped instead of K1145: {stopped: (module path, function, place, reason,
+// hint)}.
+nb::dict capture_script(CaptureBuilder& cap, nb::handle script, const std::string& method,
+                        nb::tuple args, nb::dict kwargs, nb::list dims, nb::list symbols,
+                        const std::string& home, const std::string& kind, bool partial) {
+  const std::vector<ScriptSymbol> ranges = symbols_of(symbols);
   ScriptFailure failure;
   auto result_or = import_script(script.ptr(), method, args.ptr(), kwargs.ptr(), dims.ptr(), ranges,
                                  home, device_of(kind).kind, cap, &failure);
@@ -159,21 +164,21 @@ void bind_capture(nb::module_& m) {
   m.def("import_rule_schemas", &import_rule_schemas,
         "Schemas of the operators that the importer knows, sorted by name.");
 
-  m.def("record_script_calls", [](nb::handle script, nb::tuple args, nb::dict kwargs) {
-    return nb::steal(check(record_script_calls(script.ptr(), args.ptr(), kwargs.ptr())));
-  });
+  m.def("find_script_parts",
+        [](nb::handle script, nb::tuple args, nb::dict kwargs, nb::list dims, nb::list symbols,
+           nb::tuple stopped, std::vector<std::string> torch_executed_modules,
+           int64_t min_block_size, nb::handle build) {
+          const auto text = [&](size_t i) { return nb::cast<std::string>(stopped[i]); };
+          PyObject* parts = check(find_script_parts(
+              script.ptr(), args.ptr(), kwargs.ptr(), dims.ptr(), symbols_of(symbols),
+              {text(0), text(1), text(2), text(3), ""},
+              {std::move(torch_executed_modules), min_block_size}, build.ptr()));
+          if (parts == nullptr) throw nb::python_error();
+          return nb::steal(parts);
+        });
   m.def("kept_script_calls", [](nb::handle script, const std::vector<std::string>& compiled) {
     return nb::steal(check(kept_script_calls(script.ptr(), compiled)));
   });
-  m.def(
-      "why_submodule_stays",
-      [](nb::handle script, const std::vector<std::string>& kept, const std::string& path,
-         nb::object call, nb::object made) {
-        return nb::steal(
-            check(why_submodule_stays(script.ptr(), kept, path, call.ptr(), made.ptr())));
-      },
-      nb::arg("script"), nb::arg("kept"), nb::arg("path"), nb::arg("call").none(),
-      nb::arg("made").none());
   m.def("script_operators_without_rule", [](nb::handle script, const std::string& method) {
     return check(script_operators_without_rule(script.ptr(), method));
   });

@@ -3,14 +3,15 @@
 #include <torch/csrc/autograd/python_variable.h>
 #include <torch/csrc/jit/python/module_python.h>
 #include <torch/csrc/jit/python/pybind_utils.h>
+#include <torch/csrc/jit/python/python_ir.h>
 
-#include "base/status.h"
+#include "base/border.h"
 #include "torch/exception_text.h"
 #include "torch/torchscript/import.h"
 #include "torch/torchscript/kept_calls.h"
+#include "torch/torchscript/module_parts.h"
 #include "torch/torchscript/operator_support.h"
 #include "torch/torchscript/partial_module.h"
-#include "torch/torchscript/submodule_uses.h"
 
 namespace py = pybind11;
 
@@ -60,15 +61,9 @@ Result<torchscript::Callee> checked_callee(PyObject* script, const std::string& 
                        "expected a scripted or traced module or function with method " + method);
 }
 
-}  // namespace
-
-Result<ScriptImport> import_script(PyObject* script, const std::string& method, PyObject* args,
-                                   PyObject* kwargs, PyObject* dims,
-                                   const std::vector<ScriptSymbol>& symbols,
-                                   const std::string& home, DeviceKind kind,
-                                   CaptureBuilder& capture, ScriptFailure* failure) {
-  KILN_ASSIGN_OR_RETURN(const torchscript::Callee callee, checked_callee(script, method));
-  KILN_ASSIGN_OR_RETURN(torchscript::Arguments arguments, arguments_of(callee, args, kwargs));
+// As import_script() takes them.
+void add_sizes(torchscript::Arguments& arguments, PyObject* dims,
+               const std::vector<ScriptSymbol>& symbols) {
   for (const auto& entry : py::reinterpret_borrow<py::list>(dims)) {
     const auto pair = py::cast<py::tuple>(entry);
     std::vector<CaptureDim> texts;
@@ -80,6 +75,74 @@ Result<ScriptImport> import_script(PyObject* script, const std::string& method, 
   for (const ScriptSymbol& symbol : symbols) {
     arguments.symbols[symbol.name] = {symbol.min, symbol.max};
   }
+}
+
+// The same the other way round.
+py::list dims_of(const torchscript::Arguments& arguments) {
+  py::list result;
+  for (const auto& [tensor, dims] : arguments.dims) {
+    const auto object = py::reinterpret_steal<py::object>(THPVariable_Wrap(tensor));
+    result.append(py::make_tuple(object, dims));
+  }
+  return result;
+}
+
+py::list symbols_of(const torchscript::Arguments& arguments) {
+  py::list result;
+  for (const auto& [name, range] : arguments.symbols) {
+    result.append(py::make_tuple(name, range.min, range.max));
+  }
+  return result;
+}
+
+py::tuple values_of(const std::vector<c10::IValue>& values) {
+  py::tuple result(values.size());
+  for (size_t i = 0; i < values.size(); ++i) result[i] = torch::jit::toPyObject(values[i]);
+  return result;
+}
+
+// What the function of find_script_parts() returns.
+torchscript::PartAnswer answer_of(const py::object& given) {
+  torchscript::PartAnswer answer;
+  const auto [kind, more] = py::cast<std::pair<std::string, py::object>>(given);
+  if (kind == "stopped") {
+    const auto at = py::cast<std::vector<std::string>>(more);
+    answer.stopped = {at.at(0), at.at(1), at.at(2), at.at(3), ""};
+  } else if (kind == "nothing native") {
+    answer.nothing_native = true;
+  } else if (kind == "no module") {
+    answer.no_module = py::cast<std::string>(more);
+  } else if (!more.is_none()) {
+    answer.module = torch::jit::as_module(more);
+  }
+  return answer;
+}
+
+std::optional<std::vector<std::string>> python_uses(const torch::jit::Node* node, size_t index) {
+  if (node->kind() != c10::prim::PythonOp) return std::nullopt;
+  // The one class of these nodes where there is Python; torch does not export its type_info.
+  const auto* op = static_cast<const torch::jit::ConcretePythonOp*>(node);
+  size_t position = 0;  // among the arguments in Python: constants stand between the inputs
+  for (size_t inputs = 0; position < op->cconv.size(); ++position) {
+    if (op->cconv[position] == 'd' && inputs++ == index) break;
+  }
+  const py::handle function(const_cast<PyObject*>(op->pyobj.get()));
+  const py::object names = py::module_::import("kiln.frontends.python_functions")
+                               .attr("attributes_used")(function, position);
+  if (names.is_none()) return std::nullopt;
+  return py::cast<std::vector<std::string>>(names);
+}
+
+}  // namespace
+
+Result<ScriptImport> import_script(PyObject* script, const std::string& method, PyObject* args,
+                                   PyObject* kwargs, PyObject* dims,
+                                   const std::vector<ScriptSymbol>& symbols,
+                                   const std::string& home, DeviceKind kind,
+                                   CaptureBuilder& capture, ScriptFailure* failure) {
+  KILN_ASSIGN_OR_RETURN(const torchscript::Callee callee, checked_callee(script, method));
+  KILN_ASSIGN_OR_RETURN(torchscript::Arguments arguments, arguments_of(callee, args, kwargs));
+  add_sizes(arguments, dims, symbols);
   torchscript::ImportOptions options;
   options.home = c10::Device(home);
   options.device = kind;
@@ -98,26 +161,36 @@ Result<ScriptImport> import_script(PyObject* script, const std::string& method, 
   return result;
 }
 
-Result<PyObject*> record_script_calls(PyObject* script, PyObject* args, PyObject* kwargs) {
+Result<PyObject*> find_script_parts(PyObject* script, PyObject* args, PyObject* kwargs,
+                                    PyObject* dims, const std::vector<ScriptSymbol>& symbols,
+                                    const ScriptFailure& stopped, const ScriptPartOptions& options,
+                                    PyObject* build) {
   KILN_ASSIGN_OR_RETURN(const torchscript::Callee callee, checked_callee(script, "forward"));
-  KILN_ASSIGN_OR_RETURN(const torchscript::Arguments arguments, arguments_of(callee, args, kwargs));
-  KILN_ASSIGN_OR_RETURN(const torchscript::ModuleCalls calls,
-                        torchscript::record_calls(callee, arguments));
-  py::dict result;
-  for (const auto& [path, recorded] : calls) {
-    py::list list;
-    for (const auto& values : recorded) {
-      if (!values) {
-        list.append(py::none());
-        continue;
-      }
-      py::tuple call(values->size());
-      for (size_t i = 0; i < values->size(); ++i) call[i] = torch::jit::toPyObject((*values)[i]);
-      list.append(std::move(call));
-    }
-    result[py::str(path)] = std::move(list);
+  if (!callee.self) return Status::error("K1101", "expected a scripted or traced module");
+  KILN_ASSIGN_OR_RETURN(torchscript::Arguments arguments, arguments_of(callee, args, kwargs));
+  add_sizes(arguments, dims, symbols);
+  const auto ask = [&](const torchscript::PartRequest& part) {
+    return answer_of(py::handle(build)(py::str(part.path), values_of(part.arguments.values),
+                                       dims_of(part.arguments), symbols_of(part.arguments),
+                                       py::cast(part.torch_executed_modules)));
+  };
+  try {
+    return guarded([&]() -> Result<PyObject*> {
+      KILN_ASSIGN_OR_RETURN(
+          const torchscript::ModuleParts parts,
+          torchscript::find_parts(
+              callee, arguments,
+              {stopped.module_path, stopped.function, stopped.location, stopped.reason,
+               stopped.hint},
+              {options.torch_executed_modules, options.min_block_size}, ask, python_uses));
+      py::dict kept;
+      for (const auto& [path, why] : parts.kept) kept[py::str(path)] = why;
+      return py::make_tuple(parts.built, kept).release().ptr();
+    });
+  } catch (py::error_already_set& error) {
+    error.restore();
+    return nullptr;
   }
-  return result.release().ptr();
 }
 
 Result<PyObject*> kept_script_calls(PyObject* script, const std::vector<std::string>& compiled) {
@@ -128,26 +201,6 @@ Result<PyObject*> kept_script_calls(PyObject* script, const std::vector<std::str
     result.append(py::make_tuple(call.op, call.module_path, call.location));
   }
   return result.release().ptr();
-}
-
-Result<PyObject*> why_submodule_stays(PyObject* script, const std::vector<std::string>& kept,
-                                      const std::string& path, PyObject* call, PyObject* made) {
-  KILN_ASSIGN_OR_RETURN(const torchscript::Callee callee, checked_callee(script, "forward"));
-  if (!callee.self) return Status::error("K1101", "expected a scripted or traced module");
-  torchscript::SubmoduleUses uses(*callee.self);
-  for (const std::string& kept_path : kept) uses.keep(kept_path);
-  std::string why, whole = uses.why_whole(path);
-  if (call != Py_None) {
-    torchscript::Callee part;
-    part.self = uses.module_at(path);
-    part.function = &part.self->get_method("forward").function();
-    KILN_ASSIGN_OR_RETURN(const torchscript::Arguments arguments,
-                          arguments_of(part, call, py::dict().ptr()));
-    why = uses.why_not(path, arguments.values);
-  } else if (auto module = torch::jit::as_module(py::handle(made))) {
-    why = uses.why_no_fit(path, *module);
-  }
-  return py::make_tuple(why, whole).release().ptr();
 }
 
 Result<PyObject*> replace_script_submodules(PyObject* script, PyObject* replacements) {

@@ -41,21 +41,25 @@ Result<ScriptImport> import_script(PyObject* script, const std::string& method, 
                                    const std::string& home, DeviceKind kind,
                                    CaptureBuilder& capture, ScriptFailure* failure);
 
-// The calls of modules' forward in one run of `forward` of a ScriptModule on these arguments: new
-// reference to a dict of module path -> list of tuples of arguments, or None for a call inside an
-// autocast region. K1101, K1145, K1146.
-Result<PyObject*> record_script_calls(PyObject* script, PyObject* args, PyObject* kwargs);
+// Which submodules of a ScriptModule, the import of whose `forward` stopped, become programs
+// (torch/torchscript/module_parts.h): new reference to a list of paths and a dict of module path ->
+// why it stays. Arguments and sizes as for import_script(), options as PartOptions.
+// `build(path, args, dims, symbols, torch_executed_modules)` is called for each candidate, with
+// sizes as these are, and returns a pair: ("stopped", (module path, function, place, reason)),
+// ("nothing native", None), ("no module", why) or ("built", its ScriptModule or None).
+// Null where `build` raised: Python's error is set. K1101, K1145, K1146.
+struct ScriptPartOptions {
+  std::vector<std::string> torch_executed_modules;
+  int64_t min_block_size = 1;
+};
+Result<PyObject*> find_script_parts(PyObject* script, PyObject* args, PyObject* kwargs,
+                                    PyObject* dims, const std::vector<ScriptSymbol>& symbols,
+                                    const ScriptFailure& stopped, const ScriptPartOptions& options,
+                                    PyObject* build);
 
 // The ATen calls in what stays in TorchScript where the submodules at the paths of `compiled`
 // become programs: new reference to a list of (operator, module path, place in the source). K1101.
 Result<PyObject*> kept_script_calls(PyObject* script, const std::vector<std::string>& compiled);
-
-// Whether a program can stand for the submodule at `path` where the modules at the paths of `kept`
-// stay in TorchScript (torch/torchscript/submodule_uses.h): new reference to a pair of texts, why
-// none can stand for it and why none can for it or those below it; empty where one can. `call`:
-// the arguments that the program is for, or None; `made`: its ScriptModule, or None. K1101.
-Result<PyObject*> why_submodule_stays(PyObject* script, const std::vector<std::string>& kept,
-                                      const std::string& path, PyObject* call, PyObject* made);
 
 // The ScriptModule with other ScriptModules in place of submodules: new reference to a
 // torch._C.ScriptModule. `replacements`: dict of path -> ScriptModule. K1145.

@@ -29,6 +29,10 @@ class Sizes:
   dims: list[list[str] | None]
   symbols: list[tuple[str, int, int]]
 
+  def of_tensors(self, leaves: list) -> list[tuple[torch.Tensor, list[str]]]:
+    """The tensors among the leaves some of whose sizes vary, with their texts."""
+    return [(leaf, dims) for leaf, dims in zip(leaves, self.dims) if dims is not None]
+
 
 @dataclass(frozen=True)
 class Stopped:
@@ -111,9 +115,8 @@ def capture_script(model: Any, method: str, cap: Any, inputs: Any,
   with warnings.catch_warnings():
     warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"torch\..*")
     imported = cap.script(model, method, args, named,
-                          [pair for pair in zip(pytree.tree_leaves((args, named)), sizes.dims)
-                           if pair[1] is not None],
-                          sizes.symbols, str(placement.home), placement.kind, partial)
+                          sizes.of_tensors(pytree.tree_leaves((args, named))), sizes.symbols,
+                          str(placement.home), placement.kind, partial)
   if "stopped" in imported:
     return Stopped(*imported["stopped"], args, named, sizes)
   captured = CapturedProgram.from_json(imported["metadata"])
