@@ -59,8 +59,19 @@ Result<ScriptCompileOptions> options_from(const Json& json) {
   return options;
 }
 
+// Gives the process torch's symbols, as in a program that is linked to torch: a library of
+// operators may not name the libraries that it takes them from, and the tool opened torch for
+// itself alone.
+void share_torch() {
+  for (const char* name :
+       {"libc10.so", "libtorch_cpu.so", "libtorch.so", "libc10_cuda.so", "libtorch_cuda.so"}) {
+    dlopen(name, RTLD_NOW | RTLD_NOLOAD | RTLD_GLOBAL);  // those that are there
+  }
+}
+
 Result<torch::jit::Module> read_module(const Json& json, const std::string& path) {
   KILN_ASSIGN_OR_RETURN(const auto libraries, json.strings_at("custom_ops"));
+  if (!libraries.empty()) share_torch();
   for (const std::string& library : libraries) {
     if (dlopen(library.c_str(), RTLD_NOW | RTLD_GLOBAL) == nullptr) {
       return Status::error("K3001", std::string("cannot open: ") + dlerror());
