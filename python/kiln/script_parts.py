@@ -58,7 +58,7 @@ def compile_parts(model: torch.jit.ScriptModule, stopped: Stopped, options: Opti
     try:
       modules[path] = program.script_module()
     except FrontendError as error:
-      return "no module", str(error)
+      return "no module", f"{error.code}: {error.message}"
     return "built", modules[path]
 
   leaves = pytree.tree_leaves((stopped.args, stopped.kwargs))

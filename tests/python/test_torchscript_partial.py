@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Dict, List
+from typing import Dict, List, NamedTuple
 
 import pytest
 import torch
@@ -152,6 +152,30 @@ def test_modules_that_are_to_stay(model, named):
     assert [row["module_path"] for row in report.fallbacks] == ["first"]
   for x in batches():
     torch.testing.assert_close(program(x), model(x))
+
+
+class Pair(NamedTuple):
+  a: Tensor
+  b: Tensor
+
+
+class Added(nn.Module):
+  def forward(self, pair: Pair) -> Tensor:
+    return torch.relu(pair.a) + pair.b
+
+
+def test_arguments_that_no_module_takes():
+  class Outer(nn.Module):
+    def __init__(self) -> None:
+      super().__init__()
+      self.added, self.layer = Added(), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+      y = self.layer(x)
+      return branch(self.added(Pair(y, y + 1)))
+
+  program = check_parts(Outer(), (torch.randn(2, 4),), {"layer"}, added="K1019: ")
+  assert "hint" not in program.kept["added"]
 
 
 # ---- the report
@@ -647,6 +671,21 @@ class Ignoring(nn.Module):
     return self.shifted(self.scaled(self.read(self.layer(x))))
 
 
+class Calling(nn.Module):
+  """Only Python calls one of the modules."""
+
+  def __init__(self) -> None:
+    super().__init__()
+    self.layer, self.called = nn.Linear(4, 4), Mlp()
+
+  @torch.jit.ignore
+  def call(self, x):
+    return self.called.forward(x)
+
+  def forward(self, x: Tensor) -> Tensor:
+    return self.call(self.layer(x))
+
+
 class Handed(Ignoring):
   @torch.jit.ignore
   def scaled(self, x):
@@ -661,6 +700,7 @@ def test_ignored_methods(tmp_path):
   with pytest.raises(kiln.Error, match="K1147.*Python function call 'scaled'"):
     program.save(tmp_path / "model.ts")
   assert not list(tmp_path.iterdir())
+  check_parts(Calling(), (x,), {"layer"}, called="is used by a function of Python at")
   with pytest.raises(kiln.Error, match="K1145.*function of Python: scaled"):
     kiln.compile(scripted(Handed().eval()), inputs=[x])
 

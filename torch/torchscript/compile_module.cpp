@@ -49,7 +49,7 @@ Result<PartAnswer> build_part(const PartRequest& part, ScriptCompileOptions opti
   }
   Result<torch::jit::Module> module = module_of(*compiled, options);
   if (!module.ok() && module.status().code() == "K1019") {
-    answer.no_module = module.status().to_string();
+    answer.no_module = module.status().code() + ": " + module.status().message();
     return answer;
   }
   KILN_RETURN_IF_ERROR(module.status());

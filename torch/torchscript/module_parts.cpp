@@ -63,6 +63,7 @@ class PartsWalk {
   Status visit(const std::string& path) {
     uses_.keep(path);
     if (const std::string why = uses_.why_whole(path); !why.empty()) {
+      keep(path, why);
       keep_below(path, path.empty() ? why : "is part of '" + path + "', which " + why);
       return {};
     }
