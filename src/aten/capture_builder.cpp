@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <utility>
 #include <set>
 
 #include "aten/call_facts.h"
@@ -598,6 +599,8 @@ class CaptureBuilder::Impl {
       module_->outputs.push_back({OutputSpec::Kind::kWriteInput, static_cast<int>(i),
                                   module_->inputs[i].name, module_->inputs[i].order});
     }
+    std::map<Value*, Value*> states;  // by the constants that they stand for
+    std::vector<std::pair<Value*, OutputSpec>> writes;
     for (auto& [name, tensor, constant, memory] : weight_tensors_) {
       const int storage = functional_.storage(tensor);
       if (!functional_.written(storage)) continue;
@@ -609,14 +612,25 @@ class CaptureBuilder::Impl {
                 other.name,
             "write it through one buffer, and take the other as a view in forward");
       }
-      Value* base = functional_.base(storage);
+      // A constant's value is no longer the one that was compiled in.
+      for (Weight& weight : module_->weights) {
+        if (weight.name != name || weight.kind != WeightKind::kConstant) continue;
+        weight.kind = WeightKind::kBuffer;
+        weight.content_hash.clear();
+      }
       Value* input = module_->main.add_input(constant->type, name);
       module_->inputs.push_back({name, InputSpec::Kind::kState, {}, std::nullopt, name});
       module_->main.replace_all_uses(constant, input);
-      if (base == constant) base = input;
-      module_->main.add_output(base);
-      module_->outputs.push_back(
-          {OutputSpec::Kind::kWriteInput, static_cast<int>(module_->inputs.size()) - 1, name, {}});
+      states[constant] = input;
+      writes.emplace_back(functional_.base(storage),
+                          OutputSpec{OutputSpec::Kind::kWriteInput,
+                                     static_cast<int>(module_->inputs.size()) - 1, name, {}});
+    }
+    for (auto& [base, spec] : writes) {
+      // The contents of one may be what another one held.
+      const auto state = states.find(base);
+      module_->main.add_output(state == states.end() ? base : state->second);
+      module_->outputs.push_back(std::move(spec));
     }
     return {};
   }
@@ -832,6 +846,19 @@ Result<CaptureMeta> CaptureBuilder::describe(Handle handle) const {
   return meta;
 }
 
+bool CaptureBuilder::may_share_memory(Handle a, Handle b) const {
+  if (a < 0 || b < 0) return false;
+  const int first = impl_->handles_[static_cast<size_t>(a)].tensor;
+  const int second = impl_->handles_[static_cast<size_t>(b)].tensor;
+  return first >= 0 && second >= 0 && !impl_->functional_.are_apart(first, second);
+}
+
+bool CaptureBuilder::is_written(Handle value) const {
+  if (value < 0) return false;
+  const int tensor = impl_->handles_[static_cast<size_t>(value)].tensor;
+  return tensor >= 0 && impl_->functional_.written(impl_->functional_.storage(tensor));
+}
+
 Status CaptureBuilder::output(Handle value, std::string_view name) {
   impl_->hash_.output(value, name);
   KILN_RETURN_IF_ERROR(impl_->read(value).status());
@@ -872,6 +899,11 @@ void CaptureBuilder::keep_in_torch(std::vector<std::string> ops,
   impl_->hash_.keep_in_torch(ops, module_prefixes);
   impl_->torch_ops_ = std::move(ops);
   impl_->torch_modules_ = std::move(module_prefixes);
+}
+
+void CaptureBuilder::restart() {
+  const auto former = std::exchange(impl_, std::make_unique<Impl>());
+  keep_in_torch(std::move(former->torch_ops_), std::move(former->torch_modules_));
 }
 
 std::string CaptureBuilder::content_hash() const { return impl_->hash_.finish().hex(); }

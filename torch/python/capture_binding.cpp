@@ -121,8 +121,9 @@ std::vector<Handle> capture_call(CaptureBuilder& cap, const std::string& name,
 // `partial`, where it stopped instead of K1145: {stopped: (module path, function, place, reason,
 // hint)}.
 nb::dict capture_script(CaptureBuilder& cap, nb::handle script, const std::string& method,
-                        nb::tuple args, nb::dict kwargs, nb::list dims, nb::list symbols,
-                        const std::string& home, const std::string& kind, bool partial) {
+                        bool hooks, nb::tuple args, nb::dict kwargs, nb::list dims,
+                        nb::list symbols, const std::string& home, const std::string& kind,
+                        bool partial) {
   std::vector<ScriptSymbol> ranges;
   for (nb::handle symbol : symbols) {
     const auto row = nb::cast<nb::tuple>(symbol);
@@ -130,8 +131,8 @@ nb::dict capture_script(CaptureBuilder& cap, nb::handle script, const std::strin
         {nb::cast<std::string>(row[0]), nb::cast<int64_t>(row[1]), nb::cast<int64_t>(row[2])});
   }
   ScriptFailure failure;
-  auto result_or = import_script(script.ptr(), method, args.ptr(), kwargs.ptr(), dims.ptr(), ranges,
-                                 home, device_of(kind).kind, cap, &failure);
+  auto result_or = import_script(script.ptr(), method, hooks, args.ptr(), kwargs.ptr(), dims.ptr(),
+                                 ranges, home, device_of(kind).kind, cap, &failure);
   nb::dict result;
   if (partial && !result_or.ok() && result_or.status().code() == "K1145") {
     result["stopped"] = nb::make_tuple(failure.module_path, failure.function, failure.location,

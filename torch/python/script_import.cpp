@@ -62,12 +62,13 @@ Result<torchscript::Callee> checked_callee(PyObject* script, const std::string& 
 
 }  // namespace
 
-Result<ScriptImport> import_script(PyObject* script, const std::string& method, PyObject* args,
-                                   PyObject* kwargs, PyObject* dims,
+Result<ScriptImport> import_script(PyObject* script, const std::string& method, bool hooks,
+                                   PyObject* args, PyObject* kwargs, PyObject* dims,
                                    const std::vector<ScriptSymbol>& symbols,
                                    const std::string& home, DeviceKind kind,
                                    CaptureBuilder& capture, ScriptFailure* failure) {
-  KILN_ASSIGN_OR_RETURN(const torchscript::Callee callee, checked_callee(script, method));
+  KILN_ASSIGN_OR_RETURN(torchscript::Callee callee, checked_callee(script, method));
+  callee.hooks = hooks;
   KILN_ASSIGN_OR_RETURN(torchscript::Arguments arguments, arguments_of(callee, args, kwargs));
   for (const auto& entry : py::reinterpret_borrow<py::list>(dims)) {
     const auto pair = py::cast<py::tuple>(entry);
@@ -99,7 +100,8 @@ Result<ScriptImport> import_script(PyObject* script, const std::string& method, 
 }
 
 Result<PyObject*> record_script_calls(PyObject* script, PyObject* args, PyObject* kwargs) {
-  KILN_ASSIGN_OR_RETURN(const torchscript::Callee callee, checked_callee(script, "forward"));
+  KILN_ASSIGN_OR_RETURN(torchscript::Callee callee, checked_callee(script, "forward"));
+  callee.hooks = true;
   KILN_ASSIGN_OR_RETURN(const torchscript::Arguments arguments, arguments_of(callee, args, kwargs));
   KILN_ASSIGN_OR_RETURN(const torchscript::ModuleCalls calls,
                         torchscript::record_calls(callee, arguments));

@@ -116,6 +116,7 @@ class Parts {
   // The options for a submodule, whose paths begin at itself. Null where all of it is to stay.
   std::optional<ScriptCompileOptions> options_of(const std::string& path) const {
     ScriptCompileOptions own = options_;
+    own.hooks = false;
     own.torch_executed_modules.clear();
     for (const std::string& kept_path : options_.torch_executed_modules) {
       if (path == kept_path || path.starts_with(kept_path + ".")) return std::nullopt;
@@ -262,7 +263,8 @@ Result<CompiledModule> compile_module(const torch::jit::Module& module, const Ar
   const bool whole_only = options.build.strict || !arguments.symbols.empty();
   if (whole.status().code() != "K1145" || whole_only) return whole.status();
   return guarded([&]() -> Result<CompiledModule> {
-    KILN_ASSIGN_OR_RETURN(const Callee callee, callee_of(module, "forward"));
+    KILN_ASSIGN_OR_RETURN(Callee callee, callee_of(module, "forward"));
+    callee.hooks = options.hooks;
     KILN_ASSIGN_OR_RETURN(ModuleCalls calls, record_calls(callee, arguments));
     Parts parts(module, options, std::move(calls));
     KILN_RETURN_IF_ERROR(parts.follow("", stopped));
