@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <map>
 #include <optional>
-#include <utility>
 #include <set>
+#include <utility>
 
 #include "aten/call_facts.h"
 #include "aten/capture_hash.h"
@@ -24,14 +24,6 @@
 #include "ir/op_def.h"
 
 namespace kiln {
-namespace {
-
-bool matches_name(const std::string& wanted, const std::string& name, const std::string& overload) {
-  return wanted == name || wanted == name + "." + overload ||
-         (overload.empty() && wanted == name + ".default");
-}
-
-}  // namespace
 
 class CaptureBuilder::Impl {
  public:
@@ -114,23 +106,6 @@ class CaptureBuilder::Impl {
       return CallArg(*known);
     }
     return CallArg();
-  }
-
-  bool kept_in_torch(const std::string& name, const std::string& overload, const Origin& origin,
-                     std::string& reason) {
-    for (const std::string& wanted : torch_ops_) {
-      if (!matches_name(wanted, name, overload)) continue;
-      reason = "kept in pytorch by torch_executed_ops";
-      return true;
-    }
-    for (const std::string& prefix : torch_modules_) {
-      if (!prefix.empty() && origin.module_path != prefix &&
-          !origin.module_path.starts_with(prefix + "."))
-        continue;
-      reason = "kept in pytorch by torch_executed_modules: " + (prefix.empty() ? "(root)" : prefix);
-      return true;
-    }
-    return false;
   }
 
   // as_strided reads memory, not elements: with what stands around its operand, and in the order
@@ -220,9 +195,9 @@ class CaptureBuilder::Impl {
     CallRecord record{target.full_name(), capture_origin, true, false, "", ""};
     KILN_ASSIGN_OR_RETURN(const std::string exposed, expose_hidden_writes(target, captured));
     if (!exposed.empty()) schema = exposed;
-    std::string reason;
-    const bool kept = kept_in_torch(target.name, target.overload, origin, reason);
-    Status refusal = kept ? Status::error("K1310", reason) : Status();
+    const std::string kept =
+        why_kept_in_torch(target, origin.module_path, torch_ops_, torch_modules_);
+    Status refusal = kept.empty() ? Status() : Status::error("K1310", kept);
     if (refusal.ok() && !exposed.empty()) {
       refusal = Status::error("K1301", "batch norm in training mode");
     }
@@ -726,15 +701,7 @@ Status CaptureBuilder::symbol(std::string_view name, int64_t min, int64_t max) {
 Result<bool> CaptureBuilder::condition(std::string_view relation, const CaptureDim& left,
                                        const CaptureDim& right, std::string_view text) {
   impl_->hash_.condition(relation, left, right, text);
-  SizeCondition condition;
-  KILN_ASSIGN_OR_RETURN(condition.left, DimExpr::parse(left));
-  KILN_ASSIGN_OR_RETURN(condition.right, DimExpr::parse(right));
-  condition.text = text;
-  const bool turned = relation == "gt" || relation == "ge";
-  if (turned) std::swap(condition.left, condition.right);
-  const auto known = relation_from_name(turned ? (relation == "gt" ? "lt" : "le") : relation);
-  if (!known) return Status::error("K1131", "unknown relation of sizes: " + std::string(relation));
-  condition.relation = *known;
+  KILN_ASSIGN_OR_RETURN(SizeCondition condition, condition_of(relation, left, right, text));
   Module& module = *impl_->module_;
   if (const auto decided = condition.decide(module.symbols)) {
     if (*decided) return false;

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import kiln
 from kiln.partial import PartialProgram
 
-from test_torchscript import assert_same, clones, scripted, traced
+from test_torchscript import assert_same, scripted, traced
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 
@@ -88,7 +88,30 @@ class WrittenAndReplaced(State):
     return self.a + 1
 
 
-@pytest.mark.parametrize("model", [Recurrent, ReturnsOld, Swap, Shift, Cached, WrittenAndReplaced])
+class Rotate(State):
+  def __init__(self) -> None:
+    super().__init__()
+    self.register_buffer("c", torch.full((2,), 2.0))
+
+  def forward(self, x: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+    a, b, c = self.a, self.b, self.c
+    self.a = b
+    self.b = c
+    self.c = a
+    return self.a, self.b + x, self.c
+
+
+class WrittenThenExchanged(State):
+  def forward(self, x: Tensor) -> Tensor:
+    self.a.add_(x)
+    a = self.a
+    self.a = self.b
+    self.b = a
+    return self.a - self.b
+
+
+@pytest.mark.parametrize("model", [Recurrent, ReturnsOld, Swap, Shift, Cached, WrittenAndReplaced,
+                                   Rotate, WrittenThenExchanged])
 def test_replaced_buffers(model):
   check_calls(model, torch.tensor([0.5, 2.0]))
 
@@ -124,7 +147,16 @@ class SharedWithInput(State):
     return x + 1
 
 
-@pytest.mark.parametrize("model", [SharedWithResult, SharedWithBuffer, SharedWithInput])
+class SharedWithWrittenInput(State):
+  def forward(self, x: Tensor) -> Tensor:
+    x.add_(1)
+    y = self.a * 2
+    self.a = x
+    return y
+
+
+@pytest.mark.parametrize("model", [SharedWithResult, SharedWithBuffer, SharedWithInput,
+                                   SharedWithWrittenInput])
 def test_a_shared_tensor_that_is_written_stays_in_torchscript(model):
   assert "something else shares" in refusal(model(), torch.ones(2))
 
@@ -316,16 +348,29 @@ def test_numbers_are_changed_in_place():
     n += torch.tensor(x.size(0))
     return x * n, int(n)
 
-  check_sizes(added, ())
-  check_sizes(from_a_constant, ())
+  def used_before(x: Tensor):
+    n = torch.tensor(x.size(0))
+    for i in range(2):
+      x = x + n
+      n += 1
+    return x, n
+
+  def given_another(x: Tensor):
+    n = torch.tensor(x.size(0))
+    n.fill_(3)
+    m = torch.tensor(0)
+    m.copy_(torch.tensor(x.size(0)))
+    return x * n + m, x.new_zeros([int(n), int(m)])
+
+  for function in (added, from_a_constant, used_before, given_another):
+    check_sizes(function, ())
 
 
 def test_a_number_that_is_no_expression_is_not_known():
   def filled(x: Tensor):
     n = torch.tensor(x.size(0))
-    view = n.detach()
-    n.clamp_(max=3)
-    return x * n, x * view
+    n.bitwise_and_(3)
+    return x * n
 
   script = scripted(filled)
   with pytest.raises(kiln.Error) as refused:
@@ -394,3 +439,12 @@ def test_shapes_of_arguments_and_other_resizing_are_refused():
 
   assert "changes the shape of an argument in place" in refusal(argument, torch.ones(3, 4))
   assert "gets another shape in place" in refusal(resized, torch.ones(3, 4))
+
+
+# ---- programs inside
+
+
+def test_a_program_is_not_compiled_again():
+  x = torch.randn(2, 4)
+  module = kiln.compile(scripted(Literal()), inputs=[x]).script_module()
+  assert "it is or holds a program of Kiln's" in refusal(module, x)

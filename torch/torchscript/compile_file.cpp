@@ -7,6 +7,7 @@
 
 #include <cstdio>
 #include <cstring>
+#include <sstream>
 #include <string>
 
 #include <kiln/torch.h>
@@ -90,8 +91,10 @@ Status compare(const torch::jit::Module& original, const std::string& method,
   std::vector<at::Tensor> wanted, got;
   try {
     const at::NoGradGuard no_grad;
-    // A run may write buffers.
-    torch::jit::Module reference = original.deepcopy(), program = made.deepcopy();
+    // A run may write buffers, and constants of the code, which a copy would share.
+    std::stringstream bytes;
+    original.save(bytes);
+    torch::jit::Module reference = torch::jit::load(bytes), program = made.deepcopy();
     const auto copies = [&] {
       std::vector<c10::IValue> values;
       for (const c10::IValue& value : arguments.values) values.push_back(value.deepcopy());

@@ -104,13 +104,18 @@ class Importer {
 
   // --- operator_calls.cpp: what becomes of a call of an operator
   Results call_operator(torch::jit::Node* node, const c10::FunctionSchema& schema, Stack inputs);
-  Results run_known(torch::jit::Node* node, const c10::FunctionSchema& schema, const Stack& inputs);
   Results emit(const c10::OperatorHandle& op, Stack inputs);
-  std::optional<Results> view_in_place(const c10::OperatorHandle& op, const Stack& inputs);
-  void prepare_known_writes(const std::vector<at::Tensor>& written, bool varies);
   CaptureArg encode(const c10::IValue& value, const c10::TypePtr& type);
   CaptureMeta describe(const TensorInfo& info);
   c10::Device result_device(const Stack& inputs);
+
+  // --- known_calls.cpp: calls on tensors whose elements are known
+  Results run_known(torch::jit::Node* node, const c10::FunctionSchema& schema, const Stack& inputs);
+  void prepare_known_writes(const std::vector<at::Tensor>& written, bool varies);
+  std::vector<TensorInfo*> known_in_memory_of(const at::Tensor& tensor);
+
+  // --- views_in_place.cpp: operators that change how a tensor sees its memory
+  std::optional<Results> view_in_place(const c10::OperatorHandle& op, const Stack& inputs);
 
   // --- operator_rewrites.cpp: operators that only TorchScript has
   bool rewrite(const c10::FunctionSchema& schema, Stack& inputs, c10::OperatorName& name);
@@ -139,7 +144,6 @@ class Importer {
   at::Tensor add_tensor(std::vector<at::Tensor> metas, int32_t handle, c10::Device device);
   at::Tensor add_known(std::vector<at::Tensor> values, bool varies);
   bool share_memory(const at::Tensor& a, const at::Tensor& b);
-  std::vector<TensorInfo*> known_in_memory_of(const at::Tensor& tensor);
   std::vector<Stack> evaluate_at_points(const c10::OperatorHandle& op, const Stack& inputs);
   Stack evaluate_without_data(const c10::OperatorHandle& op, const Stack& inputs, Stack stack,
                               bool by_values, bool large);

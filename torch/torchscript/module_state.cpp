@@ -170,11 +170,13 @@ void Importer::check_shared(const Attribute& replaced, const c10::IValue& result
     for_each_tensor(results, [&](const at::Tensor& result) {
       if (shares(result)) refuse();
     });
-    std::vector<at::Tensor> inputs;
-    for (const auto& [impl, t] : tensors_) {
-      if (t.given) inputs.push_back(t.keep);
-    }
-    if (std::any_of(inputs.begin(), inputs.end(), shares)) refuse();
+  }
+  std::vector<at::Tensor> inputs;
+  for (const auto& [impl, t] : tensors_) {
+    if (t.given) inputs.push_back(t.keep);
+  }
+  for (const at::Tensor& input : inputs) {
+    if (shares(input) && (written || is_written(input))) refuse();
   }
   const auto compare = [&](const at::Tensor& other_before, const at::Tensor& other_now) {
     if (shares(other_now) && (written || is_written(other_before))) refuse();

@@ -1,7 +1,6 @@
 // What becomes of the call of an operator: evaluated here, or handed to the capture builder.
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/ir/ir.h>
-#include <torch/csrc/jit/runtime/operator.h>
 
 #include <algorithm>
 #include <sstream>
@@ -18,24 +17,6 @@ namespace {
 using c10::TypeKind;
 
 bool has_tag(const c10::OperatorHandle& op, at::Tag tag) { return op.hasTag(tag); }
-
-bool same_sizes(const TensorInfo& a, const TensorInfo& b) {
-  return std::equal(a.metas.begin(), a.metas.end(), b.metas.begin(), b.metas.end(),
-                    [](const at::Tensor& x, const at::Tensor& y) {
-                      return x.defined() && y.defined() && x.sizes() == y.sizes() &&
-                             x.strides() == y.strides();
-                    });
-}
-
-// The tensors that an operator writes.
-std::vector<at::Tensor> written_by(const c10::FunctionSchema& schema, const Stack& inputs) {
-  std::vector<at::Tensor> written;
-  for (size_t i = 0; i < schema.arguments().size() && i < inputs.size(); ++i) {
-    if (!is_written(schema.arguments()[i])) continue;
-    for_each_tensor(inputs[i], [&](const at::Tensor& t) { written.push_back(t); });
-  }
-  return written;
-}
 
 // Statements that compute nothing that a program returns.
 bool is_without_result(const std::string& name) {
@@ -101,193 +82,6 @@ Results Importer::call_operator(torch::jit::Node* node, const c10::FunctionSchem
     if (auto results = view_in_place(*op, inputs)) return *results;
   }
   return emit(*op, std::move(inputs));
-}
-
-namespace {
-
-// For unsqueeze_ unsqueeze, for an operator that has no such twin nothing.
-std::optional<c10::OperatorHandle> view_of(const c10::OperatorHandle& op) {
-  const c10::FunctionSchema& own = op.schema();
-  const std::string base = own.name().substr(0, own.name().size() - 1);
-  const auto same_type = [](const c10::Argument& a, const c10::Argument& b) {
-    return *a.type() == *b.type();
-  };
-  // The overload's name can differ: transpose_ is transpose.int.
-  for (const auto& twin : torch::jit::getAllOperatorsFor(c10::Symbol::fromQualString(base))) {
-    const auto& schema = twin->schema();
-    if (schema.arguments().size() != own.arguments().size() || schema.returns().size() != 1 ||
-        !std::equal(schema.arguments().begin(), schema.arguments().end(), own.arguments().begin(),
-                    same_type)) {
-      continue;
-    }
-    const c10::AliasInfo* alias = schema.returns()[0].alias_info();
-    if (alias == nullptr || alias->isWrite()) continue;
-    return c10::Dispatcher::singleton().findSchema(schema.operator_name());
-  }
-  return std::nullopt;
-}
-
-}  // namespace
-
-// unsqueeze_, t_ and their like: from now on the tensor is what the operator of that name without
-// the underscore makes of it. Views that were made of it before stay what they are.
-std::optional<Results> Importer::view_in_place(const c10::OperatorHandle& op, const Stack& inputs) {
-  const auto view = view_of(op);
-  if (!view) return std::nullopt;
-  const at::Tensor& tensor = inputs[0].toTensor();
-  const at::Tensor seen = emit(*view, inputs)[0].toTensor();
-  const TensorInfo& t = info(tensor);
-  if (seen.is_same(tensor) || same_sizes(t, info(seen))) return Results{tensor};
-  if (t.given || t.weight) {
-    throw Stop(std::string("the program changes the shape of ") +
-                   (t.given ? "an argument" : "a tensor of the module") +
-                   " in place: " + op.schema().name(),
-               "use " + view->schema().name().substr(6) + "(), which makes a view");
-  }
-  if (t.known() && known_in_memory_of(tensor).size() > 1) {
-    throw Stop("the shape of one of several views of a constant is changed in place");
-  }
-  // Sizes that were asked of it are those of what it was.
-  at::Tensor former;
-  for (auto& [text, source] : size_sources_) {
-    if (!source.tensor.defined() || !source.tensor.is_same(tensor)) continue;
-    if (!former.defined()) former = tensor.alias();
-    source.tensor = former;
-  }
-  if (former.defined()) {
-    TensorInfo was = t;
-    was.keep = former;
-    tensors_[former.unsafeGetTensorImpl()] = std::move(was);
-  }
-  counts_.clear();
-  TensorInfo after = info(seen);
-  after.keep = tensor;
-  tensors_[tensor.unsafeGetTensorImpl()] = std::move(after);
-  return Results{tensor};
-}
-
-// Before an operator writes tensors whose elements are known: each sample point has a tensor of its
-// own where they come to vary, and so has all that lies in the same memory.
-void Importer::prepare_known_writes(const std::vector<at::Tensor>& written, bool varies) {
-  for (const at::Tensor& tensor : written) {
-    TensorInfo& t = info(tensor);
-    for (TensorInfo* other : known_in_memory_of(tensor)) {
-      if (other->literal) throw WritesConstant(other->keep.unsafeGetTensorImpl());
-      const bool parted = varies && t.values.size() == 1 && other != &t;
-      if (parted || other->values.size() != t.values.size()) {
-        throw Stop("a constant tensor is changed in place through one of several views");
-      }
-      if (other->handle >= 0) {
-        throw Stop("a constant tensor is changed in place after it was used");
-      }
-      other->number = c10::IValue();
-      other->metas.clear();  // it may get another shape
-    }
-    while (varies && t.values.size() < points_) t.values.push_back(t.values[0].clone());
-  }
-}
-
-// All elements are known: the operator itself says what it gives.
-Results Importer::run_known(torch::jit::Node* node, const c10::FunctionSchema& schema,
-                            const Stack& inputs) {
-  const bool varies = !std::all_of(inputs.begin(), inputs.end(),
-                                   [&](const c10::IValue& input) { return uniform(input); });
-  const std::vector<at::Tensor> written = written_by(schema, inputs);
-  // What is written is computed from what it was.
-  std::string computed = schema.name();
-  if (!written.empty() && computed.ends_with('_')) computed.pop_back();
-  auto number = arithmetic(computed, inputs);
-  const bool by_unbacked =
-      std::any_of(inputs.begin(), inputs.end(),
-                  [&](const c10::IValue& input) { return has_unbacked(input); });
-  prepare_known_writes(written, varies);
-  std::vector<Stack> at;
-  const auto op = c10::Dispatcher::singleton().findSchema(schema.operator_name());
-  for (size_t point = 0; point < (varies ? points_ : 1); ++point) {
-    Stack stack;
-    for (const c10::IValue& input : inputs) {
-      stack.push_back(at_point(input, point, true));
-      if (stack.back().isDevice()) stack.back() = c10::Device(c10::kCPU);
-    }
-    try {
-      if (op) {
-        op->callBoxed(&stack);
-      } else {
-        run_jit(node, stack);
-      }
-    } catch (const c10::Error& error) {
-      if (point < kFitPoints) throw Raised(error.what_without_backtrace());
-      throw Stop("at some sizes of the ranges " + schema.name() + " raises an exception, as for " +
-                     text_at(point) + ": " + error.what_without_backtrace(),
-                 "give ranges without such sizes");
-    }
-    at.push_back(std::move(stack));
-  }
-  static const std::set<std::string> kRelations = {"aten::eq", "aten::ne", "aten::lt",
-                                                   "aten::le", "aten::gt", "aten::ge"};
-  if (varies && !number && kRelations.contains(schema.name())) {
-    const auto a = as_size(inputs[0]), b = as_size(inputs[1]);
-    const bool by_values = a && b && (is_unbacked(a->expr) || is_unbacked(b->expr));
-    if (a && b && !by_values) number = relate(schema.name().substr(6), *a, *b);
-  }
-  if (!number && by_unbacked) {
-    throw Stop("a tensor is computed from a size known only at run time: " + schema.name());
-  }
-  const auto note_number = [&](TensorInfo& t) {
-    if (t.values.size() == 1 || !number || t.values[0].dim() != 0) return;
-    // A narrow type may not hold it.
-    const auto* size = symbolic_size(*number);
-    for (size_t point = 0; size != nullptr && point < t.values.size(); ++point) {
-      if (t.values[point].item<double>() != static_cast<double>(size->at[point])) return;
-    }
-    t.number = *number;
-  };
-  Results results;
-  for (size_t i = 0; i < at[0].size(); ++i) {
-    std::function<c10::IValue(const std::vector<c10::IValue>&)> merge =
-        [&](const std::vector<c10::IValue>& values) -> c10::IValue {
-      if (values[0].isList()) {
-        for (const c10::IValue& value : values) {
-          if (value.toListRef().size() == values[0].toListRef().size()) continue;
-          throw Stop("the number of results depends on sizes that vary: " + schema.name());
-        }
-        c10::impl::GenericList list(values[0].toList().elementType());
-        for (size_t k = 0; k < values[0].toListRef().size(); ++k) {
-          std::vector<c10::IValue> items;
-          for (const c10::IValue& value : values) items.push_back(value.toListRef()[k]);
-          list.push_back(merge(items));
-        }
-        return list;
-      }
-      if (!values[0].isTensor()) {
-        if (varies && !values[0].isNone()) {
-          throw Stop("an answer depends on sizes that vary: " + schema.name());
-        }
-        return values[0];
-      }
-      // What an in-place operator returns is the tensor that it wrote.
-      for (const c10::IValue& input : inputs) {
-        at::Tensor same;
-        for_each_tensor(input, [&](const at::Tensor& t) {
-          if (info(t).values[0].is_same(values[0].toTensor())) same = t;
-        });
-        if (!same.defined()) continue;
-        if (!written.empty()) note_number(info(same));
-        return same;
-      }
-      std::vector<at::Tensor> tensors;
-      for (const c10::IValue& value : values) tensors.push_back(value.toTensor());
-      // A number that the ranges decide is the same at all sizes.
-      const bool decided = number && symbolic(*number) == nullptr;
-      const at::Tensor key = add_known(tensors, varies && !decided);
-      note_number(info(key));
-      return key;
-    };
-    std::vector<c10::IValue> values;
-    for (const Stack& stack : at) values.push_back(stack[i]);
-    results.push_back(merge(values));
-  }
-  return results;
 }
 
 // ---- calls that the program makes
@@ -440,6 +234,11 @@ CaptureArg Importer::encode(const c10::IValue& value, const c10::TypePtr& declar
                "draw from torch's default generator, or take the numbers as an input");
   } else if (value.isComplexDouble()) {
     throw Stop("an argument that is a complex number", kRealPartsHint);
+  } else if (value.isObject() && value.toObject()->type()->name() &&
+             value.toObject()->type()->name()->qualifiedName() ==
+                 "__torch__.torch.classes.kiln.Program") {
+    throw Stop("it is or holds a program of Kiln's",
+               "compile the model that it was made of, or run the program as it is");
   } else {
     throw Stop("an argument that cannot be expressed: " + value.tagKind());
   }

@@ -214,21 +214,6 @@ bool Importer::share_memory(const at::Tensor& a, const at::Tensor& b) {
   return capture_.may_share_memory(x.handle, y.handle);
 }
 
-// The tensors with known elements that lie in the memory of this one, which is one of them.
-std::vector<TensorInfo*> Importer::known_in_memory_of(const at::Tensor& tensor) {
-  const std::vector<at::Tensor> memory = info(tensor).values;
-  std::vector<TensorInfo*> found;
-  for (auto& [impl, other] : tensors_) {
-    const bool shares =
-        std::any_of(other.values.begin(), other.values.end(), [&](const at::Tensor& value) {
-          return std::any_of(memory.begin(), memory.end(),
-                             [&](const at::Tensor& own) { return own.is_alias_of(value); });
-        });
-    if (shares) found.push_back(&other);
-  }
-  return found;
-}
-
 // ---- sample points
 
 bool Importer::uniform(const c10::IValue& value) {
