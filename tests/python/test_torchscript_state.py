@@ -362,7 +362,13 @@ def test_numbers_are_changed_in_place():
     m.copy_(torch.tensor(x.size(0)))
     return x * n + m, x.new_zeros([int(n), int(m)])
 
-  for function in (added, from_a_constant, used_before, given_another):
+  def seen_by_another(x: Tensor):
+    n = torch.tensor(x.size(0))
+    view = n.detach()
+    n += 1
+    return x * view, int(view)
+
+  for function in (added, from_a_constant, used_before, given_another, seen_by_another):
     check_sizes(function, ())
 
 

@@ -141,7 +141,14 @@ Results Importer::run_known(torch::jit::Node* node, const c10::FunctionSchema& s
           if (info(t).values[0].is_same(values[0].toTensor())) same = t;
         });
         if (!same.defined()) continue;
-        if (!written.empty()) note_number(info(same));
+        if (written.empty()) return same;
+        const at::Tensor element = info(same).values[0];
+        for (TensorInfo* other : known_in_memory_of(same)) {
+          const at::Tensor& own = other->values[0];
+          const bool all = own.data_ptr() == element.data_ptr() && own.dim() == element.dim() &&
+                           own.scalar_type() == element.scalar_type();
+          if (all) note_number(*other);
+        }
         return same;
       }
       std::vector<at::Tensor> tensors;
