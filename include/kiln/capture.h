@@ -114,6 +114,11 @@ class CaptureBuilder {
   // itself. A front end that only estimates the sizes of results reads them here. Without strides.
   Result<CaptureMeta> describe(Handle value) const;
 
+  // Whether a write of one of two tensors might be seen in the other.
+  bool may_share_memory(Handle a, Handle b) const;
+  // Whether a call wrote the memory that a tensor lies in.
+  bool is_written(Handle value) const;
+
   Status output(Handle value, std::string_view name);
   // The program's caller sees `value` written into input `target` / the buffer named `target`.
   Status mutates_input(std::string_view target, Handle value);
@@ -132,6 +137,9 @@ class CaptureBuilder {
 
   // Ops (full or base names) and module paths that must stay in PyTorch. Call before any call().
   void keep_in_torch(std::vector<std::string> ops, std::vector<std::string> module_prefixes);
+
+  // Forgets all that was handed over, but for what must stay in PyTorch.
+  void restart();
 
   // Hash of all that was handed over so far, in order, but the bytes of weights: two captures with
   // one hash are imported alike, up to the values of their weights. 32 hexadecimal digits.

@@ -20,7 +20,7 @@ from .frontends.errors import FrontendError
 from .frontends.export_driver import (CapturedModule, capture_module, collect_arguments,
                                       prepare_program)
 from .frontends.export_frontend import walk_exported_program
-from .frontends.torchscript_frontend import (Sizes, Stopped, capture_script, is_script,
+from .frontends.torchscript_frontend import (Sizes, Stopped, capture_script, has_hooks, is_script,
                                              module_and_method, script_module_paths, script_name)
 from .options import Options
 from .weights import name_state
@@ -83,7 +83,9 @@ def through_torchscript(request: Request) -> Capture | Stopped:
   cap.keep_in_torch(options.op_names(), script_module_paths(model, options.torch_executed_modules))
   captured = capture_script(model, method, cap, request.inputs, request.kwargs,
                             request.dynamic_shapes, options.target, partial=not options.strict,
-                            sizes=request.sizes)
+                            sizes=request.sizes,
+                            # A part's hooks run in its caller, a method is called by itself.
+                            hooks=model is request.model and request.sizes is None)
   if isinstance(captured, Stopped):
     return captured
   captured.notes += list(options.notes)
@@ -91,11 +93,11 @@ def through_torchscript(request: Request) -> Capture | Stopped:
 
 
 def script(model: Any) -> Any:
-  """`model`, or what torch.jit.script makes of it where it is no TorchScript; of a module's `forward`
-  the module. K1102."""
+  """`model`, or what torch.jit.script makes of it where it is no TorchScript; of a module's
+  `forward` the module, where it has no hooks. K1102."""
   if is_script(model):
     owner, method = module_and_method(model)
-    return owner if method == "forward" else model
+    return owner if method == "forward" and not has_hooks(owner) else model
   try:
     with warnings.catch_warnings():
       warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"torch\..*")

@@ -49,4 +49,20 @@ bool is_random(const Call& call) {
   return false;
 }
 
+std::string why_kept_in_torch(const Call& call, const std::string& path,
+                              const std::vector<std::string>& ops,
+                              const std::vector<std::string>& modules) {
+  for (const std::string& op : ops) {
+    if (op == call.name || op == call.name + "." + call.overload ||
+        (call.overload.empty() && op == call.name + ".default")) {
+      return "kept in pytorch by torch_executed_ops";
+    }
+  }
+  for (const std::string& module : modules) {
+    if (!module.empty() && path != module && !path.starts_with(module + ".")) continue;
+    return "kept in pytorch by torch_executed_modules: " + (module.empty() ? "(root)" : module);
+  }
+  return "";
+}
+
 }  // namespace kiln

@@ -18,5 +18,10 @@ Status check_in_place(const Call& call);
 std::vector<int> operands_of(const CallArg& arg);
 bool is_training_dropout(const Call& call);
 bool is_random(const Call& call);
+// Why a call of a module at `path` is to stay in PyTorch: what of `ops` (full or base names) or
+// `modules` (paths) names it. Empty where nothing does.
+std::string why_kept_in_torch(const Call& call, const std::string& path,
+                              const std::vector<std::string>& ops,
+                              const std::vector<std::string>& modules);
 
 }  // namespace kiln

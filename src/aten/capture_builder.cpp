@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <utility>
 
 #include "aten/call_facts.h"
 #include "aten/capture_hash.h"
@@ -23,14 +24,6 @@
 #include "ir/op_def.h"
 
 namespace kiln {
-namespace {
-
-bool matches_name(const std::string& wanted, const std::string& name, const std::string& overload) {
-  return wanted == name || wanted == name + "." + overload ||
-         (overload.empty() && wanted == name + ".default");
-}
-
-}  // namespace
 
 class CaptureBuilder::Impl {
  public:
@@ -113,23 +106,6 @@ class CaptureBuilder::Impl {
       return CallArg(*known);
     }
     return CallArg();
-  }
-
-  bool kept_in_torch(const std::string& name, const std::string& overload, const Origin& origin,
-                     std::string& reason) {
-    for (const std::string& wanted : torch_ops_) {
-      if (!matches_name(wanted, name, overload)) continue;
-      reason = "kept in pytorch by torch_executed_ops";
-      return true;
-    }
-    for (const std::string& prefix : torch_modules_) {
-      if (!prefix.empty() && origin.module_path != prefix &&
-          !origin.module_path.starts_with(prefix + "."))
-        continue;
-      reason = "kept in pytorch by torch_executed_modules: " + (prefix.empty() ? "(root)" : prefix);
-      return true;
-    }
-    return false;
   }
 
   // as_strided reads memory, not elements: with what stands around its operand, and in the order
@@ -219,9 +195,9 @@ class CaptureBuilder::Impl {
     CallRecord record{target.full_name(), capture_origin, true, false, "", ""};
     KILN_ASSIGN_OR_RETURN(const std::string exposed, expose_hidden_writes(target, captured));
     if (!exposed.empty()) schema = exposed;
-    std::string reason;
-    const bool kept = kept_in_torch(target.name, target.overload, origin, reason);
-    Status refusal = kept ? Status::error("K1310", reason) : Status();
+    const std::string kept =
+        why_kept_in_torch(target, origin.module_path, torch_ops_, torch_modules_);
+    Status refusal = kept.empty() ? Status() : Status::error("K1310", kept);
     if (refusal.ok() && !exposed.empty()) {
       refusal = Status::error("K1301", "batch norm in training mode");
     }
@@ -598,6 +574,8 @@ class CaptureBuilder::Impl {
       module_->outputs.push_back({OutputSpec::Kind::kWriteInput, static_cast<int>(i),
                                   module_->inputs[i].name, module_->inputs[i].order});
     }
+    std::map<Value*, Value*> states;  // by the constants that they stand for
+    std::vector<std::pair<Value*, OutputSpec>> writes;
     for (auto& [name, tensor, constant, memory] : weight_tensors_) {
       const int storage = functional_.storage(tensor);
       if (!functional_.written(storage)) continue;
@@ -609,14 +587,25 @@ class CaptureBuilder::Impl {
                 other.name,
             "write it through one buffer, and take the other as a view in forward");
       }
-      Value* base = functional_.base(storage);
+      // A constant's value is no longer the one that was compiled in.
+      for (Weight& weight : module_->weights) {
+        if (weight.name != name || weight.kind != WeightKind::kConstant) continue;
+        weight.kind = WeightKind::kBuffer;
+        weight.content_hash.clear();
+      }
       Value* input = module_->main.add_input(constant->type, name);
       module_->inputs.push_back({name, InputSpec::Kind::kState, {}, std::nullopt, name});
       module_->main.replace_all_uses(constant, input);
-      if (base == constant) base = input;
-      module_->main.add_output(base);
-      module_->outputs.push_back(
-          {OutputSpec::Kind::kWriteInput, static_cast<int>(module_->inputs.size()) - 1, name, {}});
+      states[constant] = input;
+      writes.emplace_back(functional_.base(storage),
+                          OutputSpec{OutputSpec::Kind::kWriteInput,
+                                     static_cast<int>(module_->inputs.size()) - 1, name, {}});
+    }
+    for (auto& [base, spec] : writes) {
+      // The contents of one may be what another one held.
+      const auto state = states.find(base);
+      module_->main.add_output(state == states.end() ? base : state->second);
+      module_->outputs.push_back(std::move(spec));
     }
     return {};
   }
@@ -712,15 +701,7 @@ Status CaptureBuilder::symbol(std::string_view name, int64_t min, int64_t max) {
 Result<bool> CaptureBuilder::condition(std::string_view relation, const CaptureDim& left,
                                        const CaptureDim& right, std::string_view text) {
   impl_->hash_.condition(relation, left, right, text);
-  SizeCondition condition;
-  KILN_ASSIGN_OR_RETURN(condition.left, DimExpr::parse(left));
-  KILN_ASSIGN_OR_RETURN(condition.right, DimExpr::parse(right));
-  condition.text = text;
-  const bool turned = relation == "gt" || relation == "ge";
-  if (turned) std::swap(condition.left, condition.right);
-  const auto known = relation_from_name(turned ? (relation == "gt" ? "lt" : "le") : relation);
-  if (!known) return Status::error("K1131", "unknown relation of sizes: " + std::string(relation));
-  condition.relation = *known;
+  KILN_ASSIGN_OR_RETURN(SizeCondition condition, condition_of(relation, left, right, text));
   Module& module = *impl_->module_;
   if (const auto decided = condition.decide(module.symbols)) {
     if (*decided) return false;
@@ -832,6 +813,19 @@ Result<CaptureMeta> CaptureBuilder::describe(Handle handle) const {
   return meta;
 }
 
+bool CaptureBuilder::may_share_memory(Handle a, Handle b) const {
+  if (a < 0 || b < 0) return false;
+  const int first = impl_->handles_[static_cast<size_t>(a)].tensor;
+  const int second = impl_->handles_[static_cast<size_t>(b)].tensor;
+  return first >= 0 && second >= 0 && !impl_->functional_.are_apart(first, second);
+}
+
+bool CaptureBuilder::is_written(Handle value) const {
+  if (value < 0) return false;
+  const int tensor = impl_->handles_[static_cast<size_t>(value)].tensor;
+  return tensor >= 0 && impl_->functional_.written(impl_->functional_.storage(tensor));
+}
+
 Status CaptureBuilder::output(Handle value, std::string_view name) {
   impl_->hash_.output(value, name);
   KILN_RETURN_IF_ERROR(impl_->read(value).status());
@@ -872,6 +866,11 @@ void CaptureBuilder::keep_in_torch(std::vector<std::string> ops,
   impl_->hash_.keep_in_torch(ops, module_prefixes);
   impl_->torch_ops_ = std::move(ops);
   impl_->torch_modules_ = std::move(module_prefixes);
+}
+
+void CaptureBuilder::restart() {
+  const auto former = std::exchange(impl_, std::make_unique<Impl>());
+  keep_in_torch(std::move(former->torch_ops_), std::move(former->torch_modules_));
 }
 
 std::string CaptureBuilder::content_hash() const { return impl_->hash_.finish().hex(); }

@@ -88,4 +88,18 @@ bool agrees(const Type& built, const Type& captured) {
   return true;
 }
 
+Result<SizeCondition> condition_of(std::string_view relation, const CaptureDim& left,
+                                   const CaptureDim& right, std::string_view text) {
+  SizeCondition condition;
+  KILN_ASSIGN_OR_RETURN(condition.left, DimExpr::parse(left));
+  KILN_ASSIGN_OR_RETURN(condition.right, DimExpr::parse(right));
+  condition.text = text;
+  const bool turned = relation == "gt" || relation == "ge";
+  if (turned) std::swap(condition.left, condition.right);
+  const auto known = relation_from_name(turned ? (relation == "gt" ? "lt" : "le") : relation);
+  if (!known) return Status::error("K1131", "unknown relation of sizes: " + std::string(relation));
+  condition.relation = *known;
+  return condition;
+}
+
 }  // namespace kiln

@@ -1,11 +1,13 @@
-// What a front end says of a tensor, in the importer's terms.
+// What a front end says of a tensor or a size, in the importer's terms.
 #pragma once
 
 #include <kiln/capture.h>
 
+#include <string_view>
 #include <vector>
 
 #include "base/status.h"
+#include "core/size_condition.h"
 #include "ir/graph.h"
 
 namespace kiln {
@@ -21,5 +23,8 @@ Shape row_major(const Shape& dims);
 bool is_absent(const Type& type);
 // Does the captured result agree with what the rule built?
 bool agrees(const Type& built, const Type& captured);
+// "gt" and "ge" turned round.
+Result<SizeCondition> condition_of(std::string_view relation, const CaptureDim& left,
+                                   const CaptureDim& right, std::string_view text);
 
 }  // namespace kiln

@@ -428,6 +428,27 @@ def test_results_can_be_compared(scripted, tmp_path):
     same_as_script(load(tmp_path / name), scripted, torch.randn(3, 8), torch.randn(4))
 
 
+class CountsCalls(torch.nn.Module):
+  def __init__(self):
+    super().__init__()
+    self.calls = torch.zeros(1)  # a constant of the trace
+
+  def forward(self, x):
+    self.calls.add_(1)
+    return x * self.calls
+
+
+def test_a_comparison_leaves_constants_that_are_written(tmp_path):
+  module = torch.jit.trace(CountsCalls(), (torch.ones(3),), check_trace=False)
+  module.save(tmp_path / "model.pt")
+  for name in ("a.ts", "a.kiln"):
+    done = run("compile", tmp_path / "model.pt", "(3)", "-o", tmp_path / name, "--atol", "1e-5",
+               **TORCH_LIBRARIES)
+    assert done.returncode == 0, done.stderr
+    load = torch.jit.load if name == "a.ts" else kiln.load
+    same_as_script(load(tmp_path / name), tmp_path / "model.pt", torch.randn(3))
+
+
 class Decides(torch.nn.Module):
   def __init__(self):
     super().__init__()

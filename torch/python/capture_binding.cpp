@@ -131,12 +131,13 @@ std::vector<ScriptSymbol> symbols_of(nb::list symbols) {
 // `partial`, where it stopped instead of K1145: {stopped: (module path, function, place, reason,
 // hint)}.
 nb::dict capture_script(CaptureBuilder& cap, nb::handle script, const std::string& method,
-                        nb::tuple args, nb::dict kwargs, nb::list dims, nb::list symbols,
-                        const std::string& home, const std::string& kind, bool partial) {
+                        bool hooks, nb::tuple args, nb::dict kwargs, nb::list dims,
+                        nb::list symbols, const std::string& home, const std::string& kind,
+                        bool partial) {
   const std::vector<ScriptSymbol> ranges = symbols_of(symbols);
   ScriptFailure failure;
-  auto result_or = import_script(script.ptr(), method, args.ptr(), kwargs.ptr(), dims.ptr(), ranges,
-                                 home, device_of(kind).kind, cap, &failure);
+  auto result_or = import_script(script.ptr(), method, hooks, args.ptr(), kwargs.ptr(), dims.ptr(),
+                                 ranges, home, device_of(kind).kind, cap, &failure);
   nb::dict result;
   if (partial && !result_or.ok() && result_or.status().code() == "K1145") {
     result["stopped"] = nb::make_tuple(failure.module_path, failure.function, failure.location,

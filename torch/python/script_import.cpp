@@ -135,12 +135,13 @@ std::optional<std::vector<std::string>> python_uses(const torch::jit::Node* node
 
 }  // namespace
 
-Result<ScriptImport> import_script(PyObject* script, const std::string& method, PyObject* args,
-                                   PyObject* kwargs, PyObject* dims,
+Result<ScriptImport> import_script(PyObject* script, const std::string& method, bool hooks,
+                                   PyObject* args, PyObject* kwargs, PyObject* dims,
                                    const std::vector<ScriptSymbol>& symbols,
                                    const std::string& home, DeviceKind kind,
                                    CaptureBuilder& capture, ScriptFailure* failure) {
-  KILN_ASSIGN_OR_RETURN(const torchscript::Callee callee, checked_callee(script, method));
+  KILN_ASSIGN_OR_RETURN(torchscript::Callee callee, checked_callee(script, method));
+  callee.hooks = hooks;
   KILN_ASSIGN_OR_RETURN(torchscript::Arguments arguments, arguments_of(callee, args, kwargs));
   add_sizes(arguments, dims, symbols);
   torchscript::ImportOptions options;
@@ -165,7 +166,8 @@ Result<PyObject*> find_script_parts(PyObject* script, PyObject* args, PyObject* 
                                     PyObject* dims, const std::vector<ScriptSymbol>& symbols,
                                     const ScriptFailure& stopped, const ScriptPartOptions& options,
                                     PyObject* build) {
-  KILN_ASSIGN_OR_RETURN(const torchscript::Callee callee, checked_callee(script, "forward"));
+  KILN_ASSIGN_OR_RETURN(torchscript::Callee callee, checked_callee(script, "forward"));
+  callee.hooks = true;
   if (!callee.self) return Status::error("K1101", "expected a scripted or traced module");
   KILN_ASSIGN_OR_RETURN(torchscript::Arguments arguments, arguments_of(callee, args, kwargs));
   add_sizes(arguments, dims, symbols);

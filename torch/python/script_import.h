@@ -33,10 +33,10 @@ struct ScriptFailure {
 
 // Imports `method` of a ScriptModule, or a ScriptFunction (`method` is empty), called with these
 // arguments. `dims`: list of (tensor of the arguments, list of texts). `home`: where the program's
-// tensors lie ("cuda:0"); `kind`: where it runs.
+// tensors lie ("cuda:0"); `kind`: where it runs. `hooks`: the module's own run around the method.
 // K1101 for arguments that do not fit the signature; otherwise the errors of import_callee().
-Result<ScriptImport> import_script(PyObject* script, const std::string& method, PyObject* args,
-                                   PyObject* kwargs, PyObject* dims,
+Result<ScriptImport> import_script(PyObject* script, const std::string& method, bool hooks,
+                                   PyObject* args, PyObject* kwargs, PyObject* dims,
                                    const std::vector<ScriptSymbol>& symbols,
                                    const std::string& home, DeviceKind kind,
                                    CaptureBuilder& capture, ScriptFailure* failure);

@@ -7,6 +7,7 @@
 
 #include <cstdio>
 #include <cstring>
+#include <sstream>
 #include <string>
 
 #include <kiln/torch.h>
@@ -101,15 +102,18 @@ Status compare(const torch::jit::Module& original, const std::string& method,
   std::vector<at::Tensor> wanted, got;
   try {
     const at::NoGradGuard no_grad;
-    // A run may write buffers.
-    const torch::jit::Module reference = original.deepcopy(), program = made.deepcopy();
+    // A run may write buffers, and constants of the code, which a copy would share.
+    std::stringstream bytes;
+    original.save(bytes);
+    torch::jit::Module reference = torch::jit::load(bytes), program = made.deepcopy();
     const auto copies = [&] {
       std::vector<c10::IValue> values;
       for (const c10::IValue& value : arguments.values) values.push_back(value.deepcopy());
       return values;
     };
-    collect_tensors(reference.get_method(method)(copies()), wanted);
-    collect_tensors(program.get_method("forward")(copies()), got);
+    const bool forward = method == "forward";  // with the module's hooks
+    collect_tensors(forward ? reference(copies()) : reference.get_method(method)(copies()), wanted);
+    collect_tensors(program(copies()), got);
   } catch (const std::exception& error) {
     return Status::error("K1042", "the results cannot be compared: " + text_of(error),
                          "leave --atol and --rtol out");

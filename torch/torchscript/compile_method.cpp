@@ -51,7 +51,8 @@ Result<CompiledMethod> compile_method(const torch::jit::Module& module, const st
                                       const Arguments& arguments,
                                       const ScriptCompileOptions& options, ImportFailure* failure) {
   return guarded([&]() -> Result<CompiledMethod> {
-    KILN_ASSIGN_OR_RETURN(const Callee callee, callee_of(module, method));
+    KILN_ASSIGN_OR_RETURN(Callee callee, callee_of(module, method));
+    callee.hooks = options.hooks && method == "forward";
     ImportOptions place;
     const bool on_gpu =
         options.build.target.starts_with("cuda") || options.build.target.starts_with("sm_");

@@ -20,6 +20,7 @@ struct ScriptCompileOptions {
   BuildOptions build;                               // metadata and name are filled in
   std::vector<std::string> torch_executed_ops;      // aten::add, aten::add.Tensor
   std::vector<std::string> torch_executed_modules;  // paths
+  bool hooks = true;  // forward runs between the module's own; those of a submodule run its callers
 };
 
 struct CompiledMethod {

@@ -32,6 +32,7 @@ struct PartProgram {
 Result<PartAnswer> build_part(const PartRequest& part, ScriptCompileOptions options,
                               std::map<std::string, PartProgram>& made) {
   options.torch_executed_modules = part.torch_executed_modules;
+  options.hooks = false;
   PartAnswer answer;
   ImportFailure stopped;
   const Result<CompiledMethod> compiled =
@@ -128,7 +129,8 @@ Result<CompiledModule> compile_module(const torch::jit::Module& module, const Ar
   }
   if (whole.status().code() != "K1145" || options.build.strict) return whole.status();
   return guarded([&]() -> Result<CompiledModule> {
-    KILN_ASSIGN_OR_RETURN(const Callee callee, callee_of(module, "forward"));
+    KILN_ASSIGN_OR_RETURN(Callee callee, callee_of(module, "forward"));
+    callee.hooks = options.hooks;
     std::map<std::string, PartProgram> made;
     KILN_ASSIGN_OR_RETURN(
         ModuleParts parts,

@@ -8,6 +8,33 @@
 
 namespace kiln::torchscript {
 
+// As a call of a module does, with the hooks around its forward that belong to it.
+Results Importer::run_callee(const Callee& callee, Stack inputs) {
+  if (!callee.self || !callee.hooks) return run_function(*callee.function, std::move(inputs), "");
+  const c10::ClassTypePtr type = callee.self->type();
+  const c10::IValue self = inputs[0];
+  const auto arguments = [&] {
+    return c10::ivalue::Tuple::create(Stack(inputs.begin() + 1, inputs.end()));
+  };
+  for (torch::jit::Function* hook : type->getForwardPreHooks()) {
+    const c10::IValue replaced = run_function(*hook, {self, arguments()}, "").at(0);
+    if (replaced.isNone()) continue;
+    inputs = {self};
+    if (replaced.isTuple()) {
+      const auto& items = replaced.toTupleRef().elements();
+      inputs.insert(inputs.end(), items.begin(), items.end());
+    } else {
+      inputs.push_back(replaced);
+    }
+  }
+  Results results = run_function(*callee.function, inputs, "");
+  for (torch::jit::Function* hook : type->getForwardHooks()) {
+    const c10::IValue replaced = run_function(*hook, {self, arguments(), results[0]}, "").at(0);
+    if (!replaced.isNone()) results = {replaced};
+  }
+  return results;
+}
+
 ImportedProgram Importer::import(const Callee& callee, const Arguments& arguments) {
   if (callee.self) name_state(*callee.self);
   if (options_.device != DeviceKind::kCpu) capture_.device(options_.device);
@@ -46,7 +73,8 @@ ImportedProgram Importer::import(const Callee& callee, const Arguments& argument
   input_tree_.set("kind", "tuple");
   input_tree_.set("items", Json(Json::Array{std::move(args), std::move(kwargs)}));
 
-  const Results results = run_function(*callee.function, std::move(inputs), "");
+  const Results results = run_callee(callee, std::move(inputs));
+  find_replaced(results[0]);
   output_tree_ = declare_output(results[0], "");
   hand_over_writes();
 
@@ -62,16 +90,14 @@ ModuleCalls Importer::record(const Callee& callee, const Arguments& arguments) {
   ModuleCalls calls;
   record_ = &calls;
   Stack inputs = arguments.values;
-  torch::jit::Function* function = callee.function;
+  Callee copy = callee;
   if (callee.self) {
-    const torch::jit::Module copy = callee.self->deepcopy();
-    name_state(copy);
-    inputs.insert(inputs.begin(), copy._ivalue());
-    function = &copy.get_method(callee.function->name()).function();
-    run_function(*function, std::move(inputs), "");
-  } else {
-    run_function(*function, std::move(inputs), "");
+    copy.self = callee.self->deepcopy();
+    name_state(*copy.self);
+    inputs.insert(inputs.begin(), copy.self->_ivalue());
+    copy.function = &copy.self->get_method(callee.function->name()).function();
   }
+  run_callee(copy, std::move(inputs));
   return calls;
 }
 
@@ -141,38 +167,24 @@ Arguments divided(Arguments arguments, const std::map<std::string, int64_t>& div
   return arguments;
 }
 
-// Hooks of a module run around a call of it, outside of all its methods.
-Status check_hooks(const Callee& callee) {
-  if (!callee.self || callee.function->name() != "forward") return {};
-  const c10::ClassTypePtr type = callee.self->type();
-  if (type->getForwardHooks().empty() && type->getForwardPreHooks().empty()) return {};
-  return Status::error("K1145",
-                       "a part of the program cannot be compiled: the module has hooks, which run "
-                       "outside of its forward",
-                       "call it from another module, whose forward then runs them");
-}
-
 }  // namespace
 
 Result<ImportedProgram> import_callee(const Callee& callee, const Arguments& arguments,
                                       const ImportOptions& options, CaptureBuilder& capture,
                                       ImportFailure* failure) {
   const at::NoGradGuard no_grad;
-  if (Status status = check_hooks(callee); !status.ok()) {
-    if (failure != nullptr) *failure = {"", "", "", status.message(), status.hint()};
-    return status;
-  }
   // Where sizes vary, what the program demands of them is found out first: sample points that do
   // not meet it would end in its exceptions.
   Arguments varied = arguments;
   std::vector<SizeCondition> required;
   std::vector<std::string> limits;
   ShapeCache shapes;
+  std::set<const c10::TensorImpl*> written;  // constants of the code
   constexpr int kMaxDemands = 64;
   bool settled = arguments.symbols.empty();
   for (int demands = 0; !settled && demands < kMaxDemands; ++demands) {
     CaptureBuilder scratch;
-    Importer trial(options, scratch, shapes, required);
+    Importer trial(options, scratch, shapes, required, written);
     settled = true;
     try {
       static_cast<void>(trial.import(callee, varied));
@@ -190,19 +202,34 @@ Result<ImportedProgram> import_callee(const Callee& callee, const Arguments& arg
       varied.symbols[narrow.symbol] = narrow.range;
       limits.push_back(narrow.reason);
       settled = false;
+    } catch (const WritesConstant& found) {
+      settled = !written.insert(found.constant).second;
     } catch (const std::exception&) {  // comes again
     }
   }
-  Importer importer(options, capture, shapes, required);
-  auto result =
-      as_status<ImportedProgram>(importer, [&] { return importer.import(callee, varied); });
-  if (result.ok()) result->notes.insert(result->notes.end(), limits.begin(), limits.end());
-  if (!result.ok() && failure != nullptr) {
-    *failure = importer.failure();
-    failure->reason = result.status().message();
-    failure->hint = result.status().hint();
+  for (;;) {
+    Importer importer(options, capture, shapes, required, written);
+    bool again = false;
+    auto result = as_status<ImportedProgram>(importer, [&] {
+      try {
+        return importer.import(callee, varied);
+      } catch (const WritesConstant& found) {
+        again = written.insert(found.constant).second;
+        throw;
+      }
+    });
+    if (again) {
+      capture.restart();
+      continue;
+    }
+    if (result.ok()) result->notes.insert(result->notes.end(), limits.begin(), limits.end());
+    if (!result.ok() && failure != nullptr) {
+      *failure = importer.failure();
+      failure->reason = result.status().message();
+      failure->hint = result.status().hint();
+    }
+    return result;
   }
-  return result;
 }
 
 Result<ModuleCalls> record_calls(const Callee& callee, const Arguments& arguments) {

@@ -28,6 +28,8 @@ inline constexpr int64_t kMaxSteps = 200'000;
 struct Callee {
   torch::jit::Function* function = nullptr;
   std::optional<torch::jit::Module> self;
+  // The module is called rather than its forward: its forward pre-hooks and hooks run too.
+  bool hooks = false;
 };
 
 // One call of it. Tensors stand for their dtype, sizes and strides; all other arguments are fixed

@@ -51,10 +51,14 @@ class AutocastRegion {
 
 class Importer {
  public:
-  // `required`: what sample points have to meet.
+  // `required`: what sample points have to meet. `written`: constants of the code that are state.
   Importer(const ImportOptions& options, CaptureBuilder& capture, ShapeCache& shapes,
-           std::vector<SizeCondition> required = {})
-      : options_(options), capture_(capture), shapes_(shapes), required_(std::move(required)) {}
+           std::vector<SizeCondition> required = {}, std::set<const c10::TensorImpl*> written = {})
+      : options_(options),
+        capture_(capture),
+        shapes_(shapes),
+        required_(std::move(required)),
+        written_constants_(std::move(written)) {}
   ~Importer() {
     while (!autocast_.empty()) autocast_.pop_back();  // the inner region before the outer
   }
@@ -72,9 +76,15 @@ class Importer {
     std::string function;
     std::string location;  // of the node that runs, in the user's code; "" inside torch's
   };
+  using Slot = std::pair<const c10::ivalue::Object*, size_t>;
+  struct Attribute {
+    c10::IValue object, before, now;  // `before` as the module has it
+    std::string path;
+  };
 
   // --- interpreter.cpp: functions, nodes and control flow
   Results run_function(torch::jit::Function& function, Stack inputs, std::string module_path);
+  Results run_callee(const Callee& callee, Stack inputs);
   Results run_graph(const torch::jit::Graph& graph, Stack inputs);
   void run_block(const torch::jit::Block* block, Env& env);
   void run_node(torch::jit::Node* node, Env& env);
@@ -94,11 +104,18 @@ class Importer {
 
   // --- operator_calls.cpp: what becomes of a call of an operator
   Results call_operator(torch::jit::Node* node, const c10::FunctionSchema& schema, Stack inputs);
-  Results run_known(torch::jit::Node* node, const c10::FunctionSchema& schema, const Stack& inputs);
   Results emit(const c10::OperatorHandle& op, Stack inputs);
   CaptureArg encode(const c10::IValue& value, const c10::TypePtr& type);
   CaptureMeta describe(const TensorInfo& info);
   c10::Device result_device(const Stack& inputs);
+
+  // --- known_calls.cpp: calls on tensors whose elements are known
+  Results run_known(torch::jit::Node* node, const c10::FunctionSchema& schema, const Stack& inputs);
+  void prepare_known_writes(const std::vector<at::Tensor>& written, bool varies);
+  std::vector<TensorInfo*> known_in_memory_of(const at::Tensor& tensor);
+
+  // --- views_in_place.cpp: operators that change how a tensor sees its memory
+  std::optional<Results> view_in_place(const c10::OperatorHandle& op, const Stack& inputs);
 
   // --- operator_rewrites.cpp: operators that only TorchScript has
   bool rewrite(const c10::FunctionSchema& schema, Stack& inputs, c10::OperatorName& name);
@@ -119,12 +136,14 @@ class Importer {
   // --- tensors.cpp: the table of tensors, and operators at the sample points
   TensorInfo& info(const at::Tensor& tensor);
   int32_t handle(const at::Tensor& tensor);  // hands a weight or constant over where needed
+  std::string constant_name();
   int32_t complex_constant(const at::Tensor& value, const TensorInfo& info);
   void ensure_metas(TensorInfo& info, const at::Tensor& tensor);
   c10::IValue at_point(const c10::IValue& value, size_t point, bool elements);
   bool uniform(const c10::IValue& value);
   at::Tensor add_tensor(std::vector<at::Tensor> metas, int32_t handle, c10::Device device);
   at::Tensor add_known(std::vector<at::Tensor> values, bool varies);
+  bool share_memory(const at::Tensor& a, const at::Tensor& b);
   std::vector<Stack> evaluate_at_points(const c10::OperatorHandle& op, const Stack& inputs);
   Stack evaluate_without_data(const c10::OperatorHandle& op, const Stack& inputs, Stack stack,
                               bool by_values, bool large);
@@ -173,6 +192,10 @@ class Importer {
   c10::IValue get_attribute(const c10::IValue& object, const std::string& name);
   void set_attribute(const c10::IValue& object, const std::string& name, c10::IValue value);
   c10::IValue private_copy(const c10::IValue& value, const std::string& path);
+  void find_replaced(const c10::IValue& results);
+  void check_shared(const Attribute& replaced, const c10::IValue& results);
+  at::Tensor returned(const at::Tensor& tensor);
+  at::Tensor cloned(const at::Tensor& tensor);
   void hand_over_writes();
 
   // --- signature.cpp: inputs, outputs and their description
@@ -189,6 +212,7 @@ class Importer {
   CaptureBuilder& capture_;
   ShapeCache& shapes_;
   const std::vector<SizeCondition> required_;
+  const std::set<const c10::TensorImpl*> written_constants_;
   std::vector<Frame> frames_;
   const torch::jit::Node* node_ = nullptr;  // that runs
   bool stopped_ = false;
@@ -201,7 +225,6 @@ class Importer {
   std::vector<SizeCondition> demanded_;  // the same
 
   std::unordered_map<const c10::TensorImpl*, TensorInfo> tensors_;
-  std::set<const c10::StorageImpl*> handed_over_constants_;
   std::map<std::string, std::pair<at::Tensor, int32_t>> weights_;  // handed over, by name
   struct Named {
     std::string name, kind;
@@ -210,11 +233,10 @@ class Importer {
   int next_constant_ = 0;
 
   std::unordered_map<const c10::ivalue::Object*, std::string> paths_;
-  struct Attribute {
-    c10::IValue object, before, now;  // `before` as the module has it
-    std::string path;
-  };
-  std::map<std::pair<const c10::ivalue::Object*, size_t>, Attribute> attributes_;
+  std::map<Slot, at::Tensor> tensor_slots_;  // the tensors that the module has
+  std::map<Slot, Attribute> attributes_;     // that the program read or set
+  std::vector<const Attribute*> replaced_;   // those that hold another tensor in the end
+  std::unordered_map<const c10::TensorImpl*, at::Tensor> returned_;  // copies of results
   std::set<const c10::ivalue::Object*> fresh_objects_;
 
   SymbolRanges symbols_;

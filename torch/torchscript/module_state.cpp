@@ -2,6 +2,8 @@
 //
 // The user's module is never written: values that the program gives attributes are kept beside it,
 // and lists and dicts are copied when they are first read.
+#include <ATen/MemoryOverlap.h>
+
 #include <algorithm>
 
 #include "torch/torchscript/importer.h"
@@ -44,6 +46,7 @@ void Importer::name_state(const torch::jit::Module& root) {
           if (value.isObject()) {
             visit(value.toObject(), name);
           } else if (value.isTensor() && value.toTensor().defined()) {
+            tensor_slots_[{object.get(), slot}] = value.toTensor();
             const char* kind = type->is_parameter(slot) ? "parameter" : "buffer";
             state_names_.try_emplace(value.toTensor().unsafeGetTensorImpl(), Named{name, kind});
           }
@@ -97,7 +100,7 @@ c10::IValue Importer::get_attribute(const c10::IValue& object, const std::string
   const auto target = object.toObject();
   const size_t slot = target->type()->getAttributeSlot(name);
   if (record_ != nullptr || fresh_objects_.contains(target.get())) return target->getSlot(slot);
-  const std::pair key(static_cast<const c10::ivalue::Object*>(target.get()), slot);
+  const Slot key(target.get(), slot);
   if (const auto known = attributes_.find(key); known != attributes_.end()) {
     return known->second.now;
   }
@@ -117,36 +120,123 @@ void Importer::set_attribute(const c10::IValue& object, const std::string& name,
     target->setSlot(slot, std::move(value));
     return;
   }
-  const std::pair key(static_cast<const c10::ivalue::Object*>(target.get()), slot);
+  const Slot key(target.get(), slot);
   const auto [found, added] = attributes_.try_emplace(
       key, Attribute{object, target->getSlot(slot), {}, inside(path_of(*target), name)});
   found->second.now = std::move(value);
 }
 
-// What the program leaves in the attributes of the module.
-void Importer::hand_over_writes() {
-  for (auto& [key, attribute] : attributes_) {
+// The attributes that hold another tensor in the end. Between calls each keeps a memory of its own,
+// which is where the next call finds what this one left.
+void Importer::find_replaced(const c10::IValue& results) {
+  for (auto& [slot, attribute] : attributes_) {
     if (same_value(attribute.before, attribute.now)) continue;
     if (!attribute.before.isTensor() || !attribute.now.isTensor() ||
         !attribute.before.toTensor().defined() || !attribute.now.toTensor().defined()) {
       throw Stop("the program changes an attribute that is no tensor: " + attribute.path);
     }
-    const int32_t before = handle(attribute.before.toTensor());
-    if (state_names_.contains(attribute.now.toTensor().unsafeGetTensorImpl())) {
-      throw Stop("the program gives an attribute the tensor of another one: " + attribute.path);
-    }
-    const int32_t given = handle(attribute.now.toTensor());
+    for (const c10::IValue& value : {attribute.before, attribute.now}) handle(value.toTensor());
     const CaptureMeta was = describe(info(attribute.before.toTensor()));
     const CaptureMeta is = describe(info(attribute.now.toTensor()));
     if (was.dims != is.dims || was.dtype != is.dtype || was.opaque != is.opaque) {
       throw Stop("the program changes the shape or type of an attribute: " + attribute.path);
     }
-    // The attribute keeps a memory of its own between calls; what is returned is the caller's.
-    const CaptureArg value{CaptureArg::Value{given}};
-    const int32_t now = check(capture_.call("aten::clone", "", {value}, {is}, origin(), ""))[0];
-    for (const auto& [name, weight] : weights_) {
-      if (weight.second == before) check(capture_.mutates_buffer(name, now));
+    replaced_.push_back(&attribute);
+  }
+  for (const Attribute* attribute : replaced_) check_shared(*attribute, results);
+}
+
+// TorchScript gives the attribute the tensor itself, whoever else has it; the program keeps a copy
+// of its elements. That is the same as long as no call writes what they share.
+void Importer::check_shared(const Attribute& replaced, const c10::IValue& results) {
+  const at::Tensor &before = replaced.before.toTensor(), &now = replaced.now.toTensor();
+  const auto is_written = [&](const at::Tensor& tensor) {
+    const auto known = tensors_.find(tensor.unsafeGetTensorImpl());
+    return known != tensors_.end() && capture_.is_written(known->second.handle);
+  };
+  const auto shares = [&](const at::Tensor& other) {
+    return tensors_.contains(other.unsafeGetTensorImpl()) && share_memory(now, other);
+  };
+  const auto refuse = [&] {
+    throw Stop("an attribute is replaced by a tensor that something else shares, and is written " +
+                   ("in place: " + replaced.path),
+               "replace it by a copy (clone())");
+  };
+  // What one of them holds now, another may hold at the next call, which writes it.
+  const bool written = std::any_of(
+      replaced_.begin(), replaced_.end(),
+      [&](const Attribute* attribute) { return is_written(attribute->before.toTensor()); });
+  if (written) {
+    for_each_tensor(results, [&](const at::Tensor& result) {
+      if (shares(result)) refuse();
+    });
+  }
+  std::vector<at::Tensor> inputs;
+  for (const auto& [impl, t] : tensors_) {
+    if (t.given) inputs.push_back(t.keep);
+  }
+  for (const at::Tensor& input : inputs) {
+    if (shares(input) && (written || is_written(input))) refuse();
+  }
+  const auto compare = [&](const at::Tensor& other_before, const at::Tensor& other_now) {
+    if (shares(other_now) && (written || is_written(other_before))) refuse();
+    const bool tied = before.has_storage() && other_before.has_storage() &&
+                      before.storage().is_alias_of(other_before.storage()) &&
+                      at::get_overlap_status(before, other_before) != at::MemOverlapStatus::No;
+    if (tied && !other_now.is_same(now)) {
+      throw Stop("an attribute is replaced whose tensor another attribute has too: " +
+                 replaced.path);
     }
+  };
+  for (const auto& [slot, tensor] : tensor_slots_) {
+    const auto known = attributes_.find(slot);
+    if (known == attributes_.end()) {
+      compare(tensor, tensor);
+    } else if (&known->second != &replaced && known->second.now.isTensor()) {
+      compare(tensor, known->second.now.toTensor());
+    }
+  }
+  for (const auto& [slot, other] : attributes_) {
+    if (other.now.isTensor()) continue;
+    for_each_tensor(other.now, [&](const at::Tensor& tensor) { compare(tensor, tensor); });
+  }
+}
+
+// What comes back for a tensor that the program returns: where it lies in the memory of an
+// attribute that holds another tensor from now on, it is the caller's alone.
+at::Tensor Importer::returned(const at::Tensor& tensor) {
+  const bool replaced =
+      std::any_of(replaced_.begin(), replaced_.end(), [&](const Attribute* attribute) {
+        return share_memory(attribute->before.toTensor(), tensor);
+      });
+  if (!replaced) return tensor;
+  at::Tensor& copy = returned_[tensor.unsafeGetTensorImpl()];
+  if (!copy.defined()) copy = cloned(tensor);
+  return copy;
+}
+
+at::Tensor Importer::cloned(const at::Tensor& tensor) {
+  const auto op = c10::Dispatcher::singleton().findSchemaOrThrow("aten::clone", "");
+  return emit(op, {tensor, c10::IValue()})[0].toTensor();
+}
+
+// What the program leaves in the attributes of the module.
+void Importer::hand_over_writes() {
+  // All are read before one is written.
+  std::vector<int32_t> contents;
+  for (const Attribute* attribute : replaced_) {
+    contents.push_back(handle(cloned(attribute->now.toTensor())));
+  }
+  for (size_t i = 0; i < replaced_.size(); ++i) {
+    const int32_t before = handle(replaced_[i]->before.toTensor());
+    const auto weight = std::find_if(weights_.begin(), weights_.end(), [&](const auto& entry) {
+      return entry.second.second == before;
+    });
+    if (weight == weights_.end()) {
+      throw Stop("the program changes an attribute that it keeps no memory for: " +
+                 replaced_[i]->path);
+    }
+    check(capture_.mutates_buffer(weight->first, contents[i]));
   }
 }
 

@@ -19,11 +19,6 @@ using c10::TypeKind;
 
 bool has_tag(const c10::OperatorHandle& op, at::Tag tag) { return op.hasTag(tag); }
 
-// Such a number would have to be kept from call to call, as a buffer is.
-void check_literal(const TensorInfo& t) {
-  if (t.literal) throw Stop("a constant number of the module is changed in place");
-}
-
 // Statements that compute nothing that a program returns.
 bool is_without_result(const std::string& name) {
   static const std::set<std::string> kNames = {
@@ -77,114 +72,17 @@ Results Importer::call_operator(torch::jit::Node* node, const c10::FunctionSchem
     for (const c10::IValue& input : inputs) {
       for_each_tensor(input, [&](const at::Tensor& t) { known = known && info(t).known(); });
     }
+    // What was handed over is written by a call of the program.
+    for (const at::Tensor& t : written_by(schema, inputs)) {
+      known = known && (!op || info(t).handle < 0);
+    }
     if (known) return run_known(node, schema, inputs);
   }
   if (!op) throw Stop("an operator that only TorchScript has: " + full_name(name));
+  if (has_tag(*op, at::Tag::inplace_view)) {
+    if (auto results = view_in_place(*op, inputs)) return *results;
+  }
   return emit(*op, std::move(inputs));
-}
-
-// All elements are known: the operator itself says what it gives.
-Results Importer::run_known(torch::jit::Node* node, const c10::FunctionSchema& schema,
-                            const Stack& inputs) {
-  const bool varies = !std::all_of(inputs.begin(), inputs.end(),
-                                   [&](const c10::IValue& input) { return uniform(input); });
-  for (size_t i = 0; i < schema.arguments().size() && i < inputs.size(); ++i) {
-    if (!is_written(schema.arguments()[i])) continue;
-    for_each_tensor(inputs[i], [&](const at::Tensor& t) {
-      check_literal(info(t));
-      if (varies || !info(t).number.isNone()) {
-        throw Stop("a tensor made of sizes that vary is changed in place", "make a new one");
-      }
-      if (handed_over_constants_.contains(info(t).values[0].storage().unsafeGetStorageImpl())) {
-        throw Stop("a constant tensor is changed in place after it was used");
-      }
-    });
-  }
-  std::vector<Stack> at;
-  const auto op = c10::Dispatcher::singleton().findSchema(schema.operator_name());
-  for (size_t point = 0; point < (varies ? points_ : 1); ++point) {
-    Stack stack;
-    for (const c10::IValue& input : inputs) {
-      stack.push_back(at_point(input, point, true));
-      if (stack.back().isDevice()) stack.back() = c10::Device(c10::kCPU);
-    }
-    try {
-      if (op) {
-        op->callBoxed(&stack);
-      } else {
-        run_jit(node, stack);
-      }
-    } catch (const c10::Error& error) {
-      if (point < kFitPoints) throw Raised(error.what_without_backtrace());
-      throw Stop("at some sizes of the ranges " + schema.name() + " raises an exception, as for " +
-                     text_at(point) + ": " + error.what_without_backtrace(),
-                 "give ranges without such sizes");
-    }
-    at.push_back(std::move(stack));
-  }
-  auto number = arithmetic(schema.name(), inputs);
-  static const std::set<std::string> kRelations = {"aten::eq", "aten::ne", "aten::lt",
-                                                   "aten::le", "aten::gt", "aten::ge"};
-  if (varies && !number && kRelations.contains(schema.name())) {
-    const auto a = as_size(inputs[0]), b = as_size(inputs[1]);
-    const bool by_values = a && b && (is_unbacked(a->expr) || is_unbacked(b->expr));
-    if (a && b && !by_values) number = relate(schema.name().substr(6), *a, *b);
-  }
-  if (!number && std::any_of(inputs.begin(), inputs.end(),
-                             [&](const c10::IValue& input) { return has_unbacked(input); })) {
-    throw Stop("a tensor is computed from a size known only at run time: " + schema.name());
-  }
-  Results results;
-  for (size_t i = 0; i < at[0].size(); ++i) {
-    std::function<c10::IValue(const std::vector<c10::IValue>&)> merge =
-        [&](const std::vector<c10::IValue>& values) -> c10::IValue {
-      if (values[0].isList()) {
-        for (const c10::IValue& value : values) {
-          if (value.toListRef().size() == values[0].toListRef().size()) continue;
-          throw Stop("the number of results depends on sizes that vary: " + schema.name());
-        }
-        c10::impl::GenericList list(values[0].toList().elementType());
-        for (size_t k = 0; k < values[0].toListRef().size(); ++k) {
-          std::vector<c10::IValue> items;
-          for (const c10::IValue& value : values) items.push_back(value.toListRef()[k]);
-          list.push_back(merge(items));
-        }
-        return list;
-      }
-      if (!values[0].isTensor()) {
-        if (varies && !values[0].isNone()) {
-          throw Stop("an answer depends on sizes that vary: " + schema.name());
-        }
-        return values[0];
-      }
-      // What an in-place operator returns is the tensor that it wrote.
-      for (const c10::IValue& input : inputs) {
-        at::Tensor same;
-        for_each_tensor(input, [&](const at::Tensor& t) {
-          if (info(t).values[0].is_same(values[0].toTensor())) same = t;
-        });
-        if (same.defined()) return same;
-      }
-      std::vector<at::Tensor> tensors;
-      for (const c10::IValue& value : values) tensors.push_back(value.toTensor());
-      // A number that the ranges decide is the same at all sizes.
-      const bool decided = number && symbolic(*number) == nullptr;
-      const at::Tensor key = add_known(tensors, varies && !decided);
-      TensorInfo& t = info(key);
-      if (t.values.size() == 1 || !number || key.dim() != 0) return key;
-      // A narrow type may not hold it.
-      const auto* size = symbolic_size(*number);
-      for (size_t point = 0; size != nullptr && point < tensors.size(); ++point) {
-        if (tensors[point].item<double>() != static_cast<double>(size->at[point])) return key;
-      }
-      t.number = *number;
-      return key;
-    };
-    std::vector<c10::IValue> values;
-    for (const Stack& stack : at) values.push_back(stack[i]);
-    results.push_back(merge(values));
-  }
-  return results;
 }
 
 // ---- calls that the program makes
@@ -351,6 +249,11 @@ Results Importer::emit(const c10::OperatorHandle& op, Stack inputs) {
   const std::string& name = schema.name();
   std::vector<CaptureArg> args;
   bool writes = false;
+  struct Written {
+    at::Tensor meta;
+    std::vector<int64_t> sizes, strides;
+  };
+  std::vector<Written> written;
   for (size_t i = 0; i < inputs.size(); ++i) {
     const c10::Argument& parameter = schema.arguments()[i];
     if ((parameter.name() == "train" || parameter.name() == "training") && inputs[i].isBool() &&
@@ -364,15 +267,19 @@ Results Importer::emit(const c10::OperatorHandle& op, Stack inputs) {
     writes = true;
     for_each_tensor(inputs[i], [&](const at::Tensor& tensor) {
       TensorInfo& t = info(tensor);
-      if (has_tag(op, at::Tag::inplace_view) && name != "aten::detach_" && !uniform(tensor)) {
-        throw Stop("the shape of a tensor whose sizes vary is changed in place: " + name);
+      ensure_metas(t, tensor);
+      for (const at::Tensor& meta : t.metas) {
+        if (!meta.defined() || meta.layout() != c10::kStrided) continue;
+        written.push_back({meta, meta.sizes().vec(), meta.strides().vec()});
       }
-      check_literal(t);
       if (!t.known()) return;
-      for (const auto& [impl, other] : tensors_) {
-        if (other.known() && &other != &t && other.values[0].is_alias_of(t.values[0])) {
-          throw Stop("a constant tensor is changed in place through one of several views");
-        }
+      for (const TensorInfo* other : known_in_memory_of(tensor)) {
+        if (other->literal) throw WritesConstant(other->keep.unsafeGetTensorImpl());
+        if (other == &t) continue;
+        throw Stop("a constant tensor is changed in place through one of several views");
+      }
+      if (c10::isComplexType(t.values[0].scalar_type())) {  // which is handed over as a constant
+        throw Stop("a complex constant tensor is changed in place after it was used");
       }
       t.values.clear();
       t.number = c10::IValue();
@@ -398,6 +305,11 @@ Results Importer::emit(const c10::OperatorHandle& op, Stack inputs) {
   for (const c10::IValue& input : inputs) sized.push_back(as_unbacked(input));
   const std::vector<Stack> at = counts_elements(op, inputs) ? evaluate_counts(op, sized, counts)
                                                             : evaluate_at_points(op, sized);
+  for (const Written& tensor : written) {
+    if (tensor.meta.sizes() != tensor.sizes || tensor.meta.strides() != tensor.strides) {
+      throw Stop("a tensor gets another shape in place: " + name);
+    }
+  }
   for (const c10::IValue& input : sized) counts.push_back(input);
   const c10::Device device = result_device(inputs);
 

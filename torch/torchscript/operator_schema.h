@@ -7,6 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "torch/schema_arguments.h"
+#include "torch/torchscript/values.h"
+
 namespace kiln::torchscript {
 
 inline bool has_tensor(const c10::TypePtr& type) {
@@ -23,6 +26,17 @@ inline bool any_tensor(const std::vector<c10::Argument>& arguments) {
 // "aten::add.Tensor"
 inline std::string full_name(const c10::OperatorName& name) {
   return name.overload_name.empty() ? name.name : name.name + "." + name.overload_name;
+}
+
+// The tensors that an operator writes.
+inline std::vector<at::Tensor> written_by(const c10::FunctionSchema& schema,
+                                          const std::vector<c10::IValue>& inputs) {
+  std::vector<at::Tensor> written;
+  for (size_t i = 0; i < schema.arguments().size() && i < inputs.size(); ++i) {
+    if (!is_written(schema.arguments()[i])) continue;
+    for_each_tensor(inputs[i], [&](const at::Tensor& tensor) { written.push_back(tensor); });
+  }
+  return written;
 }
 
 // What a number of the dtype is in a program: 'b', 'i' or 'f'.

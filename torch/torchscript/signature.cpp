@@ -254,6 +254,7 @@ c10::IValue Importer::declare_input(const c10::IValue& value, const std::string&
   }
   TensorInfo t;
   t.device = tensor.device();
+  t.given = true;
   const auto found = std::find_if(arguments.dims.begin(), arguments.dims.end(),
                                   [&](const auto& entry) { return entry.first.is_same(tensor); });
   if (found != arguments.dims.end()) {
@@ -332,7 +333,7 @@ Json Importer::declare_output(const c10::IValue& value, const std::string& name)
   if (value.isTensor() && value.toTensor().defined()) {
     const size_t index = output_names_.size();
     const std::string shown = name.empty() ? "output_" + std::to_string(index) : name;
-    check(capture_.output(handle(value.toTensor()), shown));
+    check(capture_.output(handle(returned(value.toTensor())), shown));
     output_names_.push_back(shown);
     return leaf("tensor", index);
   }

@@ -53,10 +53,14 @@ TensorInfo& Importer::info(const at::Tensor& tensor) {
   result.keep = tensor;
   result.device = tensor.device();
   result.weight = true;
+  if (written_constants_.contains(tensor.unsafeGetTensorImpl()) && !options_.home.is_cpu()) {
+    throw Stop("a constant number on the CPU is changed in place by a program on " +
+               options_.home.str());
+  }
   if (tensor.dim() == 0 && tensor.is_cpu() && tensor.layout() == c10::kStrided &&
-      !state_names_.contains(tensor.unsafeGetTensorImpl())) {
+      !state_names_.contains(tensor.unsafeGetTensorImpl()) &&
+      !written_constants_.contains(tensor.unsafeGetTensorImpl())) {
     result.values = {tensor.detach().clone()};
-    result.weight = false;
     result.literal = true;
   }
   return result;
@@ -80,6 +84,16 @@ void Importer::ensure_metas(TensorInfo& tensor_info, const at::Tensor& tensor) {
   }
 }
 
+// A name that nothing of the module has.
+std::string Importer::constant_name() {
+  for (;;) {
+    std::string name = "constant_" + std::to_string(next_constant_++);
+    const bool taken = std::any_of(state_names_.begin(), state_names_.end(),
+                                   [&](const auto& entry) { return entry.second.name == name; });
+    if (!taken) return name;
+  }
+}
+
 int32_t Importer::handle(const at::Tensor& tensor) {
   TensorInfo& t = info(tensor);
   if (t.handle >= 0) return t.handle;
@@ -90,7 +104,6 @@ int32_t Importer::handle(const at::Tensor& tensor) {
       if (t.values.size() > 1) throw Stop("a complex tensor is computed from sizes that vary");
       return t.handle = complex_constant(value, t);
     }
-    handed_over_constants_.insert(value.storage().unsafeGetStorageImpl());
     const bool varies = t.values.size() > 1 || t.metas.size() > 1;
     if (value.dim() == 0) {
       CaptureArg fill, dtype, none;
@@ -115,7 +128,7 @@ int32_t Importer::handle(const at::Tensor& tensor) {
       return t.handle;
     }
     if (varies) throw Stop("a tensor is computed from sizes that vary");
-    const std::string name = "constant_" + std::to_string(next_constant_++);
+    const std::string name = constant_name();
     const at::Tensor copy = value.clone().to(options_.home);
     const CaptureWeight weight = check(borrow_weight(copy, name));
     const int32_t stored = check(capture_.weight(name, weight, "constant"));
@@ -127,9 +140,7 @@ int32_t Importer::handle(const at::Tensor& tensor) {
   }
   const auto named = state_names_.find(tensor.unsafeGetTensorImpl());
   const std::string kind = named == state_names_.end() ? "constant" : named->second.kind;
-  const std::string name = named == state_names_.end()
-                               ? "constant_" + std::to_string(next_constant_++)
-                               : named->second.name;
+  const std::string name = named == state_names_.end() ? constant_name() : named->second.name;
   if (c10::isComplexType(tensor.scalar_type()) && tensor.device() == options_.home) {
     if (kind != "constant") throw Stop("a complex weight: " + name, kRealPartsHint);
     return t.handle = complex_constant(tensor, t);
@@ -155,7 +166,7 @@ int32_t Importer::handle(const at::Tensor& tensor) {
 // Held as pairs of real numbers and joined by PyTorch at each run.
 int32_t Importer::complex_constant(const at::Tensor& value, const TensorInfo& t) {
   const at::Tensor pairs = at::view_as_real(value.detach().resolve_conj()).contiguous();
-  const std::string name = "constant_" + std::to_string(next_constant_++);
+  const std::string name = constant_name();
   const CaptureWeight weight = check(borrow_weight(pairs, name));
   const int32_t stored = check(capture_.weight(name, weight, "constant"));
   if (value.device() == options_.home) weights_[name] = {pairs, stored};
@@ -193,6 +204,14 @@ at::Tensor Importer::add_known(std::vector<at::Tensor> values, bool varies) {
   if (same && !varies) values.resize(1);
   t.values = std::move(values);
   return key;
+}
+
+// Whether a write of one might be seen in the other.
+bool Importer::share_memory(const at::Tensor& a, const at::Tensor& b) {
+  if (a.is_same(b)) return true;
+  const TensorInfo &x = info(a), &y = info(b);
+  if (x.known() && y.known()) return x.values[0].is_alias_of(y.values[0]);
+  return capture_.may_share_memory(x.handle, y.handle);
 }
 
 // ---- sample points

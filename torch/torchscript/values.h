@@ -81,6 +81,13 @@ struct Narrow : std::exception {
   std::string reason;
 };
 
+// The program writes a constant of its code whose elements were taken as known: it is state.
+struct WritesConstant : std::exception {
+  explicit WritesConstant(const c10::TensorImpl* t) : constant(t) {}
+  const char* what() const noexcept override { return "a constant of the code is written"; }
+  const c10::TensorImpl* constant;
+};
+
 // An error of the capture builder.
 struct Failed : std::exception {
   explicit Failed(Status s) : status(std::move(s)) {}
@@ -155,10 +162,11 @@ struct TensorInfo {
   c10::Device device = c10::kCPU;
   // Where the elements are known: the tensors with them, as `metas`.
   std::vector<at::Tensor> values;
-  c10::IValue number;  // of a known tensor of rank 0: its element, where that is symbolic
-  bool weight = false;
-  bool literal = false;  // a number in a tensor of the module's, which outlives calls
-  at::Tensor keep;  // the tensor that is the key
+  c10::IValue number;    // of a known tensor of rank 0: its element, where that is symbolic
+  bool weight = false;   // of the module, or a constant of its code
+  bool literal = false;  // a constant of the code whose elements are known
+  bool given = false;    // by the caller
+  at::Tensor keep;       // the tensor that is the key
 
   bool known() const { return !values.empty(); }
   bool uniform() const { return metas.size() <= 1 && values.size() <= 1; }

@@ -66,6 +66,11 @@ def module_and_method(model: Any) -> tuple[Any, str]:
   return model, "forward" if isinstance(model, torch.jit.ScriptModule) else ""
 
 
+def has_hooks(model: torch.jit.ScriptModule) -> bool:
+  """Whether a call of the module does more than its forward."""
+  return bool(model._c._get_forward_pre_hooks() or model._c._get_forward_hooks())
+
+
 def script_name(model: Any, method: str) -> str:
   """The class of the module that was scripted or traced, with another method than forward behind a
   dot, or the function's name."""
@@ -92,7 +97,7 @@ def script_module_paths(model: Any, entries: Any) -> list[str]:
 
 def capture_script(model: Any, method: str, cap: Any, inputs: Any,
                    kwargs: dict[str, Any] | None, dynamic_shapes: Any, target: str,
-                   partial: bool = False, sizes: Sizes | None = None
+                   partial: bool = False, sizes: Sizes | None = None, hooks: bool = False
                    ) -> CapturedProgram | Stopped:
   """Hands a method of a ScriptModule, or a ScriptFunction (`method` is empty), to `cap`.
 
@@ -100,6 +105,7 @@ def capture_script(model: Any, method: str, cap: Any, inputs: Any,
   fixed. Raises FrontendError K1101 (arguments), K1104, K1145 (something that cannot be compiled, and
   where), K1146 (the program raises an exception for these arguments). With `partial`, where the
   import stopped comes back instead of K1145. `sizes` of examples vary as kiln.Input says, or as given.
+  With `hooks`, the module's forward hooks run around the method, as when the module is called.
   """
   if dynamic_shapes is not None:
     raise FrontendError("K1101", "dynamic_shapes is torch.export's",
@@ -114,7 +120,7 @@ def capture_script(model: Any, method: str, cap: Any, inputs: Any,
   placement = place(_tensors_of(model, args, named), target)
   with warnings.catch_warnings():
     warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"torch\..*")
-    imported = cap.script(model, method, args, named,
+    imported = cap.script(model, method, hooks, args, named,
                           sizes.of_tensors(pytree.tree_leaves((args, named))), sizes.symbols,
                           str(placement.home), placement.kind, partial)
   if "stopped" in imported:

@@ -545,5 +545,39 @@ TEST(Functionalizer, NamedMutations) {
   EXPECT_EQ(values(out[1]), (std::vector<double>{5, 6}));
 }
 
+TEST(Functionalizer, BuffersThatExchangeTheirContents) {
+  Program p;
+  const Handle a = p.weight("a", f32({2}, {1, 2}), "buffer");
+  const Handle b = p.weight("b", f32({2}, {3, 4}), "constant");
+  const Handle was_a = clone(p, a, meta({"2"})), was_b = clone(p, b, meta({"2"}));
+  EXPECT_FALSE(p.builder.may_share_memory(a, was_a));
+  EXPECT_FALSE(p.builder.is_written(b));
+  EXPECT_TRUE(p.builder.mutates_buffer("a", was_b).ok());
+  EXPECT_TRUE(p.builder.mutates_buffer("b", was_a).ok());
+  EXPECT_TRUE(p.builder.is_written(b));
+  Module& module = p.finish();
+  ASSERT_EQ(module.weights.size(), 2u);
+  // A constant that is written has no value that is fixed.
+  EXPECT_EQ(module.weights[1].kind, WeightKind::kBuffer);
+  EXPECT_TRUE(module.weights[1].content_hash.empty());
+  const auto out = p.run({f32({2}, {5, 6}), f32({2}, {7, 8})});
+  EXPECT_EQ(values(out[0]), (std::vector<double>{7, 8}));
+  EXPECT_EQ(values(out[1]), (std::vector<double>{5, 6}));
+}
+
+TEST(Functionalizer, ARestartForgetsAllButWhatStaysInPyTorch) {
+  Program p;
+  p.builder.keep_in_torch({"aten::neg"}, {});
+  p.call("aten::neg", {v(p.input("x", meta({"2"})))}, meta({"2"}));
+  p.builder.restart();
+  EXPECT_TRUE(p.builder.records().empty());
+  const Handle y = p.input("y", meta({"3"}));
+  EXPECT_TRUE(p.builder.may_share_memory(y, p.call("aten::view", {v(y), nums({3, 1})},
+                                                   meta({"3", "1"}))));
+  p.output(p.call("aten::neg", {v(y)}, meta({"3"})));
+  EXPECT_EQ(p.last_record().code, "K1310");
+  EXPECT_EQ(p.finish().inputs.size(), 1u);
+}
+
 }  // namespace
 }  // namespace kiln::test
