@@ -648,6 +648,24 @@ def test_lists_of_the_model_are_not_shared():
   assert calls == 1 and total.item() == 1
 
 
+def test_runs_leave_constants_alone():
+  """A traced module's tensors that are no buffers are constants of its code, which a run may write."""
+  total = torch.zeros(4)
+
+  class Outer(nn.Module):
+    def __init__(self, inner: torch.jit.ScriptModule) -> None:
+      super().__init__()
+      self.inner, self.layer = inner, nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+      return branch(self.layer(x) + self.inner(x))
+
+  traced = torch.jit.trace(lambda x: total.add_(1) + x, torch.zeros(4), check_trace=False)
+  before = total.clone()
+  kiln.compile(torch.jit.script(Outer(traced).eval()), inputs=[torch.randn(3, 4)])
+  assert torch.equal(total, before)
+
+
 # ---- functions of Python
 
 

@@ -96,6 +96,7 @@ class Importer {
   void demand(const std::string& relation, const DimExpr& left, const DimExpr& right,
               const std::string& text);
   Results call_method(const std::string& name, Stack inputs);
+  const at::Tensor& own_constant(const at::Tensor& tensor);
   bool in_autocast() const;
   Results run_operator(torch::jit::Node* node, Stack inputs);
   static void run_jit(torch::jit::Node* node, Stack& stack);
@@ -218,7 +219,8 @@ class Importer {
   bool stopped_ = false;
   ImportFailure failure_;
   ModuleCalls* record_ = nullptr;  // values are real tensors, and the module may be written
-  std::vector<std::unique_ptr<AutocastRegion>> autocast_;  // that a recorded run is in
+  std::unordered_map<const c10::TensorImpl*, at::Tensor> own_constants_;  // of a recorded run
+  std::vector<std::unique_ptr<AutocastRegion>> autocast_;                 // that it is in
   int64_t steps_ = 0;
   std::set<std::string> notes_;
   std::vector<std::array<std::string, 4>> conditions_;

@@ -133,6 +133,7 @@ Results Importer::evaluate(Node* node, Env& env) {
     case prim::Constant: {
       if (node->output()->type()->kind() == c10::TypeKind::FunctionType) return {c10::IValue()};
       auto value = torch::jit::toIValue(node->output());
+      if (record_ != nullptr && value && value->isTensor()) return {own_constant(value->toTensor())};
       if (value && value->isTensor()) {
         // A frozen module's weights are constants that keep their names.
         std::string name = node->output()->debugName();
@@ -261,6 +262,13 @@ Results Importer::call_method(const std::string& name, Stack inputs) {
     }
   }
   return run_function(*method, std::move(inputs), path);
+}
+
+// A recorded run may write the constants of the code, which copies of the module share with it.
+const at::Tensor& Importer::own_constant(const at::Tensor& tensor) {
+  const auto [found, added] = own_constants_.try_emplace(tensor.unsafeGetTensorImpl());
+  if (added && tensor.defined()) found->second = tensor.detach().clone();
+  return found->second;
 }
 
 bool Importer::in_autocast() const { return !autocast_.empty() && autocast_.back()->enabled(); }
