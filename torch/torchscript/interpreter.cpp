@@ -133,8 +133,8 @@ Results Importer::evaluate(Node* node, Env& env) {
     case prim::Constant: {
       if (node->output()->type()->kind() == c10::TypeKind::FunctionType) return {c10::IValue()};
       auto value = torch::jit::toIValue(node->output());
-      if (record_ != nullptr && value && value->isTensor()) return {own_constant(value->toTensor())};
       if (value && value->isTensor()) {
+        if (record_ != nullptr) return {own_constant(value->toTensor())};
         // A frozen module's weights are constants that keep their names.
         std::string name = node->output()->debugName();
         if (name.starts_with("self.")) {
