@@ -599,7 +599,9 @@ class CaptureBuilder::Impl {
       states[constant] = input;
       writes.emplace_back(functional_.base(storage),
                           OutputSpec{OutputSpec::Kind::kWriteInput,
-                                     static_cast<int>(module_->inputs.size()) - 1, name, {}});
+                                     static_cast<int>(module_->inputs.size()) - 1,
+                                     name,
+                                     {}});
     }
     for (auto& [base, spec] : writes) {
       // The contents of one may be what another one held.
