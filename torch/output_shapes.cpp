@@ -64,9 +64,10 @@ Status check_types(const EnginePlan& plan, const MetaInputs& inputs) {
   }
   for (size_t i = 0; i < inputs.size(); ++i) {
     const TensorSignature& signature = plan.inputs[i];
-    if (signature.is_object) continue;
+    if (signature.is_object && signature.dims.empty()) continue;
     const at::Tensor& tensor = inputs[i].tensor;
-    if (!tensor.defined() || tensor.scalar_type() != to_scalar_type(signature.dtype)) {
+    if (!tensor.defined() ||
+        (!signature.is_object && tensor.scalar_type() != to_scalar_type(signature.dtype))) {
       return Status::error("K4102", "wrong dtype: input '" + signature.name + "', expected " +
                                         std::string(dtype_name(signature.dtype)));
     }
@@ -106,7 +107,6 @@ SymbolSizes solve(const EnginePlan& plan, const MetaInputs& inputs) {
       TORCH_SYM_CHECK(inputs[i].number.sym_eq(evaluate(*number, sizes)),
                       "K4105: number does not fit: ", plan.inputs[i].name);
     }
-    if (plan.inputs[i].is_object) continue;
     for (size_t d = 0; d < plan.inputs[i].dims.size(); ++d) {
       TORCH_SYM_CHECK(inputs[i].tensor.sym_size(static_cast<int64_t>(d)).sym_eq(
                           evaluate(plan.inputs[i].dims[d], sizes)),

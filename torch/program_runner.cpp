@@ -159,6 +159,13 @@ void ProgramRunner::give_back(std::unique_ptr<ExecutionContext> context) {
   idle_.push_back(std::move(context));
 }
 
+size_t ProgramRunner::idle_bytes() {
+  std::lock_guard lock(mutex_);
+  size_t bytes = 0;
+  for (const auto& context : idle_) bytes += context->impl()->held_bytes();
+  return bytes;
+}
+
 void ProgramRunner::start(ProgramCall& call, size_t count) const {
   call.inputs.resize(count);
   call.input_views.resize(count);
@@ -190,6 +197,14 @@ Status ProgramRunner::set_input_object(ProgramCall& call, size_t index,
     }
     call.numbers[index] = value.toInt();
     call.input_views[index] = {nullptr, DType::kI64, Device(), 1, &call.numbers[index], nullptr};
+  } else if (!signature.dims.empty()) {
+    if (!value.isTensor() || !value.toTensor().defined() ||
+        value.toTensor().layout() != at::kStrided) {
+      return Status::error("K4111", "input is no tensor with strides: '" + signature.name + "'");
+    }
+    at::Tensor& tensor = call.inputs[index] = value.toTensor();  // keeps its sizes
+    call.input_views[index] = {nullptr,        DType::kI64,           Device(),
+                               static_cast<int>(tensor.dim()), tensor.sizes().data(), nullptr};
   }
   call.input_objects.resize(call.inputs.size());
   call.input_objects[index] = wrap_in_object(value);

@@ -61,6 +61,8 @@ class ProgramRunner {
   std::unique_ptr<ExecutionContext> take_context();
   void give_back(std::unique_ptr<ExecutionContext> context);
   size_t contexts_made() const { return contexts_made_; }
+  // Working memory of the contexts that wait for a run.
+  size_t idle_bytes();
 
  private:
   std::shared_ptr<Program> program_;

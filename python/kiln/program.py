@@ -274,6 +274,19 @@ class Program(torch.nn.Module):
     """
     return json.loads(self._native.replays())
 
+  def memory(self) -> dict[str, int]:
+    """Bytes that the program uses beside its inputs and results.
+
+    weights: the model's own, which the program reads where they lie
+    constants: what it has made from weights: packed, cast, folded
+    working: memory for values in between and for libraries' workspaces, copies of inputs that the
+      kernels cannot take as they lie included. It is that of the largest shapes that ran, once for
+      each call that ran at the same time as others (on a GPU: for each stream).
+    """
+    return {"weights": int(self.report.memory.get("weight_bytes", 0)),
+            "constants": int(self._native.packed_bytes()),
+            "working": int(self._native.working_bytes())}
+
   @property
   def bindings_made(self) -> int:
     """How many distinct shapes (and thread counts) have been prepared."""

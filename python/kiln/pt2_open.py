@@ -21,10 +21,10 @@ from . import pt2
 from .frontends import symbols as sizes
 from .frontends.captured import CapturedProgram, Tee
 from .frontends.errors import FrontendError
+from .frontends.fake_corrections import results_as_run
 from .frontends.graph_walker import GraphWalker
 from .frontends.origins import origin_of
 from .frontends.placement import Placement
-from .frontends.recurrent import hidden_states_as_run
 
 # A walked segment to (native program, its ScriptObject).
 Build = Callable[[Any, CapturedProgram], tuple[Any, torch.ScriptObject]]
@@ -38,7 +38,7 @@ def export_open(exported: ExportedProgram, captured: CapturedProgram,
   """`exported` with its native runs replaced. `weights` are those of now by the program's names, its
   state included; `fallbacks` the rows of the report of the whole program; `new_capture` makes a
   capture builder with the options of the compilation."""
-  with hidden_states_as_run():
+  with results_as_run():
     functional = exported.run_decompositions({})  # writes become values; nothing is decomposed
   values = _lifted_values(functional, captured.state_names, weights)
   support = _Native(fallbacks)

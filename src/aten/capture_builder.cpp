@@ -599,7 +599,9 @@ class CaptureBuilder::Impl {
       states[constant] = input;
       writes.emplace_back(functional_.base(storage),
                           OutputSpec{OutputSpec::Kind::kWriteInput,
-                                     static_cast<int>(module_->inputs.size()) - 1, name, {}});
+                                     static_cast<int>(module_->inputs.size()) - 1,
+                                     name,
+                                     {}});
     }
     for (auto& [base, spec] : writes) {
       // The contents of one may be what another one held.
@@ -642,14 +644,9 @@ class CaptureBuilder::Impl {
     if (!value->type.is_tensor() || !may_have_strides(value->shape())) return {};
     Shape strides = input_strides_[input];
     if (strides.empty()) strides = row_major(value->shape());
-    std::set<std::string> needed, known;
+    std::set<std::string> needed;
     for (const DimExpr& stride : strides) stride.collect_symbols(needed);
-    for (size_t i = 0; i < module_->inputs.size(); ++i) {
-      const Type& type = module_->main.inputs()[i]->type;
-      if (module_->inputs[i].number) module_->inputs[i].number->collect_symbols(known);
-      if (!type.is_tensor()) continue;
-      for (const DimExpr& dim : type.tensor().shape) dim.collect_symbols(known);
-    }
+    const std::set<std::string> known = symbols_of_inputs(*module_);
     if (!std::includes(known.begin(), known.end(), needed.begin(), needed.end())) {
       return Status::error("K1304",
                            "the strides of an input decide what is written, and do not follow "
@@ -723,7 +720,11 @@ Result<CaptureBuilder::Handle> CaptureBuilder::input(std::string_view name,
   KILN_ASSIGN_OR_RETURN(Shape strides, strides_of(meta));
   Value* value = impl_->module_->main.add_input(std::move(type), std::string(name));
   const int position = static_cast<int>(impl_->module_->inputs.size());
-  impl_->module_->inputs.push_back({std::string(name), InputSpec::Kind::kUser, std::move(order)});
+  InputSpec spec{std::string(name), InputSpec::Kind::kUser, std::move(order)};
+  if (!meta.opaque.empty()) {
+    KILN_ASSIGN_OR_RETURN(spec.sizes, dims_of(meta));
+  }
+  impl_->module_->inputs.push_back(std::move(spec));
   Impl::HandleInfo info;
   info.input = position;
   impl_->input_strides_.push_back(strides);

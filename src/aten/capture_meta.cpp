@@ -5,12 +5,23 @@
 namespace kiln {
 namespace {
 
+Result<Shape> parse_all(const std::vector<CaptureDim>& texts) {
+  Shape exprs;
+  for (const CaptureDim& text : texts) {
+    KILN_ASSIGN_OR_RETURN(DimExpr expr, DimExpr::parse(text));
+    exprs.push_back(std::move(expr));
+  }
+  return exprs;
+}
+
 Status check_strides(const CaptureMeta& meta) {
   if (meta.strides.empty() || meta.strides.size() == meta.dims.size()) return {};
   return Status::error("K1129", "capture gives another number of strides than dims");
 }
 
 }  // namespace
+
+Result<Shape> dims_of(const CaptureMeta& meta) { return parse_all(meta.dims); }
 
 Result<Type> type_of(const CaptureMeta& meta) {
   if (!meta.opaque.empty()) return Type(HostObjectType{meta.opaque});
@@ -21,10 +32,7 @@ Result<Type> type_of(const CaptureMeta& meta) {
   }
   TensorType type;
   type.dtype = meta.dtype;
-  for (const CaptureDim& dim : meta.dims) {
-    KILN_ASSIGN_OR_RETURN(DimExpr expr, DimExpr::parse(dim));
-    type.shape.push_back(std::move(expr));
-  }
+  KILN_ASSIGN_OR_RETURN(type.shape, dims_of(meta));
   return Type(std::move(type));
 }
 
@@ -32,33 +40,36 @@ Result<std::vector<int>> order_of(const CaptureMeta& meta) {
   std::vector<int> order;
   if (meta.strides.empty()) return order;
   KILN_RETURN_IF_ERROR(check_strides(meta));
-  Shape dims, strides;
-  for (const CaptureDim& dim : meta.dims) {
-    KILN_ASSIGN_OR_RETURN(DimExpr expr, DimExpr::parse(dim));
-    dims.push_back(std::move(expr));
-  }
-  for (const CaptureDim& stride : meta.strides) {
-    KILN_ASSIGN_OR_RETURN(DimExpr expr, DimExpr::parse(stride));
-    strides.push_back(std::move(expr));
-  }
+  KILN_ASSIGN_OR_RETURN(const Shape dims, dims_of(meta));
+  KILN_ASSIGN_OR_RETURN(const Shape strides, parse_all(meta.strides));
   return dense_order(dims, strides);
 }
 
 Result<Shape> strides_of(const CaptureMeta& meta) {
   KILN_RETURN_IF_ERROR(check_strides(meta));
-  Shape strides;
-  for (const CaptureDim& stride : meta.strides) {
-    KILN_ASSIGN_OR_RETURN(DimExpr expr, DimExpr::parse(stride));
-    strides.push_back(std::move(expr));
-  }
+  KILN_ASSIGN_OR_RETURN(Shape strides, parse_all(meta.strides));
+  if (strides.empty()) return strides;
+  KILN_ASSIGN_OR_RETURN(const Shape dims, dims_of(meta));
   DimExpr expected = 1;
   bool contiguous = true;
   for (size_t i = strides.size(); i-- > 0;) {
-    KILN_ASSIGN_OR_RETURN(DimExpr dim, DimExpr::parse(meta.dims[i]));
-    contiguous = contiguous && (dim.is_value(1) || strides[i] == expected);
-    expected *= dim;
+    contiguous = contiguous && (dims[i].is_value(1) || strides[i] == expected);
+    expected *= dims[i];
   }
   return contiguous ? Shape() : strides;
+}
+
+std::set<std::string> symbols_of_inputs(Module& module) {
+  std::set<std::string> symbols;
+  for (size_t i = 0; i < module.inputs.size(); ++i) {
+    const InputSpec& spec = module.inputs[i];
+    if (spec.number) spec.number->collect_symbols(symbols);
+    const Type& type = module.main.inputs()[i]->type;
+    for (const DimExpr& dim : type.is_tensor() ? type.tensor().shape : spec.sizes) {
+      dim.collect_symbols(symbols);
+    }
+  }
+  return symbols;
 }
 
 Shape row_major(const Shape& dims) {

@@ -3,20 +3,25 @@
 
 #include <kiln/capture.h>
 
+#include <set>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/status.h"
 #include "core/size_condition.h"
-#include "ir/graph.h"
+#include "ir/module.h"
 
 namespace kiln {
 
 Result<Type> type_of(const CaptureMeta& meta);
 // Dense memory order, outermost first; empty when contiguous or not dense.
 Result<std::vector<int>> order_of(const CaptureMeta& meta);
+Result<Shape> dims_of(const CaptureMeta& meta);
 // Captured strides; empty: contiguous.
 Result<Shape> strides_of(const CaptureMeta& meta);
+// The symbols that sizes of inputs and inputs that are numbers contain.
+std::set<std::string> symbols_of_inputs(Module& module);
 // Those of a contiguous tensor.
 Shape row_major(const Shape& dims);
 // A result that the operator does not give here.

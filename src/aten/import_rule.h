@@ -23,6 +23,12 @@
 
 namespace kiln {
 
+// What torch's kernels compute elements of `stored` in when one operator takes several steps: f32
+// for 16-bit floats, so that nothing is rounded or overflows in between.
+inline DType computing_dtype(DType stored) {
+  return is_float(stored) && dtype_bytes(stored) == 2 ? DType::kF32 : stored;
+}
+
 // The call a rule looks at. Asking for an argument of the wrong kind, or for a node whose op does
 // not take its operands, refuses the call and leaves the rule at once, so rules need no error
 // handling of their own.

@@ -28,25 +28,18 @@ Value* float_operand(ImportCall& call, int i) { return call.operand(i, call.prom
 
 // ---- sums with a factor
 
-Value* with_factor(ImportCall& call, int operand, int factor, DType dtype) {
-  Value* x = call.operand(operand, dtype);
-  return is_one(call, factor) ? x : binary(call, "mul", x, call.operand(factor, dtype));
+// x op (factor * y), rounded once.
+void with_factor(ImportCall& call, std::string_view op, int x, int y) {
+  const DType stored = call.promoted({0, 1});
+  const bool plain = is_one(call, 2);
+  const DType dtype = plain ? stored : computing_dtype(stored);
+  Value *left = call.operand(x, dtype), *right = call.operand(y, dtype);
+  if (!plain) right = binary(call, "mul", right, call.operand(2, dtype));
+  call.result(call.cast(binary(call, op, left, right), stored));
 }
-void add(ImportCall& call) {
-  const DType dtype = call.promoted({0, 1});
-  Value* x = call.operand(0, dtype);
-  call.result(binary(call, "add", x, with_factor(call, 1, 2, dtype)));
-}
-void sub(ImportCall& call) {
-  const DType dtype = call.promoted({0, 1});
-  Value* x = call.operand(0, dtype);
-  call.result(binary(call, "sub", x, with_factor(call, 1, 2, dtype)));
-}
-void rsub(ImportCall& call) {
-  const DType dtype = call.promoted({0, 1});
-  Value* y = call.operand(1, dtype);
-  call.result(binary(call, "sub", y, with_factor(call, 0, 2, dtype)));
-}
+void add(ImportCall& call) { with_factor(call, "add", 0, 1); }
+void sub(ImportCall& call) { with_factor(call, "sub", 0, 1); }
+void rsub(ImportCall& call) { with_factor(call, "sub", 1, 0); }
 KILN_ATEN_RULE(add, "aten::add.Tensor(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor");
 KILN_ATEN_RULE(add, "aten::add.Scalar(Tensor self, Scalar other, Scalar alpha=1) -> Tensor");
 KILN_ATEN_RULE(sub, "aten::sub.Tensor(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor");
@@ -57,13 +50,13 @@ KILN_ATEN_RULE(sub, "aten::subtract.Scalar(Tensor self, Scalar other, Scalar alp
 KILN_ATEN_RULE(rsub, "aten::rsub.Tensor(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor");
 KILN_ATEN_RULE(rsub, "aten::rsub.Scalar(Tensor self, Scalar other, Scalar alpha=1) -> Tensor");
 
-// x + value * (a op b)
+// x + value * (a op b), rounded once.
 void add_combined(ImportCall& call, std::string_view op) {
-  const DType dtype = call.captured_dtype();
+  const DType stored = call.captured_dtype(), dtype = computing_dtype(stored);
   if (op == "div" && !is_float(dtype)) call.refuse("integer addcdiv");
   Value* y = binary(call, op, call.cast(call.tensor(1), dtype), call.cast(call.tensor(2), dtype));
   if (!is_one(call, 3)) y = binary(call, "mul", y, call.operand(3, dtype));
-  call.result(binary(call, "add", call.cast(call.tensor(0), dtype), y));
+  call.result(call.cast(binary(call, "add", call.cast(call.tensor(0), dtype), y), stored));
 }
 void addcmul(ImportCall& call) { add_combined(call, "mul"); }
 void addcdiv(ImportCall& call) { add_combined(call, "div"); }
@@ -78,7 +71,7 @@ KILN_ATEN_RULE(addcdiv,
 // once.
 void lerp(ImportCall& call) {
   const DType stored = call.captured_dtype();
-  const DType dtype = is_float(stored) && dtype_bytes(stored) == 2 ? DType::kF32 : stored;
+  const DType dtype = computing_dtype(stored);
   Value *start = call.cast(call.tensor(0), dtype), *end = call.cast(call.tensor(1), dtype);
   Value* gap = binary(call, "sub", end, start);
   Value* result = nullptr;

@@ -180,8 +180,11 @@ void moments(ImportCall& call, const Moments& at, bool root, bool with_mean) {
   Value* x = call.tensor(0);
   const std::vector<int64_t> axes = reduced_axes(call, x, at.axes);
   const bool keepdim = keeps(call, at.keepdim);
-  Value* y = emit_reduce(call, "var", x, axes, keepdim, {{"correction", correction_of(call, at)}});
-  call.result(root ? call.emit("sqrt", {y}) : y);
+  // A variance may be beyond f16 where its root is not.
+  Value* wide = root ? call.cast(x, computing_dtype(x->dtype())) : x;
+  Value* y =
+      emit_reduce(call, "var", wide, axes, keepdim, {{"correction", correction_of(call, at)}});
+  call.result(root ? call.cast(call.emit("sqrt", {y}), x->dtype()) : y);
   if (with_mean) call.result(emit_reduce(call, "reduce_mean", x, axes, keepdim));
 }
 constexpr Moments kAll{kNone, kNone, 1, kNone};
@@ -226,22 +229,27 @@ KILN_ATEN_RULE((moments_rule<kCorrection, true, true>),
 
 // ---- norms
 
-// (sum |x|^p)^(1/p) with its limits at 0 and the infinities.
+// (sum |x|^p)^(1/p) with its limits at 0 and the infinities. Powers leave the range of f16 long
+// before the norm does.
 Value* vector_norm(ImportCall& call, Value* x, double p, const std::vector<int64_t>& axes,
                    bool keepdim) {
-  const DType dtype = x->dtype();
+  const DType stored = x->dtype(), dtype = computing_dtype(stored);
+  x = call.cast(x, dtype);
   auto total = [&](Value* y) { return emit_reduce(call, "reduce_sum", y, axes, keepdim); };
-  if (p == 2) return call.emit("sqrt", {total(call.emit("square", {x}))});
-  if (p == 0) {
-    return total(call.cast(call.emit("ne", {x, call.scalar(0, dtype)}), dtype));
-  }
-  Value* size = call.emit("abs", {x});
-  if (p == 1) return total(size);
-  if (std::isinf(p)) {
-    return emit_reduce(call, p > 0 ? "reduce_max" : "reduce_min", size, axes, keepdim);
-  }
-  return call.emit(
-      "pow", {total(call.emit("pow", {size, call.scalar(p, dtype)})), call.scalar(1 / p, dtype)});
+  auto norm = [&]() -> Value* {
+    if (p == 2) return call.emit("sqrt", {total(call.emit("square", {x}))});
+    if (p == 0) {
+      return total(call.cast(call.emit("ne", {x, call.scalar(0, dtype)}), dtype));
+    }
+    Value* size = call.emit("abs", {x});
+    if (p == 1) return total(size);
+    if (std::isinf(p)) {
+      return emit_reduce(call, p > 0 ? "reduce_max" : "reduce_min", size, axes, keepdim);
+    }
+    Value* powers = total(call.emit("pow", {size, call.scalar(p, dtype)}));
+    return call.emit("pow", {powers, call.scalar(1 / p, dtype)});
+  };
+  return call.cast(norm(), stored);
 }
 void linalg_vector_norm(ImportCall& call) {
   Value* x = call.cast(call.tensor(0), call.captured_dtype());

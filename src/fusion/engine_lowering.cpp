@@ -457,6 +457,7 @@ Result<EnginePlan> EngineLowering::finish(
     } else {
       signature.is_object = true;
       signature.number = module.inputs[i].number;
+      signature.dims = module.inputs[i].sizes;
     }
     plan.inputs.push_back(std::move(signature));
   }

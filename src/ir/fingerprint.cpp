@@ -82,8 +82,10 @@ std::string fingerprint(Module& module) {
   for (const InputSpec& spec : module.inputs) {
     hasher.add_int(static_cast<int64_t>(spec.kind));
     add_order(hasher, spec.order);
-    hasher.add_int(static_cast<int64_t>(spec.strides.size()));
-    for (const DimExpr& stride : spec.strides) hasher.add_text(stride.to_string());
+    for (const Shape* dims : {&spec.strides, &spec.sizes}) {
+      hasher.add_int(static_cast<int64_t>(dims->size()));
+      for (const DimExpr& dim : *dims) hasher.add_text(dim.to_string());
+    }
     if (spec.number) hasher.add_text(spec.number->to_string());
   }
   for (const OutputSpec& spec : module.outputs) {

@@ -46,6 +46,8 @@ struct InputSpec {
   std::string initial = {};
   // What its strides must be, because capture decided by them what is written; empty: any.
   Shape strides = {};
+  // Of a tensor that only the host understands: its sizes; empty: nothing is known of them.
+  Shape sizes = {};
 };
 
 // What an output is: design section 4, "explicit at the border".

@@ -196,13 +196,16 @@ class ModuleParser {
           else if (cursor_.accept_word("order"))
             KILN_RETURN_IF_ERROR(order(&spec.order));
           else if (cursor_.accept_word("strides"))
-            KILN_RETURN_IF_ERROR(strides(&spec.strides));
+            KILN_RETURN_IF_ERROR(dims(&spec.strides));
+          else if (cursor_.accept_word("sizes"))
+            KILN_RETURN_IF_ERROR(dims(&spec.sizes));
           else if (cursor_.accept_word("number"))
             KILN_RETURN_IF_ERROR(number(&spec.number));
           else if (!cursor_.accept_word("name") || !cursor_.accept("=") ||
                    !cursor_.quoted(&spec.name)) {
             return fail(
-                "state, order=[...], strides=[...], number=\"...\" or name=\"...\" expected");
+                "state, order=[...], strides=[...], sizes=[...], number=\"...\" or name=\"...\" "
+                "expected");
           }
           if (!cursor_.accept(",") && cursor_.peek() != '}') return fail("',' expected");
         }
@@ -222,7 +225,7 @@ class ModuleParser {
     return {};
   }
 
-  Status strides(Shape* out) {
+  Status dims(Shape* out) {
     KILN_RETURN_IF_ERROR(expect("="));
     KILN_ASSIGN_OR_RETURN(Attr attr, parse_attr(cursor_, AttrKind::kDims));
     *out = std::get<std::vector<DimExpr>>(std::move(attr));

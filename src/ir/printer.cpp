@@ -155,6 +155,7 @@ std::string input_properties(Module& module, size_t i, const std::string& printe
   }
   if (!spec.order.empty()) properties.push_back("order=" + order_text(spec.order));
   if (!spec.strides.empty()) properties.push_back("strides=" + attr_to_text(Attr(spec.strides)));
+  if (!spec.sizes.empty()) properties.push_back("sizes=" + attr_to_text(Attr(spec.sizes)));
   if (spec.number) properties.push_back("number=" + quote_text(spec.number->to_string()));
   if (spec.name != printed_name) properties.push_back("name=" + quote_text(spec.name));
   return properties_text(properties);

@@ -247,6 +247,10 @@ Status check_signature(Module& module) {
         (!inputs[i]->type.is_tensor() || strides.size() != inputs[i]->type.tensor().shape.size())) {
       return signature("strides of an input do not fit its rank: " + module.inputs[i].name);
     }
+    if (!module.inputs[i].sizes.empty() &&
+        !std::holds_alternative<HostObjectType>(inputs[i]->type.value)) {
+      return signature("input with sizes beside its type: " + module.inputs[i].name);
+    }
     const auto* scalar = std::get_if<ScalarType>(&inputs[i]->type.value);
     if (module.inputs[i].number && (scalar == nullptr || *scalar != ScalarType::kI64)) {
       return signature("input with the value of a size is no integer: " + module.inputs[i].name);

@@ -151,13 +151,13 @@ Status Engine::check_inputs(const std::vector<TensorView>& inputs, SymbolValues&
       return Status::error("K4111", "input is no integer: '" + signature.name + "'");
     }
     if (signature.number) dims[i].assign(input.shape, input.shape + 1);
-    if (signature.is_object) continue;
-    if (input.dtype != signature.dtype) {
+    if (signature.is_object && signature.dims.empty()) continue;
+    if (!signature.is_object && input.dtype != signature.dtype) {
       return Status::error("K4102", "wrong dtype: input '" + signature.name + "' is " +
                                         std::string(dtype_name(input.dtype)) + ", expected " +
                                         std::string(dtype_name(signature.dtype)));
     }
-    if (!(input.device == device_->device())) {
+    if (!signature.is_object && !(input.device == device_->device())) {
       return Status::error("K4107", "wrong device: input '" + signature.name + "' is on " +
                                         input.device.to_string() + ", expected " +
                                         device_->device().to_string());

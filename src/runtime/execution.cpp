@@ -235,6 +235,12 @@ void ExecutionContext::Impl::set_input_object(int input, std::shared_ptr<HostObj
   buffers_.objects[static_cast<size_t>(slot)] = std::move(object);
 }
 
+size_t ExecutionContext::Impl::held_bytes() const {
+  size_t bytes = block_.bytes;
+  for (const Staging& staging : staging_) bytes += staging.block.bytes;
+  return bytes;
+}
+
 std::shared_ptr<HostObject> ExecutionContext::Impl::take_output_object(int output) {
   const int slot = output_slot_[static_cast<size_t>(output)];
   return slot < 0 ? nullptr : std::move(buffers_.objects[static_cast<size_t>(slot)]);

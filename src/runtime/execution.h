@@ -64,6 +64,8 @@ class ExecutionContext::Impl {
 
   Engine& engine() { return *engine_; }
   size_t arena_bytes() const { return block_.bytes; }
+  // The arena, and copies of inputs and outputs whose own memory would not do.
+  size_t held_bytes() const;
 
  private:
   bool on_device(const TensorView& view) const { return view.device == device_.device(); }

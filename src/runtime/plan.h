@@ -65,7 +65,7 @@ struct Plan {
 struct TensorSignature {
   std::string name;
   DType dtype = DType::kF32;
-  Shape dims;
+  Shape dims;              // of an object: its sizes, if anything is known of them
   std::vector<int> order;  // memory order outermost first; empty: contiguous
   bool is_object = false;  // only PyTorch understands it (slot kind kObject)
   // Of an object input that is an integer: its value. A view of rank 1 brings it, as its extent.

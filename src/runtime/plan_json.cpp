@@ -157,6 +157,7 @@ Json signature_json(const TensorSignature& signature) {
   entry.set("name", signature.name);
   if (signature.is_object) {
     entry.set("object", true);
+    if (!signature.dims.empty()) entry.set("dims", exprs_json(signature.dims));
     if (signature.number) entry.set("number", signature.number->to_string());
     if (signature.scalar) entry.set("scalar", Json(dtype_name(*signature.scalar)));
     return entry;
@@ -211,7 +212,12 @@ Result<TensorSignature> signature_from(const Json& json) {
     if (signature.is_object && json.find("scalar") != nullptr) {
       KILN_ASSIGN_OR_RETURN(signature.scalar, dtype_from(json, "scalar"));
     }
-    if (signature.is_object) return signature;
+    if (signature.is_object) {
+      if (const Json* dims = json.find("dims")) {
+        KILN_ASSIGN_OR_RETURN(signature.dims, exprs_from(*dims));
+      }
+      return signature;
+    }
   }
   KILN_ASSIGN_OR_RETURN(signature.dtype, dtype_from(json, "dtype"));
   KILN_ASSIGN_OR_RETURN(const Json* dims, json.member("dims"));

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import torch
+from torch.utils._pytree import tree_leaves
 
 import kiln
 from tests.gpu import models
@@ -290,6 +291,34 @@ def check_memory() -> str:
   return f"200 cycles, growth {growth / 2**20:.1f} MiB"
 
 
+def check_peak(name: str, batch: int) -> str:
+  """Runs take no more beyond the model, its inputs and results than memory() says."""
+  model, args, kwargs = models.build(name, batch=batch, seq=128)
+  model = model.cuda().half()
+  given = on_gpu(args, kwargs, torch.float16)
+  gc.collect()
+  torch.cuda.synchronize()
+  torch.cuda.empty_cache()
+  before = torch.cuda.memory_allocated()
+  torch.cuda.reset_peak_memory_stats()
+  program = kiln.compile(model, inputs=_inputs(given.args, given.kwargs), cache=False)
+  building = torch.cuda.max_memory_allocated() - before
+  torch.cuda.reset_peak_memory_stats()
+  for _ in range(4):
+    result = program(*given.args, **given.kwargs)
+  torch.cuda.synchronize()
+  peak = torch.cuda.max_memory_allocated() - before
+  results = 2 * sum(t.nbytes for t in tree_leaves(result) if isinstance(t, torch.Tensor))
+  said = program.memory()
+  text = (f"peak {peak / 2**20:.1f} MiB beside {said['weights'] / 2**20:.1f} of weights, said "
+          f"{said['constants'] / 2**20:.1f} + {said['working'] / 2**20:.1f}, results "
+          f"{results / 2**20:.1f}; while building {building / 2**20:.1f}")
+  total = said["weights"] + said["constants"] + said["working"] + results
+  if peak + said["weights"] > 1.05 * total:
+    raise AssertionError(text)
+  return text
+
+
 def check_op_db(kind: str, part: int, parts: int) -> str:
   from tests.models import opinfo_sweep
 
@@ -329,6 +358,10 @@ def run(stages: Stages, folder: Path, binaries: Path) -> None:
       stages.run(f"{name} precision={kind}",
                  lambda name=name, kind=kind: check_precision(name, kind))
   stages.run("memory", check_memory, needs=60)
+  for name in models.FIVE:
+    for batch in (1, 32):
+      stages.run(f"memory of {name}, batch {batch}",
+                 lambda name=name, batch=batch: check_peak(name, batch))
   for kind in ("f32", "f16"):
     for part in range(4):
       stages.run(f"op_db {kind} {part + 1}/4",

@@ -190,3 +190,43 @@ def test_an_open_file_does_not_lose_a_condition_that_only_torch_sees(tmp_path, b
   torch.testing.assert_close(run(torch.ones(3, 4), torch.zeros(8))[1], torch.zeros(8))
   with pytest.raises(RuntimeError, match="K4106"):
     run(torch.ones(3, 4), torch.zeros(7))
+
+
+class ComplexInput(torch.nn.Module):
+  def forward(self, z, y):
+    return torch.view_as_real(z).sum(-1) + y, z.shape[0] * y
+
+
+def test_size_of_a_complex_input(tmp_path):
+  """A size that only a tensor shows which lives in PyTorch."""
+  z, y = torch.randn(6, 3, dtype=torch.cfloat), torch.ones(3)
+  shapes = ({0: torch.export.Dim("n", min=2, max=50)}, None)
+  program = kiln.compile(torch.export.export(ComplexInput(), (z, y), dynamic_shapes=shapes))
+  program.save(str(tmp_path / "z.kiln"))
+  program.save(str(tmp_path / "z.pt2"))
+  forms = [program, kiln.load(str(tmp_path / "z.kiln")), kiln.load(str(tmp_path / "z.pt2")),
+           torch.export.load(str(tmp_path / "z.pt2")).module()]
+  for form in forms:
+    for n in (4, 50):
+      z = torch.randn(n, 3, dtype=torch.cfloat)
+      for result, expected in zip(form(z, y), ComplexInput()(z, y), strict=True):
+        torch.testing.assert_close(result, expected)
+  for bad in (torch.randn(51, 3, dtype=torch.cfloat), torch.randn(4, 2, dtype=torch.cfloat)):
+    with pytest.raises(kiln.Error) as error:
+      program(bad, y)
+    assert error.value.code in ("K4101", "K4105")
+
+
+def test_memory_is_that_of_the_largest_shapes():
+  model = nn.Sequential(nn.Linear(64, 256), nn.GELU(), nn.Linear(256, 64)).eval()
+  given = kiln.Input(min_shape=(1, 64), opt_shape=(8, 64), max_shape=(512, 64))
+  program = kiln.compile(model, inputs=[given])
+  weights = sum(t.nbytes for t in model.state_dict().values())
+  said = program.memory()
+  assert said["weights"] == weights and said["working"] == 0
+  working = []
+  for rows in (8, 256, 8):
+    program(torch.randn(rows, 64))
+    working.append(program.memory()["working"])
+  assert working[1] >= 256 * 256 * 4  # the hidden layer
+  assert 8 * 256 * 4 <= working[0] < working[1] == working[2]

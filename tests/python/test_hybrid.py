@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import kiln
-from kiln.frontends.recurrent import hidden_states_as_run
+from kiln.frontends.fake_corrections import results_as_run
 from tests.models import accuracy, zoo
 
 
@@ -491,7 +491,7 @@ def test_what_torch_does_not_check():
     assert error.value.code == "K4304"
 
   x, states = torch.randn(3, 2, 6), [torch.randn(1, 2, 5), torch.randn(1, 2, 5)]
-  with hidden_states_as_run():
+  with results_as_run():
     exported = torch.export.export(nn.LSTM(6, 5), (x, states))
   call = next(n for n in exported.graph.nodes if n.target is torch.ops.aten.lstm.input)
   weights = list(call.args[2])
@@ -527,3 +527,30 @@ def test_data_of_a_buffer_is_named():
   with pytest.raises(kiln.Error) as error:
     kiln.compile(Data().eval(), inputs=[torch.zeros(3)])
   assert error.value.code == "K1104" and ".data" in str(error.value)
+
+
+class Unique(nn.Module):
+  def __init__(self, dim):
+    super().__init__()
+    self.dim = dim
+
+  def forward(self, x):
+    values, inverse, counts = torch.unique(x, return_inverse=True, return_counts=True, dim=self.dim)
+    return values, inverse + 1, counts * 2, x.sum() * inverse
+
+
+@pytest.mark.parametrize("dim", [None, 0])
+@pytest.mark.parametrize("door", ["module", "exported", "exported by torch alone"])
+def test_indices_of_unique_are_integers(dim, door):
+  x = torch.randint(0, 4, (5, 3)).float()
+  model = Unique(dim).eval()
+  compiled = model
+  if door == "exported":
+    with results_as_run():
+      compiled = torch.export.export(model, (x,))
+  elif door == "exported by torch alone":
+    compiled = torch.export.export(model, (x,))
+  program = kiln.compile(compiled, inputs=[x] if compiled is model else None)
+  for result, expected in zip(program(x), model(x), strict=True):
+    assert result.dtype == expected.dtype
+    torch.testing.assert_close(result, expected)

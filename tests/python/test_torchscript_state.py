@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, Callable, List, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 import pytest
 import torch
@@ -197,6 +197,42 @@ def test_written_tensors_in_lists_are_saved_as_they_are(suffix, tmp_path):
   reference = scripted(Caches())
   results(reference, x)
   assert_same(results(loaded, x), results(reference, x))
+
+
+class Cells(nn.Module):
+  def __init__(self) -> None:
+    super().__init__()
+    self.cells: List[Tensor] = [torch.zeros(2), torch.ones(2)]
+    self.named: Dict[str, Tensor] = {"a": torch.zeros(2), "b": torch.tensor(1.0)}
+    self.pair = (torch.zeros(2), torch.ones(2))
+
+  def forward(self, x: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+    for i in range(2):
+      x = torch.tanh(x + self.cells[i])
+      self.cells[i] = x
+    self.named["a"] = self.cells[1]
+    self.named["b"] = self.named["b"] * 2
+    self.pair = (self.pair[1], self.pair[0] + x)
+    return x, self.named["a"] * self.named["b"], self.pair[0], self.cells[0]
+
+
+@pytest.mark.parametrize("suffix", ["kiln", "ts", "pt2"])
+def test_tensors_that_lists_exchange(suffix, tmp_path):
+  x = torch.tensor([0.5, -1.0])
+  program = check_calls(Cells, x)
+  program.save(tmp_path / f"m.{suffix}")
+  reference = scripted(Cells())
+  results(reference, x)
+  assert_same(results(kiln.load(tmp_path / f"m.{suffix}"), x), results(reference, x))
+
+
+def test_lists_that_grow_stay_in_torchscript():
+  class Grows(Cells):
+    def forward(self, x: Tensor) -> Tensor:
+      self.cells.append(x)
+      return x + 1
+
+  assert "an attribute that is no tensor: cells" in refusal(Grows(), torch.ones(2))
 
 
 class Sums(nn.Module):

@@ -209,9 +209,10 @@ void bind_capture(nb::module_& m) {
           },
           nb::arg(), nb::arg(), nb::arg(), nb::arg().none())
       .def("object_input",
-           [](CaptureBuilder& cap, const std::string& name, const std::string& why) {
+           [](CaptureBuilder& cap, const std::string& name, const std::string& why, nb::list dims) {
              CaptureMeta meta;
              meta.opaque = why;
+             meta.dims = dim_texts(dims);
              return check(cap.input(name, meta));
            })
       .def(

@@ -237,6 +237,9 @@ void bind_program(nb::module_& m) {
           [](NativeProgram& p) { return p.program().engine()->constants()->owned_bytes; },
           "Bytes of constants that are not borrowed weights.")
       .def(
+          "working_bytes", &NativeProgram::working_bytes,
+          "Bytes of values in between and of workspaces, of all contexts.")
+      .def(
           "shared_bytes",
           [](NativeProgram& p) { return p.program().engine()->constants()->shared_bytes; },
           "Of packed_bytes, what other programs of the process held already.")

@@ -211,6 +211,8 @@ PyObject* NativeProgram::run(PyObject* inputs) {
   return results;
 }
 
+size_t NativeProgram::working_bytes() const { return runner_->idle_bytes(); }
+
 std::string NativeProgram::replays() {
   Json result = Json::object();
   auto context = runner_->take_context();

@@ -40,6 +40,7 @@ class NativeProgram {
   // What replaying came to in the context that ran last on torch's current stream, at its last
   // shapes (runtime/plan_replay.h): a JSON object, empty where nothing is replayed.
   std::string replays();
+  size_t working_bytes() const;  // of the contexts that wait for a run
   // A list of new tensors with the initial values of Program::state_infos(), or null with a Python
   // error set.
   PyObject* initial_state();

@@ -81,6 +81,10 @@ class Importer {
     c10::IValue object, before, now;  // `before` as the module has it
     std::string path;
   };
+  struct Replaced {
+    at::Tensor before, now;
+    std::string path;
+  };
 
   // --- interpreter.cpp: functions, nodes and control flow
   Results run_function(torch::jit::Function& function, Stack inputs, std::string module_path);
@@ -194,7 +198,7 @@ class Importer {
   void set_attribute(const c10::IValue& object, const std::string& name, c10::IValue value);
   c10::IValue private_copy(const c10::IValue& value, const std::string& path);
   void find_replaced(const c10::IValue& results);
-  void check_shared(const Attribute& replaced, const c10::IValue& results);
+  void check_shared(const Replaced& replaced, const c10::IValue& results);
   at::Tensor returned(const at::Tensor& tensor);
   at::Tensor cloned(const at::Tensor& tensor);
   void hand_over_writes();
@@ -235,9 +239,10 @@ class Importer {
   int next_constant_ = 0;
 
   std::unordered_map<const c10::ivalue::Object*, std::string> paths_;
-  std::map<Slot, at::Tensor> tensor_slots_;  // the tensors that the module has
-  std::map<Slot, Attribute> attributes_;     // that the program read or set
-  std::vector<const Attribute*> replaced_;   // those that hold another tensor in the end
+  std::map<Slot, at::Tensor> tensor_slots_;                      // the tensors that the module has
+  std::map<Slot, Attribute> attributes_;                         // that the program read or set
+  std::unordered_map<const void*, c10::IValue> private_copies_;  // by the module's list or dict
+  std::vector<Replaced> replaced_;  // where attributes hold another tensor in the end
   std::unordered_map<const c10::TensorImpl*, at::Tensor> returned_;  // copies of results
   std::set<const c10::ivalue::Object*> fresh_objects_;
 

@@ -62,9 +62,8 @@ Results Importer::run_known(torch::jit::Node* node, const c10::FunctionSchema& s
     computed.pop_back();
   }
   auto number = arithmetic(computed, operands);
-  const bool by_unbacked =
-      std::any_of(inputs.begin(), inputs.end(),
-                  [&](const c10::IValue& input) { return has_unbacked(input); });
+  const bool by_unbacked = std::any_of(
+      inputs.begin(), inputs.end(), [&](const c10::IValue& input) { return has_unbacked(input); });
   prepare_known_writes(written, varies);
   std::vector<Stack> at;
   const auto op = c10::Dispatcher::singleton().findSchema(schema.operator_name());

@@ -33,6 +33,36 @@ bool same_value(const c10::IValue& a, const c10::IValue& b) {
   return a == b;
 }
 
+// Calls f with the values at the same place of both and the path of the place, down to what no
+// list, tuple or dict is, or differs in its items.
+void for_each_pair(
+    const c10::IValue& a, const c10::IValue& b, const std::string& path,
+    const std::function<void(const c10::IValue&, const c10::IValue&, const std::string&)>& f) {
+  const auto all = [&](const auto& x, const auto& y) {
+    for (size_t i = 0; i < x.size(); ++i) {
+      for_each_pair(x[i], y[i], inside(path, std::to_string(i)), f);
+    }
+  };
+  if (a.isList() && b.isList() && a.toListRef().size() == b.toListRef().size()) {
+    return all(a.toListRef(), b.toListRef());
+  }
+  if (a.isTuple() && b.isTuple() && a.toTupleRef().size() == b.toTupleRef().size()) {
+    return all(a.toTupleRef().elements(), b.toTupleRef().elements());
+  }
+  if (a.isGenericDict() && b.isGenericDict()) {
+    const auto x = a.toGenericDict(), y = b.toGenericDict();
+    const bool same_keys =
+        x.size() == y.size() &&
+        std::all_of(x.begin(), x.end(), [&](const auto& entry) { return y.contains(entry.key()); });
+    for (const auto& entry : x) {
+      if (!same_keys) break;
+      for_each_pair(entry.value(), y.at(entry.key()), path + "[...]", f);
+    }
+    if (same_keys) return;
+  }
+  f(a, b, path);
+}
+
 }  // namespace
 
 void Importer::name_state(const torch::jit::Module& root) {
@@ -65,8 +95,14 @@ c10::IValue Importer::private_copy(const c10::IValue& value, const std::string& 
   if (value.isTensor() && value.toTensor().defined()) {
     state_names_.try_emplace(value.toTensor().unsafeGetTensorImpl(), Named{path, "constant"});
   }
+  // A list or dict that stands at several places stays one.
+  if (value.isList() || value.isGenericDict()) {
+    const auto known = private_copies_.find(value.internalToPointer());
+    if (known != private_copies_.end()) return known->second;
+  }
   if (value.isList()) {
     c10::impl::GenericList list(value.toList().elementType());
+    private_copies_.emplace(value.internalToPointer(), list);
     size_t i = 0;
     for (const c10::IValue& item : value.toListRef()) {
       list.push_back(private_copy(item, path + "." + std::to_string(i++)));
@@ -76,6 +112,7 @@ c10::IValue Importer::private_copy(const c10::IValue& value, const std::string& 
   if (value.isGenericDict()) {
     const auto given = value.toGenericDict();
     c10::impl::GenericDict dict(given.keyType(), given.valueType());
+    private_copies_.emplace(value.internalToPointer(), dict);
     for (const auto& entry : given) {
       const std::string key = entry.key().isString()
                                   ? entry.key().toStringRef()
@@ -121,35 +158,41 @@ void Importer::set_attribute(const c10::IValue& object, const std::string& name,
     return;
   }
   const Slot key(target.get(), slot);
-  const auto [found, added] = attributes_.try_emplace(
-      key, Attribute{object, target->getSlot(slot), {}, inside(path_of(*target), name)});
+  const std::string path = inside(path_of(*target), name);
+  const auto [found, added] =
+      attributes_.try_emplace(key, Attribute{object, target->getSlot(slot), {}, path});
+  if (added) private_copy(found->second.before, path);  // names its tensors
   found->second.now = std::move(value);
 }
 
 // The attributes that hold another tensor in the end. Between calls each keeps a memory of its own,
 // which is where the next call finds what this one left.
 void Importer::find_replaced(const c10::IValue& results) {
-  for (auto& [slot, attribute] : attributes_) {
-    if (same_value(attribute.before, attribute.now)) continue;
-    if (!attribute.before.isTensor() || !attribute.now.isTensor() ||
-        !attribute.before.toTensor().defined() || !attribute.now.toTensor().defined()) {
-      throw Stop("the program changes an attribute that is no tensor: " + attribute.path);
+  const auto compare = [&](const c10::IValue& before, const c10::IValue& now,
+                           const std::string& path) {
+    if (same_value(before, now)) return;
+    if (!before.isTensor() || !now.isTensor() || !before.toTensor().defined() ||
+        !now.toTensor().defined()) {
+      throw Stop("the program changes an attribute that is no tensor: " + path);
     }
-    for (const c10::IValue& value : {attribute.before, attribute.now}) handle(value.toTensor());
-    const CaptureMeta was = describe(info(attribute.before.toTensor()));
-    const CaptureMeta is = describe(info(attribute.now.toTensor()));
+    for (const c10::IValue& value : {before, now}) handle(value.toTensor());
+    const CaptureMeta was = describe(info(before.toTensor()));
+    const CaptureMeta is = describe(info(now.toTensor()));
     if (was.dims != is.dims || was.dtype != is.dtype || was.opaque != is.opaque) {
-      throw Stop("the program changes the shape or type of an attribute: " + attribute.path);
+      throw Stop("the program changes the shape or type of an attribute: " + path);
     }
-    replaced_.push_back(&attribute);
+    replaced_.push_back({before.toTensor(), now.toTensor(), path});
+  };
+  for (const auto& [slot, attribute] : attributes_) {
+    for_each_pair(attribute.before, attribute.now, attribute.path, compare);
   }
-  for (const Attribute* attribute : replaced_) check_shared(*attribute, results);
+  for (const Replaced& tensor : replaced_) check_shared(tensor, results);
 }
 
 // TorchScript gives the attribute the tensor itself, whoever else has it; the program keeps a copy
 // of its elements. That is the same as long as no call writes what they share.
-void Importer::check_shared(const Attribute& replaced, const c10::IValue& results) {
-  const at::Tensor &before = replaced.before.toTensor(), &now = replaced.now.toTensor();
+void Importer::check_shared(const Replaced& replaced, const c10::IValue& results) {
+  const at::Tensor &before = replaced.before, &now = replaced.now;
   const auto is_written = [&](const at::Tensor& tensor) {
     const auto known = tensors_.find(tensor.unsafeGetTensorImpl());
     return known != tensors_.end() && capture_.is_written(known->second.handle);
@@ -163,9 +206,8 @@ void Importer::check_shared(const Attribute& replaced, const c10::IValue& result
                "replace it by a copy (clone())");
   };
   // What one of them holds now, another may hold at the next call, which writes it.
-  const bool written = std::any_of(
-      replaced_.begin(), replaced_.end(),
-      [&](const Attribute* attribute) { return is_written(attribute->before.toTensor()); });
+  const bool written = std::any_of(replaced_.begin(), replaced_.end(),
+                                   [&](const Replaced& one) { return is_written(one.before); });
   if (written) {
     for_each_tensor(results, [&](const at::Tensor& result) {
       if (shares(result)) refuse();
@@ -179,6 +221,7 @@ void Importer::check_shared(const Attribute& replaced, const c10::IValue& result
     if (shares(input) && (written || is_written(input))) refuse();
   }
   const auto compare = [&](const at::Tensor& other_before, const at::Tensor& other_now) {
+    if (other_before.is_same(before) && other_now.is_same(now)) return;  // it is this one
     if (shares(other_now) && (written || is_written(other_before))) refuse();
     const bool tied = before.has_storage() && other_before.has_storage() &&
                       before.storage().is_alias_of(other_before.storage()) &&
@@ -189,26 +232,22 @@ void Importer::check_shared(const Attribute& replaced, const c10::IValue& result
     }
   };
   for (const auto& [slot, tensor] : tensor_slots_) {
-    const auto known = attributes_.find(slot);
-    if (known == attributes_.end()) {
-      compare(tensor, tensor);
-    } else if (&known->second != &replaced && known->second.now.isTensor()) {
-      compare(tensor, known->second.now.toTensor());
-    }
+    if (!attributes_.contains(slot)) compare(tensor, tensor);
   }
-  for (const auto& [slot, other] : attributes_) {
-    if (other.now.isTensor()) continue;
-    for_each_tensor(other.now, [&](const at::Tensor& tensor) { compare(tensor, tensor); });
+  for (const auto& [slot, attribute] : attributes_) {
+    for_each_pair(attribute.before, attribute.now, "",
+                  [&](const c10::IValue& was, const c10::IValue& is, const std::string&) {
+                    if (was.isTensor() && is.isTensor()) compare(was.toTensor(), is.toTensor());
+                  });
   }
 }
 
 // What comes back for a tensor that the program returns: where it lies in the memory of an
 // attribute that holds another tensor from now on, it is the caller's alone.
 at::Tensor Importer::returned(const at::Tensor& tensor) {
-  const bool replaced =
-      std::any_of(replaced_.begin(), replaced_.end(), [&](const Attribute* attribute) {
-        return share_memory(attribute->before.toTensor(), tensor);
-      });
+  const bool replaced = std::any_of(replaced_.begin(), replaced_.end(), [&](const Replaced& one) {
+    return share_memory(one.before, tensor);
+  });
   if (!replaced) return tensor;
   at::Tensor& copy = returned_[tensor.unsafeGetTensorImpl()];
   if (!copy.defined()) copy = cloned(tensor);
@@ -224,17 +263,15 @@ at::Tensor Importer::cloned(const at::Tensor& tensor) {
 void Importer::hand_over_writes() {
   // All are read before one is written.
   std::vector<int32_t> contents;
-  for (const Attribute* attribute : replaced_) {
-    contents.push_back(handle(cloned(attribute->now.toTensor())));
-  }
+  for (const Replaced& tensor : replaced_) contents.push_back(handle(cloned(tensor.now)));
   for (size_t i = 0; i < replaced_.size(); ++i) {
-    const int32_t before = handle(replaced_[i]->before.toTensor());
+    const int32_t before = handle(replaced_[i].before);
     const auto weight = std::find_if(weights_.begin(), weights_.end(), [&](const auto& entry) {
       return entry.second.second == before;
     });
     if (weight == weights_.end()) {
       throw Stop("the program changes an attribute that it keeps no memory for: " +
-                 replaced_[i]->path);
+                 replaced_[i].path);
     }
     check(capture_.mutates_buffer(weight->first, contents[i]));
   }

@@ -162,9 +162,9 @@ class Tee:
     self._program.inputs.append(CapturedInput(name, "tensor", dtype, dims))
     return self._cap.input(name, dtype, dims, strides)
 
-  def object_input(self, name: str, why: str) -> int:
+  def object_input(self, name: str, why: str, dims: list) -> int:
     self._program.inputs.append(CapturedInput(name, "tensor", why))
-    return self._cap.object_input(name, why)
+    return self._cap.object_input(name, why, dims)
 
   def scalar_input(self, name: str, kind: str, expr: str | None) -> int:
     self._program.inputs.append(CapturedInput(name, kind, expr=expr))

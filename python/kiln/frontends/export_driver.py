@@ -13,7 +13,7 @@ import torch
 from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
 
-from . import fx_graphs, recurrent, tree
+from . import fake_corrections, fx_graphs, tree
 from .errors import FrontendError
 from .input_spec import Input
 
@@ -344,10 +344,10 @@ def prepare_program(program: ExportedProgram) -> CapturedModule:
   if _has_autocast(program):
     program = _write_out_autocast(program)
     notes.append("autocast regions were written out as casts")
-  if recurrent.lstms_disagree(program):
+  if fake_corrections.results_disagree(program):
     program = _trace_again(program)
-    notes.append("the program was traced again, as it has other sizes for an LSTM's hidden states "
-                 "than they have")
+    notes.append("the program was traced again, as torch.export gave results of operators (an "
+                 "LSTM's hidden states, indices of unique) other types than they have")
   return CapturedModule(program, _exported_parameters(program), "exported", notes)
 
 
@@ -370,7 +370,7 @@ def _export(model: torch.nn.Module, args: tuple, kwargs: dict, dynamic_shapes: A
 
   def attempt(strict: bool, shapes: Any) -> ExportedProgram:
     with torch.no_grad(), warnings.catch_warnings(), buffer_hooks_as_before(), \
-        recurrent.hidden_states_as_run():
+        fake_corrections.results_as_run():
       warnings.filterwarnings("ignore", category=FutureWarning, module=r"(torch|copyreg).*")
       return torch.export.export(model, args, kwargs or None, dynamic_shapes=shapes, strict=strict)
 
@@ -432,7 +432,7 @@ def buffer_hooks_as_before() -> Iterator[None]:
 def _write_out_autocast(program: ExportedProgram) -> ExportedProgram:
   """The program with explicit casts in place of autocast regions."""
   try:
-    with recurrent.hidden_states_as_run():
+    with fake_corrections.results_as_run():
       return program.run_decompositions({})  # an empty table decomposes nothing else
   except Exception as error:  # noqa: BLE001: torch fails here in many ways
     raise FrontendError("K1103", "torch cannot write the casts of an autocast region out: "
@@ -441,14 +441,15 @@ def _write_out_autocast(program: ExportedProgram) -> ExportedProgram:
 
 
 def _trace_again(program: ExportedProgram) -> ExportedProgram:
-  """The same program with the sizes that its LSTMs have."""
+  """The same program with the types that its results have when it runs."""
   try:
-    with recurrent.hidden_states_as_run():
+    with fake_corrections.results_as_run():
       return program.run_decompositions({})  # an empty table decomposes nothing
-  except Exception as error:  # noqa: BLE001: torch raises whatever does not fit the right sizes
+  except Exception as error:  # noqa: BLE001: torch raises whatever does not fit the right types
     raise FrontendError(
-      "K1103", "torch.export gave an LSTM's hidden states one dim too many, and the program does "
-      f"not run with the right ones: {_brief(error)}", hint="compile the module itself") from error
+      "K1103", "torch.export gave results of operators (an LSTM's hidden states, indices of unique) "
+      "other types than they have, and the program does not run with the right ones: "
+      f"{_brief(error)}", hint="compile the module itself") from error
 
 
 def _brief(error: Exception) -> str:

@@ -89,6 +89,16 @@ def tensor_meta(tensor: torch.Tensor) -> Meta:
   return (DTYPE_NAMES[tensor.dtype], dims, strides)
 
 
+def known_sizes(tensor: torch.Tensor) -> list:
+  """The sizes of a tensor of another kind than native code holds; [] where they are not known."""
+  if tensor.layout is not torch.strided or tensor.is_nested:
+    return []
+  try:
+    return [dim_of(s) for s in tensor.shape]
+  except sizes.Inexpressible:
+    return []
+
+
 def _is_row_major(dims: list[int], strides: tuple[int, ...]) -> bool:
   if 0 in dims:
     return True
@@ -172,7 +182,7 @@ class GraphWalker:
     if isinstance(value, torch.Tensor):
       meta = self._meta(value)
       if meta[0] == "opaque":
-        return ("v", self.cap.object_input(name, meta[1]))
+        return ("v", self.cap.object_input(name, meta[1], known_sizes(value)))
       return ("v", self.cap.input(name, *meta))
     kind = scalar_kind(value)
     if kind is None:

@@ -43,8 +43,9 @@ class Capture(Protocol):
   def input(self, name: str, dtype: str, dims: list, strides: list | None) -> Handle:
     """The next tensor argument of the program."""
 
-  def object_input(self, name: str, why: str) -> Handle:
-    """The next argument, a tensor that native code cannot hold, see "opaque" above."""
+  def object_input(self, name: str, why: str, dims: list) -> Handle:
+    """The next argument, a tensor that native code cannot hold, see "opaque" above; `dims` as of
+    input(), [] where nothing is known of them."""
 
   def scalar_input(self, name: str, kind: str, expr: str | None) -> Handle:
     """The next argument that is a number ("i64", "f64", "bool"); the value of `expr` if given."""
@@ -129,7 +130,7 @@ class RecordingCapture:
     self.inputs.append((name, dtype, dims, strides))
     return self._new(("input", name))
 
-  def object_input(self, name, why):
+  def object_input(self, name, why, dims):
     self.object_inputs.append((name, why))
     return self._new(("object_input", name))
 

@@ -572,8 +572,8 @@ TEST(Functionalizer, ARestartForgetsAllButWhatStaysInPyTorch) {
   p.builder.restart();
   EXPECT_TRUE(p.builder.records().empty());
   const Handle y = p.input("y", meta({"3"}));
-  EXPECT_TRUE(p.builder.may_share_memory(y, p.call("aten::view", {v(y), nums({3, 1})},
-                                                   meta({"3", "1"}))));
+  EXPECT_TRUE(
+      p.builder.may_share_memory(y, p.call("aten::view", {v(y), nums({3, 1})}, meta({"3", "1"}))));
   p.output(p.call("aten::neg", {v(y)}, meta({"3"})));
   EXPECT_EQ(p.last_record().code, "K1310");
   EXPECT_EQ(p.finish().inputs.size(), 1u);

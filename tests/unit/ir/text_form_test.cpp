@@ -27,7 +27,7 @@ init {
   const %c0 = %0 : f32[4] name "fused" loc("layer1" "m.py:1")
   const %c1 = %w1 : f32[4]
 }
-main(%x: f32[?b,4]@order(1,0) loc("inputs" "m.py:2"), %a1: f32[?b,4] {state, order=[1, 0], strides=[1, ?b], name="cache.0"}, %n: scalar.i64 {number="2*b - s"}) {
+main(%x: f32[?b,4]@order(1,0) loc("inputs" "m.py:2"), %a1: f32[?b,4] {state, order=[1, 0], strides=[1, ?b], name="cache.0"}, %n: scalar.i64 {number="2*b - s"}, %z: host<"dtype complex64"> {sizes=[?s, 3]}) {
   %0, %1 = t_pair(%x) : f32[?b,4], f32[?b,4]
   %2 = t_add(%0, %1, %x) : f32[?b,4] loc("a" "b.py:1")
   %3 = t_attrs(%2) {flag=false, n=-4, eps=0.1, mode="a\"}\n", to=bf16, pads=[1, -2], size=?(b + 1), sizes=[?b, 3], call=aten::f.x(%0, [1, "}"], ?(2*b)), value=f32[2](1.0, -0.0), scales=[1.0, inf]} : f32[?b,4]

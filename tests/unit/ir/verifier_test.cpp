@@ -82,6 +82,7 @@ TEST(Verifier, ChecksTheSignature) {
   EXPECT_EQ(verify_code("main(%x: f32[2]) { return %x {writes=%x}, %x {writes=%x} }"), "K2403");
   EXPECT_EQ(verify_code("main(%x: f32[2] {order=[1, 0]}) { return }"), "K2403");
   EXPECT_EQ(verify_code("main(%x: f32[2] {strides=[2, 1]}) { return }"), "K2403");
+  EXPECT_EQ(verify_code("main(%x: f32[2] {sizes=[2]}) { return }"), "K2403");
   EXPECT_EQ(verify_code("main(%x: f32[2]) { return %x {order=[1]} }"), "K2403");
   EXPECT_EQ(verify_code("weights { %w0 = buffer \"a\" : f32[2] %w1 = buffer \"a\" : f32[2] }"
                         " main() { return }"),
