@@ -22,3 +22,7 @@ template <class T>
 KILN_DEVICE void load_matrices_transposed(uint32 (&result)[4], Shared<T> row) {
   kiln_load_matrices(1, result, row);
 }
+template <class T>
+KILN_DEVICE void load_matrices_at(uint32 (&result)[4], Shared<T> base, int32 element) {
+  kiln_load_matrices(0, result, base + element);
+}
