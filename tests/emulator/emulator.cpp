@@ -568,21 +568,20 @@ struct DriverFunctions {
     }
   }
 
-  static CUresult LaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y,
-                               unsigned grid_z, unsigned block_x, unsigned block_y,
-                               unsigned block_z, unsigned shared_bytes, CUstream stream,
-                               void** params, void** extra) {
+  static CUresult LaunchKernelEx(const cuda::LaunchConfig* config, CUfunction function,
+                                 void** params, void** extra) {
     if (CUresult bad = need_context()) return bad;
     const auto held = lock();
-    CUstream_st* on = stream_of(stream);
+    CUstream_st* on = stream_of(config->stream);
     if (on == nullptr || !state().functions.contains(function)) return kInvalidHandle;
     if (extra != nullptr) return refuse(kInvalidValue, "arguments by `extra`");
     CUgraphNode_st node;
     node.function = function;
-    node.shape = Shape{{grid_x, grid_y, grid_z},
-                       {static_cast<int>(block_x), static_cast<int>(block_y),
-                        static_cast<int>(block_z)},
-                       shared_bytes};
+    for (size_t d = 0; d < 3; ++d) {
+      node.shape.grid[d] = config->grid[d];
+      node.shape.block[d] = static_cast<int>(config->block[d]);
+    }
+    node.shape.shared_bytes = config->shared_bytes;
     if (CUresult bad = check_shape(node)) return bad;
     const kiln_emulated::Kernel& kernel = *function->kernel;
     for (int i = 0; i < kernel.parameters; ++i) {

@@ -148,6 +148,14 @@ std::string size_values(const KernelSizes& sizes, const std::vector<std::string>
   return text;
 }
 
+std::string wait_statement(const std::vector<std::string>& pointers) {
+  std::string list;
+  for (const std::string& pointer : pointers) {
+    list += (list.empty() ? "" : ", ") + pointer.substr(pointer.rfind(' ') + 1);
+  }
+  return "wait_for_previous(" + list + ");";
+}
+
 KernelSource assemble(const KernelParts& parts, const KernelSizes& sizes) {
   std::string text;
   for (const std::string& header : parts.headers) text += "#include \"" + header + "\"\n";
@@ -185,7 +193,8 @@ KernelSource assemble(const KernelParts& parts, const KernelSizes& sizes) {
     text += std::string(first ? "" : ", ") + parameter;
     first = false;
   }
-  text += ") {\n" + narrowed + parts.body + "}\n";
+  text += ") {\n" + narrowed + parts.early + "  " + wait_statement(parts.pointers) + "\n" +
+          parts.body + "}\n";
   return {std::move(text), parts.entry};
 }
 

@@ -62,8 +62,11 @@ struct KernelParts {
   int threads = 256;
   int cluster = 1;  // blocks (device/cluster.h)
   bool wide = true;
-  std::string body;  // lines indented by two
+  std::string early;  // before the wait for the kernel before it: touches no memory
+  std::string body;   // lines indented by two
 };
+// The statement that every kernel begins with, given its `pointers` ("In<float> x").
+std::string wait_statement(const std::vector<std::string>& pointers);
 KernelSource assemble(const KernelParts& parts, const KernelSizes& sizes);
 
 }  // namespace kiln::cuda

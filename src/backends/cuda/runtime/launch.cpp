@@ -189,19 +189,39 @@ Status BoundLaunches::run_launch(const RunArgs& args, size_t i) {
   if (!ranges_.empty()) {
     if (const LaunchObserver observer = launch_observer) observer(ranges_[i]);
   }
-  const CUresult result = code_->driver->LaunchKernel(
-      kernel.function, static_cast<unsigned>(launch.grid[0]), static_cast<unsigned>(launch.grid[1]),
-      static_cast<unsigned>(launch.grid[2]), static_cast<unsigned>(launch.block[0]),
-      static_cast<unsigned>(launch.block[1]), static_cast<unsigned>(launch.block[2]),
-      static_cast<unsigned>(launch.shared_bytes), static_cast<CUstream>(args.stream),
-      parameters.pointers, nullptr);
+  LaunchAttribute attribute;
+  const LaunchConfig config =
+      launch_config(launch.grid, launch.block, launch.shared_bytes,
+                    static_cast<CUstream>(args.stream), code_->overlap, attribute);
+  const CUresult result =
+      code_->driver->LaunchKernelEx(&config, kernel.function, parameters.pointers, nullptr);
   if (result == 0) return {};
-  return cuda::check(*code_->driver, result, "cuLaunchKernel").at(kernel.name);
+  return cuda::check(*code_->driver, result, "cuLaunchKernelEx").at(kernel.name);
 }
 
 Status BoundLaunches::run(const RunArgs& args) {
   for (size_t i = 0; i < launches_.size(); ++i) KILN_RETURN_IF_ERROR(run_launch(args, i));
   return {};
+}
+
+LaunchConfig launch_config(const std::array<int64_t, 3>& grid, const std::array<int64_t, 3>& block,
+                           int64_t shared_bytes, CUstream stream, bool overlap,
+                           LaunchAttribute& attribute) {
+  LaunchConfig config;
+  for (size_t d = 0; d < 3; ++d) {
+    config.grid[d] = static_cast<unsigned>(grid[d]);
+    config.block[d] = static_cast<unsigned>(block[d]);
+  }
+  config.shared_bytes = static_cast<unsigned>(shared_bytes);
+  config.stream = stream;
+  if (overlap) {
+    attribute.id = kLaunchProgrammaticSerialization;
+    const int allowed = 1;
+    std::memcpy(attribute.value, &allowed, sizeof allowed);
+    config.attributes = &attribute;
+    config.attribute_count = 1;
+  }
+  return config;
 }
 
 Result<std::shared_ptr<const KernelCode>> kernel_code(const StepEnvironment& environment) {

@@ -23,6 +23,9 @@ class KernelCode : public DeviceCode {
   };
   const Driver* driver = nullptr;
   std::vector<Kernel> kernels;        // parallel to EnginePlan::kernels
+  // Whether a kernel may be launched while the one before it on the stream runs (from sm_90 on);
+  // each waits for that one itself (device/platform.h, wait_for_previous).
+  bool overlap = false;
   unsigned* fault = nullptr;          // device address of the fault word; see Argument::fault()
   volatile unsigned* fault_on_host = nullptr;  // the same word as the host sees it
   std::shared_ptr<void> owner;        // of modules and of the fault word
@@ -102,6 +105,11 @@ class BoundLaunches : public BoundStep {
   size_t scratch_bytes_ = 0;
   std::vector<std::vector<AddressRange>> ranges_;  // of each launch, when there is an observer
 };
+
+// The configuration of a launch; `attribute` is a place for what it needs of one.
+LaunchConfig launch_config(const std::array<int64_t, 3>& grid, const std::array<int64_t, 3>& block,
+                           int64_t shared_bytes, CUstream stream, bool overlap,
+                           LaunchAttribute& attribute);
 
 // For factories of steps: the code that their kernels are in, or K5311 when the plan's device is no
 // CUDA device; the parameters of kernel `index` of family `family`, or K3212.
