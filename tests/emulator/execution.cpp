@@ -5,6 +5,7 @@
 #include <deque>
 
 #include "base/check.h"
+#include "emulator/async_barriers.h"
 #include "emulator/fiber.h"
 #include "emulator/races.h"
 
@@ -32,7 +33,9 @@ const char* warp_op_name(int op) {
   }
 }
 
-// Where a thread waits. `op` -1: at a barrier of the block.
+constexpr int kAsyncWait = -3;
+
+// Where a thread waits. `op` -1: at a barrier of the block, kAsyncWait: at an asynchronous one.
 struct Place {
   int op = -1;
   const char* file = nullptr;
@@ -47,7 +50,10 @@ struct Place {
     return (slash == nullptr ? file : slash + 1) + (":" + std::to_string(line));
   }
   std::string text() const {
-    return std::string(op < 0 ? "barrier" : warp_op_name(op)) + " at " + where();
+    const char* what = op == kAsyncWait ? "wait of an asynchronous barrier"
+                       : op < 0         ? "barrier"
+                                        : warp_op_name(op);
+    return std::string(what) + " at " + where();
   }
 };
 
@@ -96,6 +102,7 @@ struct Execution::State {
   std::deque<uint32_t> ready;
   int at_barrier = 0, ended = 0;
   Place barrier_place;
+  AsyncBarriers async_barriers;
   std::deque<Region> shared_regions;
   Region dynamic{};
   size_t shared_used = 0;
@@ -271,6 +278,46 @@ struct Execution::State {
     }
   }
 
+  // ---- asynchronous barriers and bulk copies ----------------------------------------------------
+
+  void check_word(const Region* region, const void* word) {
+    check(region, word, 1, 8, "waits with");
+    if (region->space != kiln_emulated::kShared) fail("an asynchronous barrier in global memory");
+  }
+  // After each call that may have ended a phase.
+  void wake(const std::string& wrong) {
+    if (!wrong.empty()) fail(wrong);
+    for (const uint32_t thread : async_barriers.take_woken()) {
+      threads[thread].state = Thread::kReady;
+      ready.push_back(thread);
+    }
+  }
+  void async_init(const Region* region, void* word, int arrivals) {
+    check_word(region, word);
+    wake(async_barriers.init(word, arrivals, now.thread, now.phase));
+  }
+  void async_arrive(const Region* region, void* word, int bytes) {
+    check_word(region, word);
+    wake(async_barriers.arrive(word, bytes, now.thread, now.phase));
+  }
+  void async_wait(const Region* region, void* word, uint32_t parity, const char* file, int line) {
+    check_word(region, word);
+    current().place = Place{kAsyncWait, file, line};
+    bool over = false;
+    wake(async_barriers.wait(word, parity, now.thread, now.phase, &over));
+    if (!over) wait();
+  }
+  void copy_box(const Region* region, void* to, const void* map, int64_t row, int64_t column,
+                const Region* barrier_region, void* word) {
+    check_word(barrier_region, word);
+    TensorBox box;
+    std::memcpy(&box, map, sizeof box);
+    if (box.magic == TensorBox::kMagic) {
+      check(region, to, box.box_rows * box.box_columns, box.element_bytes, "copies a box to");
+    }
+    wake(async_barriers.copy(word, box, row, column, to, now.thread, now.phase));
+  }
+
   const unsigned char (*exchange(int op, const void* value, int bytes, const char* file,
                                  int line))[16] {
     Thread& thread = current();
@@ -367,6 +414,7 @@ struct Execution::State {
     ready.clear();
     for (uint32_t i = 0; i < count; ++i) ready.push_back(i);
     at_barrier = ended = 0;
+    async_barriers.clear();
     shared_regions.clear();
     shared_used = 0;
     dynamic = shared_region(static_cast<size_t>(shape.shared_bytes), 128, "dynamic_shared");
@@ -403,6 +451,23 @@ Execution::Execution() : state_(std::make_unique<State>()) {
     State::running->atomic(region, address, bytes);
   };
   machine.barrier = [](const char* file, int line) { State::running->barrier(file, line); };
+  machine.async_barrier_init = [](const Region* region, void* word, int arrivals) {
+    State::running->async_init(region, word, arrivals);
+  };
+  machine.async_barrier_arrive = [](const Region* region, void* word, int bytes) {
+    State::running->async_arrive(region, word, bytes);
+  };
+  machine.async_barrier_wait = [](const Region* region, void* word, unsigned parity,
+                                  const char* file, int line) {
+    State::running->async_wait(region, word, parity, file, line);
+  };
+  machine.fence_async_barriers = [] {
+    State::running->async_barriers.fence(State::running->now.thread);
+  };
+  machine.copy_box = [](const Region* region, void* to, const void* map, long long row,
+                        long long column, const Region* barrier, void* word) {
+    State::running->copy_box(region, to, map, row, column, barrier, word);
+  };
   machine.exchange = [](int op, const void* value, int bytes, const char* file, int line) {
     return State::running->exchange(op, value, bytes, file, line);
   };

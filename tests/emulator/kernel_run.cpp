@@ -54,6 +54,11 @@ LoadedKernel::~LoadedKernel() {
 std::string LoadedKernel::launch(const Shape& shape, std::vector<uint64_t> arguments) {
   std::vector<void*> pointers;
   for (uint64_t& argument : arguments) pointers.push_back(&argument);
+  return launch_with(shape, pointers);
+}
+
+std::string LoadedKernel::launch_with(const Shape& shape, const std::vector<void*>& arguments) {
+  std::vector<void*> pointers(arguments);
   const auto grid = [&](size_t i) { return static_cast<unsigned>(shape.grid[i]); };
   const auto block = [&](size_t i) { return static_cast<unsigned>(shape.block[i]); };
   return error_text(driver().LaunchKernel(function_, grid(0), grid(1), grid(2), block(0), block(1),

@@ -85,6 +85,10 @@ using CUmemoryPool = struct CUmemPoolHandle_st*;
     (CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,    \
      unsigned block_y, unsigned block_z, unsigned shared_bytes, CUstream stream, void** params,   \
      void** extra))                                                                               \
+  F(TensorMapEncodeTiled, "cuTensorMapEncodeTiled",                                               \
+    (void* map, int type, unsigned rank, void* address, const uint64_t* dims,                     \
+     const uint64_t* strides, const unsigned* box, const unsigned* steps, int interleave,         \
+     int swizzle, int l2_promotion, int fill))                                                    \
   F(GraphInstantiate, "cuGraphInstantiateWithFlags",                                              \
     (CUgraphExec * exec, CUgraph graph, unsigned long long flags))                                \
   F(GraphGetNodes, "cuGraphGetNodes", (CUgraph graph, CUgraphNode * nodes, size_t* count))        \

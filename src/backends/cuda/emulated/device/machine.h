@@ -47,6 +47,15 @@ struct Machine {
   void (*atomic)(const Region*, void* address, int element_bytes);
 
   void (*barrier)(const char* file, int line);
+  // Asynchronous barriers, known by their words in shared memory.
+  void (*async_barrier_init)(const Region*, void* word, int arrivals);
+  void (*async_barrier_arrive)(const Region*, void* word, int bytes);
+  void (*async_barrier_wait)(const Region*, void* word, unsigned parity, const char* file,
+                             int line);
+  void (*fence_async_barriers)();
+  // A box of the tensor of a map (cuTensorMapEncodeTiled), which `word` waits for.
+  void (*copy_box)(const Region* region, void* to, const void* map, long long row,
+                   long long column, const Region* barrier, void* word);
   // Waits until all lanes of the warp are here; gives what each of them brought, 16 bytes a lane.
   const unsigned char (*(*exchange)(int op, const void* value, int bytes, const char* file,
                                     int line))[16];
