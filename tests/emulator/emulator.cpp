@@ -655,6 +655,11 @@ struct DriverFunctions {
                     "a block of " + std::to_string(threads) + " threads; the kernel is made for " +
                         std::to_string(node.function->kernel->max_threads));
     }
+    const int cluster = node.function->kernel->cluster_blocks;
+    if (shape.grid[0] % cluster != 0) {
+      return refuse(kInvalidValue, "a grid of " + std::to_string(shape.grid[0]) +
+                                       " blocks in clusters of " + std::to_string(cluster));
+    }
     if (shape.shared_bytes > node.function->max_dynamic_shared) {
       return refuse(kInvalidValue, "more dynamic shared memory than the function's attribute");
     }

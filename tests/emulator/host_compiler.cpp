@@ -136,7 +136,8 @@ std::string unit_text(const std::vector<const KernelSource*>& sources) {
     kernels += "namespace " + space + " {\n#line 1 \"" + source.entry + ".cu\"\n" +
                without_includes(source.text, includes) +
                "constexpr kiln_emulated::Kernel description =\n    kiln_emulated::Thunk<" +
-               source.entry + ">::describe(\"" + source.entry + "\", kiln_max_threads);\n}\n";
+               source.entry + ">::describe(\"" + source.entry +
+               "\", kiln_max_threads, kiln_cluster_blocks);\n}\n";
     table += "  &" + space + "::description,\n";
   }
   std::string text;

@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "backends/cuda/compile/conv_activation.h"
 #include "backends/cuda/compile/copy_kernel.h"
 #include "backends/cuda/compile/cuda_backend.h"
+#include "backends/cuda/compile/kernel_activation.h"
 #include "backends/cuda/compile/own_providers.h"
 #include "backends/provider_list.h"
 

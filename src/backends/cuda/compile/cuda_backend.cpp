@@ -5,8 +5,8 @@
 #include <string_view>
 #include <utility>
 
-#include "backends/cuda/compile/conv_activation.h"
 #include "backends/cuda/compile/copy_kernel.h"
+#include "backends/cuda/compile/kernel_activation.h"
 #include "backends/cuda/compile/library_providers.h"
 #include "backends/cuda/compile/own_providers.h"
 

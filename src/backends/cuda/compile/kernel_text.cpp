@@ -164,7 +164,10 @@ KernelSource assemble(const KernelParts& parts, const KernelSizes& sizes) {
   }
   if (!parts.before.empty()) text += "\n" + parts.before;
   text += "\n" + parts.comment;
-  text += "KILN_KERNEL(" + std::to_string(parts.threads) + ") void " + parts.entry + "(";
+  text += parts.cluster == 1 ? "KILN_KERNEL(" + std::to_string(parts.threads)
+                             : "KILN_CLUSTER_KERNEL(" + std::to_string(parts.threads) + ", " +
+                                   std::to_string(parts.cluster);
+  text += ") void " + parts.entry + "(";
   bool first = true;
   for (const std::string& pointer : parts.pointers) {
     text += (first ? "" : ", ") + pointer;

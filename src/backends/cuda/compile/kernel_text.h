@@ -60,6 +60,7 @@ struct KernelParts {
   std::vector<std::string> pointers;
   std::vector<std::string> last_parameters;  // after the sizes
   int threads = 256;
+  int cluster = 1;  // blocks (device/cluster.h)
   bool wide = true;
   std::string body;  // lines indented by two
 };

@@ -14,7 +14,7 @@
 //   void start(Index first_column, int32 columns, Shared<T> scratch, int32 lane)  not yet
 #pragma once
 
-#include "device/cluster_blocks.h"
+#include "device/cluster.h"
 #include "device/mma.h"
 #include "device/tensor_copy.h"
 #include "device/wgmma.h"
@@ -235,7 +235,7 @@ struct WarpgroupProduct {
 
   KILN_DEVICE void run() {
     base = static_cast<int32>((1024 - shared_address(dynamic_shared<uint8>()) % 1024) % 1024);
-    rank = Tile::kCluster == 1 ? 0 : cluster_rank();
+    rank = static_cast<int32>(block_x() % Tile::kCluster);
     unit = static_cast<Index>(block_x() / Tile::kCluster);
     units = static_cast<Index>(blocks_x() / Tile::kCluster);
     constexpr int32 kUnitRows = Tile::kRows * Tile::kCluster;
@@ -259,6 +259,7 @@ struct WarpgroupProduct {
     if (thread_x() < 128) {
       give_registers<Tile::kProducerRegisters>();
       if (thread_x() == 0) produce();
+      warp_barrier();
     } else {
       take_registers<Tile::kConsumerRegisters>();
       consume();

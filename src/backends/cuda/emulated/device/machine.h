@@ -39,6 +39,7 @@ struct Machine {
   int block_dim[3];
   long long block[3];
   long long grid_dim[3];
+  int cluster_rank;  // of the block among those of its cluster
 
   // One access of `count` elements side by side. None returns when something is wrong.
   void (*read)(const Region*, const void* address, void* to, int count, int element_bytes);
@@ -49,13 +50,21 @@ struct Machine {
   void (*barrier)(const char* file, int line);
   // Asynchronous barriers, known by their words in shared memory.
   void (*async_barrier_init)(const Region*, void* word, int arrivals);
-  void (*async_barrier_arrive)(const Region*, void* word, int bytes);
+  // `block`: of the cluster, whose barrier at the same place is meant; -1: the own one.
+  void (*async_barrier_arrive)(const Region*, void* word, int bytes, int block);
   void (*async_barrier_wait)(const Region*, void* word, unsigned parity, const char* file,
                              int line);
   void (*fence_async_barriers)();
-  // A box of the tensor of a map (cuTensorMapEncodeTiled), which `word` waits for.
+  // A box of the tensor of a map (cuTensorMapEncodeTiled), which `word` waits for; to the same
+  // place in each block of the cluster whose bit is set in `blocks`, 0: in the own one.
   void (*copy_box)(const Region* region, void* to, const void* map, long long row,
-                   long long column, const Region* barrier, void* word);
+                   long long column, const Region* barrier, void* word, int blocks);
+  // Of all threads of the cluster.
+  void (*cluster_barrier)(const char* file, int line);
+  // As `read`, from the dynamic shared memory of block `rank` of the cluster; region and address
+  // are those of the block's own.
+  void (*read_peer)(const Region*, int rank, const void* address, void* to, int count,
+                    int element_bytes);
   // Waits until all lanes of the warp are here; gives what each of them brought, 16 bytes a lane.
   const unsigned char (*(*exchange)(int op, const void* value, int bytes, const char* file,
                                     int line))[16];
@@ -87,6 +96,7 @@ struct Kernel {
   const char* name;
   void (*run)(const Parameter*);
   int max_threads;
+  int cluster_blocks;  // of one cluster, along x
   int parameters;
   const ParameterType* types;
 };

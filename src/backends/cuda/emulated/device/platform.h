@@ -10,9 +10,9 @@
 #include "device/numbers.h"
 
 #define KILN_DEVICE inline
-// The number of threads is found in the namespace that the test's compiler puts around a source.
-#define KILN_KERNEL(max_threads)                  \
-  constexpr int kiln_max_threads = (max_threads); \
+// The numbers are found in the namespace that the test's compiler puts around a source.
+#define KILN_KERNEL(max_threads)                                           \
+  constexpr int kiln_max_threads = (max_threads), kiln_cluster_blocks = 1; \
   static
 #define KILN_RESTRICT
 #define KILN_EXPECT(condition)                                                 \
@@ -358,8 +358,8 @@ struct Thunk<kernel> {
     Call{take<A>(next)...};  // braces: from left to right
   }
   static constexpr ParameterType types[sizeof...(A) + 1] = {ParameterOf<A>::type...};
-  static constexpr Kernel describe(const char* name, int max_threads) {
-    return {name, run, max_threads, static_cast<int>(sizeof...(A)), types};
+  static constexpr Kernel describe(const char* name, int max_threads, int cluster_blocks) {
+    return {name, run, max_threads, cluster_blocks, static_cast<int>(sizeof...(A)), types};
   }
 };
 

@@ -15,5 +15,11 @@ template <class T>
 KILN_DEVICE void copy_box(const Shared<T>& to, const TensorMap& map, int32 row, int32 column,
                           AsyncBarrier barrier) {
   kiln_emulated::machine->copy_box(to.region(), reinterpret_cast<void*>(to.address()), &map, row,
-                                   column, barrier.word.region(), barrier.address());
+                                   column, barrier.word.region(), barrier.address(), 0);
+}
+template <class T>
+KILN_DEVICE void copy_box_to_blocks(const Shared<T>& to, const TensorMap& map, int32 row,
+                                    int32 column, AsyncBarrier barrier, int32 blocks) {
+  kiln_emulated::machine->copy_box(to.region(), reinterpret_cast<void*>(to.address()), &map, row,
+                                   column, barrier.word.region(), barrier.address(), blocks);
 }
