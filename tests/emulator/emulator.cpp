@@ -605,7 +605,7 @@ struct DriverFunctions {
     made.box_rows = static_cast<int32_t>(box[1]);
     made.box_columns = static_cast<int32_t>(box[0]);
     std::memset(map, 0, sizeof(ArgumentBytes));
-    std::memcpy(map, &made, sizeof made);
+    std::memcpy(map, static_cast<const void*>(&made), sizeof made);
     return kSuccess;
   }
 
@@ -638,7 +638,7 @@ struct DriverFunctions {
     for (size_t i = 0; i < arguments.size(); ++i) {
       const auto bytes = static_cast<size_t>(kernel.types[i].bytes);
       KILN_CHECK_LE(bytes, sizeof(ArgumentBytes));
-      std::memcpy(&arguments[i], params[i], bytes);
+      std::memcpy(arguments[i].words, params[i], bytes);
     }
     return arguments;
   }
@@ -689,7 +689,7 @@ struct DriverFunctions {
       }
       if (kernel.types[i].bytes == sizeof(ArgumentBytes)) {
         TensorBox box;
-        std::memcpy(&box, &node.arguments[i], sizeof box);
+        std::memcpy(static_cast<void*>(&box), &node.arguments[i], sizeof box);
         if (box.magic != TensorBox::kMagic ||
             state().memory.find(reinterpret_cast<void*>(box.address), box.bytes()) == nullptr) {
           return refuse(kInvalidValue, "argument " + std::to_string(i) +

@@ -144,13 +144,13 @@ struct Execution::State {
   }
   void make_blocks(int count) {
     KILN_CHECK_LE(count, static_cast<int>(kMaxCluster));
-    // Cells are counted from shared_base(), which is at most 127 bytes on.
+    // Cells are counted from shared_base(), which is at most 1151 bytes on.
     constexpr size_t kBytes = static_cast<size_t>(kMaxShared + kMaxStaticShared) + (64 << 10);
     cluster_blocks = count;
     while (static_cast<int>(blocks.size()) < count) {
       blocks.emplace_back();
-      blocks.back().shared.resize(kBytes + 128);
-      blocks.back().shared_cells.resize(kBytes + 128);
+      blocks.back().shared.resize(kBytes + 1152);
+      blocks.back().shared_cells.resize(kBytes + 1152);
     }
   }
   int rank_of(const Block& block) const {
@@ -270,7 +270,8 @@ struct Execution::State {
   }
   unsigned char* shared_base() {
     const auto address = reinterpret_cast<uintptr_t>(own->shared.data());
-    return own->shared.data() + (128 - address % 128) % 128;
+    // At the same place modulo 1024, which bulk copies go by, in all blocks of a cluster.
+    return own->shared.data() + (1024 + 128 - address % 1024) % 1024;
   }
 
   Region* shared_array(SharedSite* site) {
@@ -416,7 +417,7 @@ struct Execution::State {
                 const Region* barrier_region, void* word, int mask) {
     check_word(barrier_region, word);
     TensorBox box;
-    std::memcpy(&box, map, sizeof box);
+    std::memcpy(static_cast<void*>(&box), map, sizeof box);
     if (box.magic == TensorBox::kMagic) {
       check(region, to, box.box_rows * box.box_columns, box.element_bytes, "copies a box to");
     }

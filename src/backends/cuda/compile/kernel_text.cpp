@@ -164,9 +164,14 @@ KernelSource assemble(const KernelParts& parts, const KernelSizes& sizes) {
   }
   if (!parts.before.empty()) text += "\n" + parts.before;
   text += "\n" + parts.comment;
-  text += parts.cluster == 1 ? "KILN_KERNEL(" + std::to_string(parts.threads)
-                             : "KILN_CLUSTER_KERNEL(" + std::to_string(parts.threads) + ", " +
-                                   std::to_string(parts.cluster);
+  const std::string threads = std::to_string(parts.threads);
+  if (parts.alone) {
+    text += "KILN_SOLE_KERNEL(" + threads + ", " + std::to_string(parts.cluster);
+  } else if (parts.cluster > 1) {
+    text += "KILN_CLUSTER_KERNEL(" + threads + ", " + std::to_string(parts.cluster);
+  } else {
+    text += "KILN_KERNEL(" + threads;
+  }
   text += ") void " + parts.entry + "(";
   bool first = true;
   for (const std::string& pointer : parts.pointers) {

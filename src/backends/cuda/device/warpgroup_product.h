@@ -10,8 +10,12 @@
 // With kCluster = 2 two blocks have tiles below each other and each brings half of the columns'
 // operand for both.
 //
-// The epilogue has
-//   void start(Index first_column, int32 columns, Shared<T> scratch, int32 lane)  not yet
+// The result has
+//   static constexpr bool kBias, kAdd           whether there are numbers of columns, and of results
+//   bool inside(Index row, Index column)        columns are multiples of 8
+//   In<T> bias_at(column), add_at(row, column)  eight of them
+//   Out<T> at(row, column)                      where eight results go
+//   float value(float sum, float bias, float add)
 #pragma once
 
 #include "device/cluster.h"
@@ -40,11 +44,11 @@ struct WarpgroupTile {
   // Shared memory, in bytes from a multiple of 1024.
   static constexpr int32 kRowsBytes = kRows * 128, kColumnsBytes = kColumns * 128;
   static constexpr int32 kStageBytes = kRowsBytes + kColumnsBytes;
-  // Of a warp: results of 16 rows x 64 columns, then what the epilogue keeps of columns.
+  // Of a warp: results of 16 rows x 64 columns, then the columns' bias.
   static constexpr int32 kWarpBytes = 16 * 128 + kColumns * 2;
   static constexpr int32 kScratchAt = kStages * kStageBytes;
   static constexpr int32 kBarriersAt = kScratchAt + kConsumers * 4 * kWarpBytes;
-  static constexpr int32 kSharedBytes = 1024 + kBarriersAt + kStages * 16;
+  static constexpr int32 kSharedBytes = 1024 + kBarriersAt + kStages * 16 + kConsumers * 8;
 };
 
 // Tiles in the order in which blocks take them: bands of kBand rows of tiles, by columns, so that
@@ -80,11 +84,11 @@ struct StageCounter {
   }
 };
 
-template <class T, class Tile, class Index, class Epilogue>
+template <class T, class Tile, class Index, class Result>
 struct WarpgroupProduct {
   const TensorMap& a;
   const TensorMap& b;
-  const Epilogue& epilogue;
+  const Result& result;
   Index m, n, k;
 
   int32 base;  // of the shared memory
@@ -96,6 +100,10 @@ struct WarpgroupProduct {
   }
   KILN_DEVICE AsyncBarrier empty(int32 stage) const {
     return {dynamic_shared<uint64>(base + Tile::kBarriersAt) + (Tile::kStages + stage)};
+  }
+  // A consumer's turn: it may multiply.
+  KILN_DEVICE AsyncBarrier turn(int32 consumer) const {
+    return {dynamic_shared<uint64>(base + Tile::kBarriersAt) + (2 * Tile::kStages + consumer)};
   }
   KILN_DEVICE Shared<T> rows_at(int32 stage) const {
     return dynamic_shared<T>(base + stage * Tile::kStageBytes);
@@ -143,8 +151,10 @@ struct WarpgroupProduct {
     }
   }
 
+  // The consumer `next` has its turn when all pieces are there and their products started: it must
+  // not wait for a stage that is two phases behind, whose parity is that of the one it wants.
   KILN_DEVICE void multiply(float (&sums)[Tile::kRowBlocks][Tile::kColumns / 2],
-                            StageCounter<Tile::kStages>& at, int32 first_row) const {
+                            StageCounter<Tile::kStages>& at, int32 first_row, int32 next) const {
     WarpgroupProducts products;
     int32 last = 0;
     for (Index piece = 0; piece < pieces; ++piece) {
@@ -167,43 +177,82 @@ struct WarpgroupProduct {
       last = at.stage;
       at.next();
     }
+    if (Tile::kTurns && lane() == 0) turn(next).arrive();
     products.wait<0>();
     KILN_UNROLL
     for (int32 i = 0; i < Tile::kRowBlocks; ++i) products.done(sums[i]);
     release(last);
   }
 
+  // Where eight elements of a warp's 16 x 64 results lie, so that those of eight rows lie in
+  // different banks.
+  static KILN_DEVICE int32 eight_at(int32 row, int32 eight) {
+    return row * 64 + (eight ^ (row & 7)) * 8;
+  }
+
+  // The bias of a tile's columns, while its first copies are on their way.
+  KILN_DEVICE void bring_bias(const Shared<T>& bias, Index column) const {
+    if constexpr (Result::kBias) {
+      for (int32 i = lane() * 8; i < Tile::kColumns; i += 256) {
+        const bool inside = column + i < n;
+        store<8>(bias + i, load_if<8>(inside, result.bias_at(inside ? column + i : Index(0))));
+      }
+      warp_barrier();
+    }
+  }
+  KILN_DEVICE void bring_add(const Shared<T>& scratch, Index row, Index column) const {
+    KILN_UNROLL
+    for (int32 q = 0; q < 16; q += 4) {
+      const int32 r = q + lane() / 8, u = lane() % 8;
+      const bool inside = result.inside(row + r, column + u * 8);
+      store<8>(scratch + eight_at(r, u),
+               load_if<8>(inside, result.add_at(inside ? row + r : Index(0),
+                                                inside ? column + u * 8 : Index(0))));
+    }
+    warp_barrier();
+  }
+  // Two neighbouring results as they are stored; `add`: what is added to them.
+  KILN_DEVICE uint32 pair(float x, float y, const Shared<T>& bias, const Shared<T>& add) const {
+    Pack<T, 2> of_column{}, of_result{};
+    if constexpr (Result::kBias) of_column = load<2>(bias);
+    if constexpr (Result::kAdd) of_result = load<2>(add);
+    return pack_pair(T{},
+                     result.value(x, to_float(of_column.at[0]), to_float(of_result.at[0])),
+                     result.value(y, to_float(of_column.at[1]), to_float(of_result.at[1])));
+  }
+
   // Results of one warp: 16 rows of each block of 64, by 64 columns, through shared memory so that
   // rows are written by 128 bytes.
-  KILN_DEVICE void finish(float (&sums)[Tile::kRowBlocks][Tile::kColumns / 2], Shared<T> scratch,
-                          Index row, Index column) const {
-    const Shared<T> kept = scratch + 16 * 64;
+  KILN_DEVICE void finish(const float (&sums)[Tile::kRowBlocks][Tile::kColumns / 2],
+                          const Shared<T>& scratch, const Shared<T>& bias, Index row,
+                          Index column) const {
     KILN_UNROLL
     for (int32 i = 0; i < Tile::kRowBlocks; ++i) {
       KILN_UNROLL
       for (int32 c = 0; c < Tile::kColumns; c += 64) {
         const Index first_row = row + i * 64;
         if (first_row < m && column + c < n) {
-          epilogue.bring(scratch, first_row, column + c);
+          if constexpr (Result::kAdd) bring_add(scratch, first_row, column + c);
           KILN_UNROLL
           for (int32 p = 0; p < 64; p += 16) {
             uint32 words[4];
             KILN_UNROLL
             for (int32 w = 0; w < 4; ++w) {
-              const int32 own = (c + p + w / 2 * 8) / 2 + w % 2 * 2;
-              words[w] = epilogue.pair(sums[i][own], sums[i][own + 1], scratch, kept, w % 2 * 8,
-                                       c, p + w / 2 * 8);
+              const int32 own = (c + p + w / 2 * 8) / 2 + w % 2 * 2, two = lane() % 4 * 2;
+              words[w] = pair(sums[i][own], sums[i][own + 1], bias + (c + p + w / 2 * 8 + two),
+                              scratch + (eight_at(lane() / 4 + w % 2 * 8, p / 8 + w / 2) + two));
             }
-            const int32 r = lane() % 16, u = p / 8 + lane() / 16;
-            epilogue.before_store();
-            store_matrices(scratch + (r * 64 + (u ^ (r & 7)) * 8), words);
+            if constexpr (Result::kAdd) warp_barrier();
+            store_matrices(scratch + eight_at(lane() % 16, p / 8 + lane() / 16), words);
           }
           warp_barrier();
           KILN_UNROLL
           for (int32 q = 0; q < 16; q += 4) {
             const int32 r = q + lane() / 8, u = lane() % 8;
-            const Pack<T, 8> eight = load<8>(scratch + (r * 64 + (u ^ (r & 7)) * 8));
-            epilogue.put(first_row + r, column + c + u * 8, eight);
+            const Pack<T, 8> eight = load<8>(scratch + eight_at(r, u));
+            if (result.inside(first_row + r, column + c + u * 8)) {
+              store<8>(result.at(first_row + r, column + c + u * 8), eight);
+            }
           }
           warp_barrier();
         }
@@ -216,8 +265,11 @@ struct WarpgroupProduct {
     StageCounter<Tile::kStages> at;
     const Shared<T> scratch = dynamic_shared<T>(
         base + Tile::kScratchAt + (consumer * 4 + warp() % 4) * Tile::kWarpBytes);
+    const Shared<T> bias = scratch + 16 * 64;
     const int32 first_row = Tile::kTurns ? 0 : consumer * Tile::kOwnRows;
     Index tile = unit;
+    const int32 next = (consumer + 1) % Tile::kConsumers;
+    uint32 turn_parity = consumer == 0 ? 1 : 0;  // the first consumer has the first turn
     if (Tile::kTurns) {
       tile += consumer * units;
       at.skip(static_cast<int32>(consumer * pieces));
@@ -225,10 +277,14 @@ struct WarpgroupProduct {
     for (; tile < tiles(); tile += (Tile::kTurns ? Tile::kConsumers : 1) * units) {
       Index row, column;
       place(tile, row, column);
-      epilogue.start(scratch + 16 * 64, column, Tile::kColumns);
+      bring_bias(bias, column);
       float sums[Tile::kRowBlocks][Tile::kColumns / 2];
-      multiply(sums, at, first_row);
-      finish(sums, scratch, row + first_row + warp() % 4 * 16, column);
+      if (Tile::kTurns) {
+        turn(consumer).wait(turn_parity);
+        turn_parity ^= 1;
+      }
+      multiply(sums, at, first_row, next);
+      finish(sums, scratch, bias, row + first_row + warp() % 4 * 16, column);
       if (Tile::kTurns) at.skip(static_cast<int32>((Tile::kConsumers - 1) * pieces));
     }
   }
@@ -249,6 +305,7 @@ struct WarpgroupProduct {
         full(stage).init(1);
         empty(stage).init(4 * (Tile::kTurns ? 1 : Tile::kConsumers) * Tile::kCluster);
       }
+      for (int32 consumer = 0; consumer < Tile::kConsumers; ++consumer) turn(consumer).init(4);
       fence_barriers();
     }
     if constexpr (Tile::kCluster == 1) {

@@ -85,6 +85,8 @@ class WarpgroupProducts {
       each.target->ready = each.target->d;
     }
     count_ = left;
+    // The lanes of a warp are done together: one may tell others for all of them.
+    vote_any(false);
     for (int32 i = 0; i < count_; ++i) products_[i].target->ready = nullptr;
   }
   template <int32 kSums>
