@@ -165,13 +165,9 @@ KernelSource assemble(const KernelParts& parts, const KernelSizes& sizes) {
   if (!parts.before.empty()) text += "\n" + parts.before;
   text += "\n" + parts.comment;
   const std::string threads = std::to_string(parts.threads);
-  if (parts.alone) {
-    text += "KILN_SOLE_KERNEL(" + threads + ", " + std::to_string(parts.cluster);
-  } else if (parts.cluster > 1) {
-    text += "KILN_CLUSTER_KERNEL(" + threads + ", " + std::to_string(parts.cluster);
-  } else {
-    text += "KILN_KERNEL(" + threads;
-  }
+  text += parts.alone ? "KILN_SOLE_" : "KILN_";
+  text += parts.cluster == 1 ? "KERNEL(" + threads
+                             : "CLUSTER_KERNEL(" + threads + ", " + std::to_string(parts.cluster);
   text += ") void " + parts.entry + "(";
   bool first = true;
   for (const std::string& pointer : parts.pointers) {

@@ -289,7 +289,14 @@ struct WarpgroupProduct {
     }
   }
 
+  // Nothing where there are no such instructions: who launches kernels knows.
   KILN_DEVICE void run() {
+#if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+    work();
+#endif
+  }
+
+  KILN_DEVICE void work() {
     base = static_cast<int32>((1024 - shared_address(dynamic_shared<uint8>()) % 1024) % 1024);
     rank = static_cast<int32>(block_x() % Tile::kCluster);
     unit = static_cast<Index>(block_x() / Tile::kCluster);
