@@ -8,9 +8,36 @@ namespace kiln::emulator {
 namespace {
 
 constexpr int kMaxArrivals = (1 << 20) - 1;
-constexpr uint64_t kBoxAlignment = 1024;  // of targets: the swizzle's pattern is as long
+
+// each(element of the tensor, its place among the box's bytes) for those inside.
+template <class Each>
+void each_element(const TensorBox& box, int64_t row, int64_t column, Each&& each) {
+  const int64_t size = box.element_bytes;
+  for (int64_t r = 0; r < box.box_rows; ++r) {
+    for (int64_t c = 0; c < box.box_columns; ++c) {
+      const int64_t y = row + r, x = column + c;
+      if (y < 0 || y >= box.rows || x < 0 || x >= box.columns) continue;
+      auto at = static_cast<size_t>((r * box.box_columns + c) * size);
+      at ^= (at >> 7 & 7) << 4;
+      each(reinterpret_cast<unsigned char*>(box.address) + y * box.row_bytes + x * size, at);
+    }
+  }
+}
 
 }  // namespace
+
+void TensorBox::get(int64_t row, int64_t column, unsigned char* bytes) const {
+  std::memset(bytes, 0, box_bytes());
+  each_element(*this, row, column, [&](const unsigned char* element, size_t at) {
+    std::memcpy(bytes + at, element, static_cast<size_t>(element_bytes));
+  });
+}
+
+void TensorBox::put(int64_t row, int64_t column, const unsigned char* bytes) const {
+  each_element(*this, row, column, [&](unsigned char* element, size_t at) {
+    std::memcpy(element, bytes + at, static_cast<size_t>(element_bytes));
+  });
+}
 
 std::string AsyncBarriers::init(const void* word, int arrivals, uint32_t thread, uint32_t phase) {
   if (arrivals < 1 || arrivals > kMaxArrivals) return "an asynchronous barrier for no threads";
@@ -59,24 +86,11 @@ std::string AsyncBarriers::copy(const void* word, const TensorBox& box, int64_t 
   if (std::string wrong = find(word, thread, phase, &barrier); !wrong.empty()) return wrong;
   if (!barrier->fenced) return "a bulk copy to an asynchronous barrier with no fence behind init()";
   if (box.magic != TensorBox::kMagic) return "a bulk copy by what is no tensor map";
-  if (reinterpret_cast<uintptr_t>(to) % kBoxAlignment != 0) {
+  if (reinterpret_cast<uintptr_t>(to) % TensorBox::kAlignment != 0) {
     return "a bulk copy to what is no multiple of 1024 bytes";
   }
-  const size_t width = static_cast<size_t>(box.box_columns * box.element_bytes);
-  const auto size = static_cast<size_t>(box.element_bytes);
-  Copy copy{std::vector<unsigned char>(width * static_cast<size_t>(box.box_rows)), to};
-  for (int64_t r = 0; r < box.box_rows; ++r) {
-    for (int64_t c = 0; c < box.box_columns; ++c) {
-      const int64_t y = row + r, x = column + c;
-      if (y < 0 || y >= box.rows || x < 0 || x >= box.columns) continue;
-      size_t at = static_cast<size_t>(r) * width + static_cast<size_t>(c) * size;
-      at ^= (at >> 7 & 7) << 4;
-      std::memcpy(copy.bytes.data() + at,
-                  reinterpret_cast<const unsigned char*>(box.address) + y * box.row_bytes +
-                      x * box.element_bytes,
-                  size);
-    }
-  }
+  Copy copy{std::vector<unsigned char>(box.box_bytes()), to};
+  box.get(row, column, copy.bytes.data());
   std::memset(to, 0xff, copy.bytes.size());
   barrier->bytes -= static_cast<int64_t>(copy.bytes.size());
   barrier->copies.push_back(std::move(copy));

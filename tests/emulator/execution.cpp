@@ -65,6 +65,7 @@ struct Thread {
   Place place{};
   Fiber* fiber = nullptr;
   uint32_t exchanges = 0;
+  bool fenced = false;  // for bulk copies, once at least
 };
 
 struct Warp {
@@ -378,16 +379,6 @@ struct Execution::State {
     check(region, word, 1, 8, "waits with");
     if (region->space != kiln_emulated::kShared) fail("an asynchronous barrier in global memory");
   }
-  // The same place in the dynamic shared memory of another block, which has not ended.
-  unsigned char* place_in(int rank, const Region* region, void* at) {
-    if (rank < 0 || rank >= cluster_blocks) {
-      fail("block " + std::to_string(rank) + " of a cluster of " + std::to_string(cluster_blocks));
-    }
-    const Block& peer = blocks[static_cast<size_t>(rank)];
-    if (region != &own->dynamic) fail("a peer's memory by a pointer that is not to dynamic_shared");
-    if (peer.has_ended()) fail("uses shared memory of a block that has ended");
-    return peer.dynamic.begin + (static_cast<unsigned char*>(at) - region->begin);
-  }
   // After each call that may have ended a phase.
   void wake(const std::string& wrong) {
     if (!wrong.empty()) fail(wrong);
@@ -401,9 +392,8 @@ struct Execution::State {
     check_word(region, word);
     wake(async_barriers.init(word, arrivals, thread_of_cluster(), now.phase));
   }
-  void async_arrive(const Region* region, void* word, int bytes, int rank) {
+  void async_arrive(const Region* region, void* word, int bytes) {
     check_word(region, word);
-    if (rank >= 0) word = place_in(rank, region, word);
     wake(async_barriers.arrive(word, bytes, thread_of_cluster(), now.phase));
   }
   void async_wait(const Region* region, void* word, uint32_t parity, const char* file, int line) {
@@ -414,21 +404,35 @@ struct Execution::State {
     if (!over) wait();
   }
   void copy_box(const Region* region, void* to, const void* map, int64_t row, int64_t column,
-                const Region* barrier_region, void* word, int mask) {
+                const Region* barrier_region, void* word) {
     check_word(barrier_region, word);
     TensorBox box;
     std::memcpy(static_cast<void*>(&box), map, sizeof box);
     if (box.magic == TensorBox::kMagic) {
       check(region, to, box.box_rows * box.box_columns, box.element_bytes, "copies a box to");
     }
-    if (mask == 0) {
-      wake(async_barriers.copy(word, box, row, column, to, thread_of_cluster(), now.phase));
+    wake(async_barriers.copy(word, box, row, column, to, thread_of_cluster(), now.phase));
+  }
+  void store_box(const void* map, int64_t row, int64_t column, const Region* region,
+                 const void* from, bool starts) {
+    TensorBox box;
+    std::memcpy(static_cast<void*>(&box), map, sizeof box);
+    if (box.magic != TensorBox::kMagic) fail("a bulk copy by what is no tensor map");
+    if (region->space != kiln_emulated::kShared ||
+        reinterpret_cast<uintptr_t>(from) % TensorBox::kAlignment != 0) {
+      fail("a bulk copy from what is no multiple of 1024 bytes of shared memory");
     }
-    for (int rank = 0; mask >> rank != 0; ++rank) {
-      if ((mask >> rank & 1) == 0) continue;
-      wake(async_barriers.copy(place_in(rank, barrier_region, word), box, row, column,
-                               place_in(rank, region, to), thread_of_cluster(), now.phase));
+    if (starts) {
+      if (!current().fenced) fail("a bulk copy from shared memory with no fence before");
+      check(region, from, box.box_rows * box.box_columns, box.element_bytes, "copies a box from");
+      return;
     }
+    std::vector<unsigned char> bytes(box.box_bytes());
+    for (size_t i = 0; i < bytes.size(); i += 16) {  // as this thread's, for the race detector
+      read(region, static_cast<const unsigned char*>(from) + i, bytes.data() + i,
+           16 / box.element_bytes, box.element_bytes);
+    }
+    box.put(row, column, bytes.data());
   }
 
   const unsigned char (*exchange(int op, const void* value, int bytes, const char* file,
@@ -607,8 +611,8 @@ Execution::Execution() : state_(std::make_unique<State>()) {
   machine.async_barrier_init = [](const Region* region, void* word, int arrivals) {
     State::running->async_init(region, word, arrivals);
   };
-  machine.async_barrier_arrive = [](const Region* region, void* word, int bytes, int block) {
-    State::running->async_arrive(region, word, bytes, block);
+  machine.async_barrier_arrive = [](const Region* region, void* word, int bytes) {
+    State::running->async_arrive(region, word, bytes);
   };
   machine.async_barrier_wait = [](const Region* region, void* word, unsigned parity,
                                   const char* file, int line) {
@@ -618,9 +622,14 @@ Execution::Execution() : state_(std::make_unique<State>()) {
     State::running->async_barriers.fence(State::running->thread_of_cluster());
   };
   machine.copy_box = [](const Region* region, void* to, const void* map, long long row,
-                        long long column, const Region* barrier, void* word, int blocks) {
-    State::running->copy_box(region, to, map, row, column, barrier, word, blocks);
+                        long long column, const Region* barrier, void* word) {
+    State::running->copy_box(region, to, map, row, column, barrier, word);
   };
+  machine.store_box = [](const void* map, long long row, long long column, const Region* region,
+                         const void* from, bool starts) {
+    State::running->store_box(map, row, column, region, from, starts);
+  };
+  machine.fence_for_copies = [] { State::running->current().fenced = true; };
   machine.exchange = [](int op, const void* value, int bytes, const char* file, int line) {
     return State::running->exchange(op, value, bytes, file, line);
   };

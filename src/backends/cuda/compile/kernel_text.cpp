@@ -165,9 +165,10 @@ KernelSource assemble(const KernelParts& parts, const KernelSizes& sizes) {
   if (!parts.before.empty()) text += "\n" + parts.before;
   text += "\n" + parts.comment;
   const std::string threads = std::to_string(parts.threads);
-  text += parts.alone ? "KILN_SOLE_" : "KILN_";
-  text += parts.cluster == 1 ? "KERNEL(" + threads
-                             : "CLUSTER_KERNEL(" + threads + ", " + std::to_string(parts.cluster);
+  text += parts.alone          ? "KILN_SOLE_KERNEL(" + threads
+          : parts.cluster == 1 ? "KILN_KERNEL(" + threads
+                               : "KILN_CLUSTER_KERNEL(" + threads + ", " +
+                                     std::to_string(parts.cluster);
   text += ") void " + parts.entry + "(";
   bool first = true;
   for (const std::string& pointer : parts.pointers) {

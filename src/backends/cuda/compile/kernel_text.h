@@ -61,7 +61,7 @@ struct KernelParts {
   std::vector<std::string> last_parameters;  // after the sizes
   int threads = 256;
   int cluster = 1;  // blocks (device/cluster.h)
-  bool alone = false;  // a block has a multiprocessor's registers for itself
+  bool alone = false;  // one block has a multiprocessor's registers for itself (device/wgmma.h)
   bool wide = true;
   std::string body;  // lines indented by two
 };

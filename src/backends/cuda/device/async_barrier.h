@@ -15,7 +15,7 @@ KILN_DEVICE uint32 shared_address(Shared<T> at) {
 struct AsyncBarrier {
   Shared<uint64> word;
 
-  // By one thread, before fence_barriers() and a barrier of the block (or cluster).
+  // By one thread, before fence_barriers() and a barrier of the block.
   KILN_DEVICE void init(int32 arrivals) const {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(word)),
                  "r"(arrivals)
@@ -23,15 +23,6 @@ struct AsyncBarrier {
   }
   KILN_DEVICE void arrive() const {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(word)) : "memory");
-  }
-  // At the barrier at the same place in another block of the cluster.
-  KILN_DEVICE void arrive_at(int32 block) const {
-    asm volatile(
-        "{ .reg .b32 there; mapa.shared::cluster.u32 there, %0, %1;"
-        " mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there]; }" ::"r"(
-            shared_address(word)),
-        "r"(block)
-        : "memory");
   }
   // Arrives, and has the phase wait for this many bytes of bulk copies.
   KILN_DEVICE void arrive_expecting(int32 bytes) const {
@@ -52,7 +43,7 @@ struct AsyncBarrier {
   }
 };
 
-// Makes barriers that this thread initialized visible to bulk copies and to the cluster.
+// Makes barriers that this thread initialized visible to bulk copies.
 KILN_DEVICE void fence_barriers() {
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }

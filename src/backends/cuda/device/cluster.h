@@ -15,15 +15,6 @@
 #define KILN_CLUSTER_KERNEL(max_threads, blocks) KILN_KERNEL(max_threads)
 #endif
 
-// Kernels of which one block has a multiprocessor's registers for itself.
-#define KILN_SOLE_KERNEL(max_threads) extern "C" __global__ __launch_bounds__(max_threads, 1)
-#if __CUDA_ARCH__ >= 900
-#define KILN_SOLE_CLUSTER_KERNEL(max_threads, blocks) \
-  extern "C" __global__ __launch_bounds__(max_threads, 1) __cluster_dims__(blocks, 1, 1)
-#else
-#define KILN_SOLE_CLUSTER_KERNEL(max_threads, blocks) KILN_SOLE_KERNEL(max_threads)
-#endif
-
 #if __CUDA_ARCH__ >= 900
 KILN_DEVICE constexpr int32 cluster_blocks(int32 wanted) { return wanted; }
 

@@ -7,31 +7,27 @@
 //   - sharing: the consumers multiply one tile together, each has its rows of it
 //   - taking turns: each consumer has tiles of its own; one finishes and writes its results while
 //     the other multiplies, which hides all that the epilogue computes
-// With kCluster = 2 two blocks have tiles below each other and each brings half of the columns'
-// operand for both.
+// Results leave by bulk copies, too, so that nobody waits until they are written.
 //
 // The result has
 //   static constexpr bool kBias, kAdd           whether there are numbers of columns, and of results
-//   bool inside(Index row, Index column)        columns are multiples of 8
-//   In<T> bias_at(column), add_at(row, column)  eight of them
-//   Out<T> at(row, column)                      where eight results go
+//   In<T> bias_at(column), add_at(row, column)  eight of them, columns are multiples of 8
 //   float value(float sum, float bias, float add)
 #pragma once
 
-#include "device/cluster.h"
 #include "device/mma.h"
 #include "device/tensor_copy.h"
 #include "device/wgmma.h"
 
 template <int32 kRowBlocks_, int32 kColumns_, int32 kConsumers_, bool kTurns_, int32 kStages_,
-          int32 kCluster_>
+          int32 kBuffers_>
 struct WarpgroupTile {
   static constexpr int32 kRowBlocks = kRowBlocks_;  // of 64 rows, of a consumer
   static constexpr int32 kColumns = kColumns_;      // 64, 128, 192 or 256
   static constexpr int32 kConsumers = kConsumers_;  // warpgroups
   static constexpr bool kTurns = kTurns_;
   static constexpr int32 kStages = kStages_;
-  static constexpr int32 kCluster = kCluster_;  // 1 or 2
+  static constexpr int32 kBuffers = kBuffers_;  // of a warp, for results on their way
 
   static constexpr int32 kOwnRows = 64 * kRowBlocks;
   static constexpr int32 kRows = kTurns ? kOwnRows : kOwnRows * kConsumers;
@@ -44,10 +40,11 @@ struct WarpgroupTile {
   // Shared memory, in bytes from a multiple of 1024.
   static constexpr int32 kRowsBytes = kRows * 128, kColumnsBytes = kColumns * 128;
   static constexpr int32 kStageBytes = kRowsBytes + kColumnsBytes;
-  // Of a warp: results of 16 rows x 64 columns, then the columns' bias.
-  static constexpr int32 kWarpBytes = 16 * 128 + kColumns * 2;
-  static constexpr int32 kScratchAt = kStages * kStageBytes;
-  static constexpr int32 kBarriersAt = kScratchAt + kConsumers * 4 * kWarpBytes;
+  static constexpr int32 kBufferBytes = 16 * 128;  // 16 rows x 64 columns
+  static constexpr int32 kWarps = kConsumers * 4;
+  static constexpr int32 kBuffersAt = kStages * kStageBytes;
+  static constexpr int32 kBiasAt = kBuffersAt + kWarps * kBuffers * kBufferBytes;
+  static constexpr int32 kBarriersAt = kBiasAt + kWarps * kColumns * 2;
   static constexpr int32 kSharedBytes = 1024 + kBarriersAt + kStages * 16 + kConsumers * 8;
 };
 
@@ -88,12 +85,12 @@ template <class T, class Tile, class Index, class Result>
 struct WarpgroupProduct {
   const TensorMap& a;
   const TensorMap& b;
+  const TensorMap& c;
   const Result& result;
   Index m, n, k;
 
   int32 base;  // of the shared memory
-  Index unit, units, row_tiles, column_tiles, pieces;
-  int32 rank;  // in the cluster
+  Index row_tiles, column_tiles, pieces;
 
   KILN_DEVICE AsyncBarrier full(int32 stage) const {
     return {dynamic_shared<uint64>(base + Tile::kBarriersAt) + stage};
@@ -112,16 +109,18 @@ struct WarpgroupProduct {
     return dynamic_shared<T>(base + stage * Tile::kStageBytes + Tile::kRowsBytes);
   }
   KILN_DEVICE Index tiles() const { return row_tiles * column_tiles; }
+  static KILN_DEVICE Index block() { return static_cast<Index>(block_x()); }
+  static KILN_DEVICE Index blocks() { return static_cast<Index>(blocks_x()); }
   // First row and column of a tile.
   KILN_DEVICE void place(Index tile, Index& row, Index& column) const {
     TileOrder<Index>{row_tiles, column_tiles}.at(tile, row, column);
-    row = (row * Tile::kCluster + rank) * Tile::kRows;
+    row *= Tile::kRows;
     column *= Tile::kColumns;
   }
 
   KILN_DEVICE void produce() const {
     StageCounter<Tile::kStages> at;
-    for (Index tile = unit; tile < tiles(); tile += units) {
+    for (Index tile = block(); tile < tiles(); tile += blocks()) {
       Index row, column;
       place(tile, row, column);
       for (Index piece = 0; piece < pieces; ++piece) {
@@ -130,25 +129,15 @@ struct WarpgroupProduct {
         there.arrive_expecting(Tile::kStageBytes);
         const int32 depth = static_cast<int32>(piece * Tile::kDepth);
         copy_box(rows_at(at.stage), a, static_cast<int32>(row), depth, there);
-        if constexpr (Tile::kCluster == 1) {
-          copy_box(columns_at(at.stage), b, static_cast<int32>(column), depth, there);
-        } else {
-          const int32 half = rank * (Tile::kColumns / 2);
-          copy_box_to_blocks(columns_at(at.stage) + half * Tile::kDepth, b,
-                             static_cast<int32>(column) + half, depth, there, 3);
-        }
+        copy_box(columns_at(at.stage), b, static_cast<int32>(column), depth, there);
         at.next();
       }
     }
   }
 
-  // A consumer is done with a stage.
+  // A warp is done with a stage.
   KILN_DEVICE void release(int32 stage) const {
-    if constexpr (Tile::kCluster == 1) {
-      if (lane() == 0) empty(stage).arrive();
-    } else {
-      if (lane() < Tile::kCluster) empty(stage).arrive_at(lane());
-    }
+    if (lane() == 0) empty(stage).arrive();
   }
 
   // The consumer `next` has its turn when all pieces are there and their products started: it must
@@ -184,8 +173,7 @@ struct WarpgroupProduct {
     release(last);
   }
 
-  // Where eight elements of a warp's 16 x 64 results lie, so that those of eight rows lie in
-  // different banks.
+  // Where eight elements of a buffer's 16 x 64 lie, as bulk copies have it.
   static KILN_DEVICE int32 eight_at(int32 row, int32 eight) {
     return row * 64 + (eight ^ (row & 7)) * 8;
   }
@@ -204,7 +192,7 @@ struct WarpgroupProduct {
     KILN_UNROLL
     for (int32 q = 0; q < 16; q += 4) {
       const int32 r = q + lane() / 8, u = lane() % 8;
-      const bool inside = result.inside(row + r, column + u * 8);
+      const bool inside = row + r < m && column + u * 8 < n;
       store<8>(scratch + eight_at(r, u),
                load_if<8>(inside, result.add_at(inside ? row + r : Index(0),
                                                 inside ? column + u * 8 : Index(0))));
@@ -221,60 +209,65 @@ struct WarpgroupProduct {
                      result.value(y, to_float(of_column.at[1]), to_float(of_result.at[1])));
   }
 
-  // Results of one warp: 16 rows of each block of 64, by 64 columns, through shared memory so that
-  // rows are written by 128 bytes.
+  // Results of one warp: 16 rows of each block of 64, by 64 columns through its buffers.
   KILN_DEVICE void finish(const float (&sums)[Tile::kRowBlocks][Tile::kColumns / 2],
-                          const Shared<T>& scratch, const Shared<T>& bias, Index row,
-                          Index column) const {
+                          BoxStores& stores, int32& buffer, const Shared<T>& buffers,
+                          const Shared<T>& bias, Index row, Index column) const {
     KILN_UNROLL
     for (int32 i = 0; i < Tile::kRowBlocks; ++i) {
       KILN_UNROLL
-      for (int32 c = 0; c < Tile::kColumns; c += 64) {
+      for (int32 from = 0; from < Tile::kColumns; from += 64) {
         const Index first_row = row + i * 64;
-        if (first_row < m && column + c < n) {
-          if constexpr (Result::kAdd) bring_add(scratch, first_row, column + c);
+        if (first_row < m && column + from < n) {
+          const Shared<T> place = buffers + buffer * (Tile::kBufferBytes / 2);
+          buffer = buffer + 1 == Tile::kBuffers ? 0 : buffer + 1;
+          if (lane() == 0) stores.template wait<Tile::kBuffers - 1>();
+          warp_barrier();
+          if constexpr (Result::kAdd) bring_add(place, first_row, column + from);
           KILN_UNROLL
           for (int32 p = 0; p < 64; p += 16) {
             uint32 words[4];
             KILN_UNROLL
             for (int32 w = 0; w < 4; ++w) {
-              const int32 own = (c + p + w / 2 * 8) / 2 + w % 2 * 2, two = lane() % 4 * 2;
-              words[w] = pair(sums[i][own], sums[i][own + 1], bias + (c + p + w / 2 * 8 + two),
-                              scratch + (eight_at(lane() / 4 + w % 2 * 8, p / 8 + w / 2) + two));
+              const int32 at = from + p + w / 2 * 8, own = at / 2 + w % 2 * 2;
+              const int32 two = lane() % 4 * 2;
+              words[w] = pair(sums[i][own], sums[i][own + 1], bias + (at + two),
+                              place + (eight_at(lane() / 4 + w % 2 * 8, p / 8 + w / 2) + two));
             }
             if constexpr (Result::kAdd) warp_barrier();
-            store_matrices(scratch + eight_at(lane() % 16, p / 8 + lane() / 16), words);
+            store_matrices(place + eight_at(lane() % 16, p / 8 + lane() / 16), words);
           }
+          fence_for_copies();
           warp_barrier();
-          KILN_UNROLL
-          for (int32 q = 0; q < 16; q += 4) {
-            const int32 r = q + lane() / 8, u = lane() % 8;
-            const Pack<T, 8> eight = load<8>(scratch + eight_at(r, u));
-            if (result.inside(first_row + r, column + c + u * 8)) {
-              store<8>(result.at(first_row + r, column + c + u * 8), eight);
-            }
+          if (lane() == 0) {
+            stores.start(c, static_cast<int32>(first_row), static_cast<int32>(column) + from,
+                         place);
           }
-          warp_barrier();
         }
       }
     }
   }
 
   KILN_DEVICE void consume() const {
-    const int32 consumer = thread_x() / 128 - 1;
+    // Through a shuffle, so that the compiler knows that it is the same for a warp: descriptors then
+    // lie in uniform registers.
+    const int32 consumer = shuffle(thread_x() / 128, 0) - 1;
     StageCounter<Tile::kStages> at;
-    const Shared<T> scratch = dynamic_shared<T>(
-        base + Tile::kScratchAt + (consumer * 4 + warp() % 4) * Tile::kWarpBytes);
-    const Shared<T> bias = scratch + 16 * 64;
+    const int32 own = consumer * 4 + warp() % 4;  // of all consumers' warps
+    const Shared<T> buffers =
+        dynamic_shared<T>(base + Tile::kBuffersAt + own * (Tile::kBuffers * Tile::kBufferBytes));
+    const Shared<T> bias = dynamic_shared<T>(base + Tile::kBiasAt + own * (Tile::kColumns * 2));
+    BoxStores stores;
+    int32 buffer = 0;
     const int32 first_row = Tile::kTurns ? 0 : consumer * Tile::kOwnRows;
-    Index tile = unit;
+    Index tile = block();
     const int32 next = (consumer + 1) % Tile::kConsumers;
     uint32 turn_parity = consumer == 0 ? 1 : 0;  // the first consumer has the first turn
     if (Tile::kTurns) {
-      tile += consumer * units;
+      tile += consumer * blocks();
       at.skip(static_cast<int32>(consumer * pieces));
     }
-    for (; tile < tiles(); tile += (Tile::kTurns ? Tile::kConsumers : 1) * units) {
+    for (; tile < tiles(); tile += (Tile::kTurns ? Tile::kConsumers : 1) * blocks()) {
       Index row, column;
       place(tile, row, column);
       bring_bias(bias, column);
@@ -284,9 +277,10 @@ struct WarpgroupProduct {
         turn_parity ^= 1;
       }
       multiply(sums, at, first_row, next);
-      finish(sums, scratch, bias, row + first_row + warp() % 4 * 16, column);
+      finish(sums, stores, buffer, buffers, bias, row + first_row + warp() % 4 * 16, column);
       if (Tile::kTurns) at.skip(static_cast<int32>((Tile::kConsumers - 1) * pieces));
     }
+    if (lane() == 0) stores.template wait<0>();  // shared memory is gone with the block
   }
 
   // Nothing where there are no such instructions: who launches kernels knows.
@@ -298,37 +292,27 @@ struct WarpgroupProduct {
 
   KILN_DEVICE void work() {
     base = static_cast<int32>((1024 - shared_address(dynamic_shared<uint8>()) % 1024) % 1024);
-    rank = static_cast<int32>(block_x() % Tile::kCluster);
-    unit = static_cast<Index>(block_x() / Tile::kCluster);
-    units = static_cast<Index>(blocks_x() / Tile::kCluster);
-    constexpr int32 kUnitRows = Tile::kRows * Tile::kCluster;
-    row_tiles = (m + (kUnitRows - 1)) / kUnitRows;
+    row_tiles = (m + (Tile::kRows - 1)) / Tile::kRows;
     column_tiles = (n + (Tile::kColumns - 1)) / Tile::kColumns;
     pieces = (k + (Tile::kDepth - 1)) / Tile::kDepth;
     if (thread_x() == 0) {
       prefetch(a);
       prefetch(b);
+      prefetch(c);
       for (int32 stage = 0; stage < Tile::kStages; ++stage) {
         full(stage).init(1);
-        empty(stage).init(4 * (Tile::kTurns ? 1 : Tile::kConsumers) * Tile::kCluster);
+        empty(stage).init(4 * (Tile::kTurns ? 1 : Tile::kConsumers));
       }
       for (int32 consumer = 0; consumer < Tile::kConsumers; ++consumer) turn(consumer).init(4);
       fence_barriers();
     }
-    if constexpr (Tile::kCluster == 1) {
-      barrier();
-    } else {
-      cluster_barrier();
-    }
+    barrier();
     if (thread_x() < 128) {
       give_registers<Tile::kProducerRegisters>();
       if (thread_x() == 0) produce();
-      warp_barrier();
     } else {
       take_registers<Tile::kConsumerRegisters>();
       consume();
     }
-    // What a block of the cluster still sends must not come to one that is gone.
-    if constexpr (Tile::kCluster != 1) cluster_barrier();
   }
 };

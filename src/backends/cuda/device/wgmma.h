@@ -5,6 +5,9 @@
 
 #include "device/async_barrier.h"
 
+// A kernel of which one block has a multiprocessor's registers for itself.
+#define KILN_SOLE_KERNEL(max_threads) extern "C" __global__ __launch_bounds__(max_threads, 1)
+
 // Of 16 columns of a matrix of 16-bit elements that copy_box brought: rows of 128 bytes, swizzled.
 struct MatrixDescriptor {
   uint64 bits;

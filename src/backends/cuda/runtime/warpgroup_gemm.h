@@ -14,18 +14,18 @@ namespace kiln::cuda {
 
 // As WarpgroupTile of the device header.
 struct WarpgroupTiling {
-  int64_t row_blocks = 2;  // of 64 rows, of a consumer
+  int64_t row_blocks = 1;  // of 64 rows, of a consumer
   int64_t columns = 192;
   int64_t consumers = 2;  // warpgroups
-  bool turns = true;      // they have a tile each, by turns, or share one
-  int64_t stages = 5;
-  int64_t cluster = 1;  // blocks whose tiles share columns
+  bool turns = false;     // they have a tile each, by turns, or share one
+  int64_t stages = 4;
+  int64_t buffers = 3;  // of a warp, for results on their way
 
   bool operator==(const WarpgroupTiling&) const = default;
   int64_t rows() const { return 64 * row_blocks * (turns ? 1 : consumers); }
   int64_t threads() const { return 128 * (consumers + 1); }
   int64_t shared_bytes() const;  // dynamic
-  std::string to_string() const;  // "128x192 stages 5 turns"
+  std::string to_string() const;  // "128x192 stages 4"
 };
 
 struct WarpgroupGemm {

@@ -5,7 +5,7 @@
 
 extern "C" {
 void kiln_async_init(void* word, int32 arrivals);
-void kiln_async_arrive(void* word, int32 bytes, int32 block);
+void kiln_async_arrive(void* word, int32 bytes);
 void kiln_async_wait(void* word, uint32 parity);
 void kiln_async_fence();
 }
@@ -19,9 +19,8 @@ struct AsyncBarrier {
   Shared<uint64> word;
 
   KILN_DEVICE void init(int32 arrivals) const { kiln_async_init(word, arrivals); }
-  KILN_DEVICE void arrive() const { kiln_async_arrive(word, 0, -1); }
-  KILN_DEVICE void arrive_at(int32 block) const { kiln_async_arrive(word, 0, block); }
-  KILN_DEVICE void arrive_expecting(int32 bytes) const { kiln_async_arrive(word, bytes, -1); }
+  KILN_DEVICE void arrive() const { kiln_async_arrive(word, 0); }
+  KILN_DEVICE void arrive_expecting(int32 bytes) const { kiln_async_arrive(word, bytes); }
   KILN_DEVICE void wait(uint32 parity) const { kiln_async_wait(word, parity); }
 };
 

@@ -4,8 +4,6 @@
 #include "device/platform.h"
 
 #define KILN_CLUSTER_KERNEL(max_threads, blocks) extern "C"
-#define KILN_SOLE_KERNEL(max_threads) extern "C"
-#define KILN_SOLE_CLUSTER_KERNEL(max_threads, blocks) extern "C"
 
 extern "C" {
 void kiln_cluster_barrier();

@@ -3,6 +3,8 @@
 
 #include "device/async_barrier.h"
 
+#define KILN_SOLE_KERNEL(max_threads) extern "C"
+
 struct MatrixDescriptor {
   void* bits;
   KILN_DEVICE MatrixDescriptor moved(int32 bytes) const {

@@ -16,11 +16,8 @@ struct AsyncBarrier {
     kiln_emulated::machine->async_barrier_init(word.region(), address(), arrivals);
   }
   void arrive() const { arrive_expecting(0); }
-  void arrive_at(int32 block) const {
-    kiln_emulated::machine->async_barrier_arrive(word.region(), address(), 0, block);
-  }
   void arrive_expecting(int32 bytes) const {
-    kiln_emulated::machine->async_barrier_arrive(word.region(), address(), bytes, -1);
+    kiln_emulated::machine->async_barrier_arrive(word.region(), address(), bytes);
   }
   void wait(uint32 parity, const char* file = __builtin_FILE(),
             int line = __builtin_LINE()) const {

@@ -8,9 +8,6 @@
   constexpr int kiln_max_threads = (max_threads), kiln_cluster_blocks = (blocks); \
   static
 
-#define KILN_SOLE_KERNEL(max_threads) KILN_KERNEL(max_threads)
-#define KILN_SOLE_CLUSTER_KERNEL(max_threads, blocks) KILN_CLUSTER_KERNEL(max_threads, blocks)
-
 KILN_DEVICE constexpr int32 cluster_blocks(int32 wanted) { return wanted; }
 
 KILN_DEVICE void cluster_barrier(const char* file = __builtin_FILE(),

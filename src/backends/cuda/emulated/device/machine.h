@@ -50,15 +50,17 @@ struct Machine {
   void (*barrier)(const char* file, int line);
   // Asynchronous barriers, known by their words in shared memory.
   void (*async_barrier_init)(const Region*, void* word, int arrivals);
-  // `block`: of the cluster, whose barrier at the same place is meant; -1: the own one.
-  void (*async_barrier_arrive)(const Region*, void* word, int bytes, int block);
+  void (*async_barrier_arrive)(const Region*, void* word, int bytes);
   void (*async_barrier_wait)(const Region*, void* word, unsigned parity, const char* file,
                              int line);
   void (*fence_async_barriers)();
-  // A box of the tensor of a map (cuTensorMapEncodeTiled), which `word` waits for; to the same
-  // place in each block of the cluster whose bit is set in `blocks`, 0: in the own one.
+  // A box of the tensor of a map (cuTensorMapEncodeTiled), which `word` waits for.
   void (*copy_box)(const Region* region, void* to, const void* map, long long row,
-                   long long column, const Region* barrier, void* word, int blocks);
+                   long long column, const Region* barrier, void* word);
+  // The other way. `starts`: only checks what can be checked when a copy starts.
+  void (*store_box)(const void* map, long long row, long long column, const Region* region,
+                    const void* from, bool starts);
+  void (*fence_for_copies)();
   // Of all threads of the cluster.
   void (*cluster_barrier)(const char* file, int line);
   // As `read`, from the dynamic shared memory of block `rank` of the cluster; region and address

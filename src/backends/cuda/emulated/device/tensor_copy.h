@@ -15,11 +15,42 @@ template <class T>
 KILN_DEVICE void copy_box(const Shared<T>& to, const TensorMap& map, int32 row, int32 column,
                           AsyncBarrier barrier) {
   kiln_emulated::machine->copy_box(to.region(), reinterpret_cast<void*>(to.address()), &map, row,
-                                   column, barrier.word.region(), barrier.address(), 0);
+                                   column, barrier.word.region(), barrier.address());
 }
-template <class T>
-KILN_DEVICE void copy_box_to_blocks(const Shared<T>& to, const TensorMap& map, int32 row,
-                                    int32 column, AsyncBarrier barrier, int32 blocks) {
-  kiln_emulated::machine->copy_box(to.region(), reinterpret_cast<void*>(to.address()), &map, row,
-                                   column, barrier.word.region(), barrier.address(), blocks);
-}
+
+KILN_DEVICE void fence_for_copies() { kiln_emulated::machine->fence_for_copies(); }
+
+// A box is taken from shared memory as late as it may be, by the wait for it, and then was read by
+// this thread.
+class BoxStores {
+ public:
+  template <class T>
+  void start(const TensorMap& map, int32 row, int32 column, const Shared<T>& from) {
+    if (count_ == kMost) kiln_emulated::machine->fail("too many boxes are under way");
+    boxes_[count_++] = {&map, row, column, from.region(), from.address()};
+    kiln_emulated::machine->store_box(&map, row, column, from.region(),
+                                      reinterpret_cast<const void*>(from.address()), true);
+  }
+  template <int32 kPending>
+  void wait() {
+    int32 first = 0;
+    for (; first + kPending < count_; ++first) {
+      const Box& box = boxes_[first];
+      kiln_emulated::machine->store_box(box.map, box.row, box.column, box.region,
+                                        reinterpret_cast<const void*>(box.from), false);
+    }
+    count_ -= first;
+    for (int32 i = 0; i < count_; ++i) boxes_[i] = boxes_[first + i];
+  }
+
+ private:
+  struct Box {
+    const TensorMap* map;
+    int32 row, column;
+    const kiln_emulated::Region* region;
+    uint64 from;
+  };
+  static constexpr int32 kMost = 16;
+  Box boxes_[kMost];
+  int32 count_ = 0;
+};

@@ -6,6 +6,8 @@
 
 #include "device/async_barrier.h"
 
+#define KILN_SOLE_KERNEL(max_threads) KILN_KERNEL(max_threads)
+
 struct MatrixDescriptor {
   const kiln_emulated::Region* region;
   uint64 address;
