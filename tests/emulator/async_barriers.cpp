@@ -9,34 +9,21 @@ namespace {
 
 constexpr int kMaxArrivals = (1 << 20) - 1;
 
-// each(element of the tensor, its place among the box's bytes) for those inside.
-template <class Each>
-void each_element(const TensorBox& box, int64_t row, int64_t column, Each&& each) {
-  const int64_t size = box.element_bytes;
-  for (int64_t r = 0; r < box.box_rows; ++r) {
-    for (int64_t c = 0; c < box.box_columns; ++c) {
-      const int64_t y = row + r, x = column + c;
-      if (y < 0 || y >= box.rows || x < 0 || x >= box.columns) continue;
-      auto at = static_cast<size_t>((r * box.box_columns + c) * size);
-      at ^= (at >> 7 & 7) << 4;
-      each(reinterpret_cast<unsigned char*>(box.address) + y * box.row_bytes + x * size, at);
-    }
-  }
-}
-
 }  // namespace
 
 void TensorBox::get(int64_t row, int64_t column, unsigned char* bytes) const {
   std::memset(bytes, 0, box_bytes());
-  each_element(*this, row, column, [&](const unsigned char* element, size_t at) {
-    std::memcpy(bytes + at, element, static_cast<size_t>(element_bytes));
-  });
-}
-
-void TensorBox::put(int64_t row, int64_t column, const unsigned char* bytes) const {
-  each_element(*this, row, column, [&](unsigned char* element, size_t at) {
-    std::memcpy(element, bytes + at, static_cast<size_t>(element_bytes));
-  });
+  const auto size = static_cast<size_t>(element_bytes);
+  for (int64_t r = 0; r < box_rows; ++r) {
+    for (int64_t c = 0; c < box_columns; ++c) {
+      const int64_t y = row + r, x = column + c;
+      if (y < 0 || y >= rows || x < 0 || x >= columns) continue;
+      size_t at = static_cast<size_t>(r * box_columns + c) * size;
+      at ^= (at >> 7 & 7) << 4;
+      const auto* base = reinterpret_cast<const unsigned char*>(address);
+      std::memcpy(bytes + at, base + y * row_bytes + x * element_bytes, size);
+    }
+  }
 }
 
 std::string AsyncBarriers::init(const void* word, int arrivals, uint32_t thread, uint32_t phase) {

@@ -13,7 +13,7 @@ namespace kiln::emulator {
 // What cuTensorMapEncodeTiled makes here, of a tensor map's 128 bytes. Rows of elements that lie
 // side by side.
 struct TensorBox {
-  static constexpr uint64_t kAlignment = 1024;  // of places in shared memory: the swizzle's pattern
+  static constexpr uint64_t kAlignment = 1024;  // in shared memory: the swizzle's pattern
   static constexpr uint64_t kMagic = 0x50414d4e4c494b00;
 
   uint64_t magic = 0;
@@ -26,10 +26,8 @@ struct TensorBox {
     return static_cast<uint64_t>((rows - 1) * row_bytes + columns * element_bytes);
   }
   size_t box_bytes() const { return static_cast<size_t>(box_rows * box_columns * element_bytes); }
-  // The box from (row, column) on, as shared memory has it: zeros outside; and the other way, where
-  // what is outside is left out.
+  // The box from (row, column) on, as shared memory has it: zeros outside.
   void get(int64_t row, int64_t column, unsigned char* bytes) const;
-  void put(int64_t row, int64_t column, const unsigned char* bytes) const;
 };
 
 class AsyncBarriers {

@@ -65,7 +65,6 @@ struct Thread {
   Place place{};
   Fiber* fiber = nullptr;
   uint32_t exchanges = 0;
-  bool fenced = false;  // for bulk copies, once at least
 };
 
 struct Warp {
@@ -413,27 +412,6 @@ struct Execution::State {
     }
     wake(async_barriers.copy(word, box, row, column, to, thread_of_cluster(), now.phase));
   }
-  void store_box(const void* map, int64_t row, int64_t column, const Region* region,
-                 const void* from, bool starts) {
-    TensorBox box;
-    std::memcpy(static_cast<void*>(&box), map, sizeof box);
-    if (box.magic != TensorBox::kMagic) fail("a bulk copy by what is no tensor map");
-    if (region->space != kiln_emulated::kShared ||
-        reinterpret_cast<uintptr_t>(from) % TensorBox::kAlignment != 0) {
-      fail("a bulk copy from what is no multiple of 1024 bytes of shared memory");
-    }
-    if (starts) {
-      if (!current().fenced) fail("a bulk copy from shared memory with no fence before");
-      check(region, from, box.box_rows * box.box_columns, box.element_bytes, "copies a box from");
-      return;
-    }
-    std::vector<unsigned char> bytes(box.box_bytes());
-    for (size_t i = 0; i < bytes.size(); i += 16) {  // as this thread's, for the race detector
-      read(region, static_cast<const unsigned char*>(from) + i, bytes.data() + i,
-           16 / box.element_bytes, box.element_bytes);
-    }
-    box.put(row, column, bytes.data());
-  }
 
   const unsigned char (*exchange(int op, const void* value, int bytes, const char* file,
                                  int line))[16] {
@@ -625,11 +603,6 @@ Execution::Execution() : state_(std::make_unique<State>()) {
                         long long column, const Region* barrier, void* word) {
     State::running->copy_box(region, to, map, row, column, barrier, word);
   };
-  machine.store_box = [](const void* map, long long row, long long column, const Region* region,
-                         const void* from, bool starts) {
-    State::running->store_box(map, row, column, region, from, starts);
-  };
-  machine.fence_for_copies = [] { State::running->current().fenced = true; };
   machine.exchange = [](int op, const void* value, int bytes, const char* file, int line) {
     return State::running->exchange(op, value, bytes, file, line);
   };

@@ -1,5 +1,5 @@
-// Bulk copies of boxes of tensors in device memory to shared memory and back, by the copy engine
-// (TMA; sm_90). A tensor map, made by the host, says where the tensor lies, how large a box is and how it
+// Bulk copies of boxes of tensors in device memory to shared memory, by the copy engine (TMA;
+// sm_90). A tensor map, made by the host, says where the tensor lies, how large a box is and how it
 // is swizzled: the 16-byte unit u of the 128-byte row r of a box comes to lie at u ^ (r % 8).
 // backends/cuda/emulated/device/tensor_copy.h is the host's twin.
 #pragma once
@@ -27,26 +27,3 @@ KILN_DEVICE void copy_box(Shared<T> to, const TensorMap& map, int32 row, int32 c
       "l"(&map), "r"(column), "r"(row), "r"(shared_address(barrier.word))
       : "memory");
 }
-
-// What this thread wrote to shared memory, and others did before a barrier behind theirs, is what
-// copies from there see that are started later.
-KILN_DEVICE void fence_for_copies() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
-
-// The copies from shared memory that one thread started.
-struct BoxStores {
-  // What of the box lies outside of the tensor is left out. `from` is a multiple of 1024 bytes, and
-  // must stay as it is until wait() has returned.
-  template <class T>
-  KILN_DEVICE void start(const TensorMap& map, int32 row, int32 column, Shared<T> from) {
-    asm volatile(
-        "cp.async.bulk.tensor.2d.global.shared::cta.tile.bulk_group [%0, {%1, %2}], [%3];"
-        " cp.async.bulk.commit_group;" ::"l"(&map),
-        "r"(column), "r"(row), "r"(shared_address(from))
-        : "memory");
-  }
-  // Until all but the last kPending have read shared memory.
-  template <int32 kPending>
-  KILN_DEVICE void wait() {
-    asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(kPending) : "memory");
-  }
-};

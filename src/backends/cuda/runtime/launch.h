@@ -98,7 +98,7 @@ class BoundLaunches : public BoundStep {
   // Only launch `i`.
   Status run_launch(const RunArgs& args, size_t i);
   // The arguments of one launch as the driver wants them: values, and pointers to these.
-  static constexpr size_t kMaxArguments = 64, kMaxMatrices = 3;
+  static constexpr size_t kMaxArguments = 64, kMaxMatrices = 2;
   struct Parameters {
     alignas(64) uint64_t maps[kMaxMatrices][16];
     uint64_t values[kMaxArguments];

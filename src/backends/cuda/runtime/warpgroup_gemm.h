@@ -17,15 +17,16 @@ struct WarpgroupTiling {
   int64_t row_blocks = 1;  // of 64 rows, of a consumer
   int64_t columns = 192;
   int64_t consumers = 2;  // warpgroups
-  bool turns = false;     // they have a tile each, by turns, or share one
-  int64_t stages = 4;
-  int64_t buffers = 3;  // of a warp, for results on their way
+  bool overlap = true;    // a tile is finished while the next one is multiplied
+  int64_t stages = 5;
 
   bool operator==(const WarpgroupTiling&) const = default;
-  int64_t rows() const { return 64 * row_blocks * (turns ? 1 : consumers); }
+  int64_t rows() const { return 64 * row_blocks * consumers; }
+  // The depth must be more than this.
+  int64_t more_depth_than() const { return overlap ? row_blocks * columns / 32 * 64 : 0; }
   int64_t threads() const { return 128 * (consumers + 1); }
   int64_t shared_bytes() const;  // dynamic
-  std::string to_string() const;  // "128x192 stages 4"
+  std::string to_string() const;  // "128x192 stages 5 overlap"
 };
 
 struct WarpgroupGemm {
@@ -48,10 +49,6 @@ struct WarpgroupGemm {
 
 // The tilings that there are kernels for, the one for most problems first.
 const std::vector<WarpgroupTiling>& warpgroup_tilings();
-
-// How long m x n x k takes on so many multiprocessors, in clocks: for comparing tilings.
-double warpgroup_gemm_clocks(const WarpgroupTiling& tiling, int64_t m, int64_t n, int64_t k,
-                             int64_t multiprocessors);
 
 // Of one kernel, on views that the step has checked as far as `multistage_gemm` needs it.
 Result<std::unique_ptr<BoundStep>> bind_warpgroup_gemm(const StepKernel& kernel,

@@ -57,10 +57,6 @@ struct Machine {
   // A box of the tensor of a map (cuTensorMapEncodeTiled), which `word` waits for.
   void (*copy_box)(const Region* region, void* to, const void* map, long long row,
                    long long column, const Region* barrier, void* word);
-  // The other way. `starts`: only checks what can be checked when a copy starts.
-  void (*store_box)(const void* map, long long row, long long column, const Region* region,
-                    const void* from, bool starts);
-  void (*fence_for_copies)();
   // Of all threads of the cluster.
   void (*cluster_barrier)(const char* file, int line);
   // As `read`, from the dynamic shared memory of block `rank` of the cluster; region and address
