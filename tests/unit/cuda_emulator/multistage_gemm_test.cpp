@@ -10,8 +10,15 @@
 
 #include "backends/cuda/compile/kernel_family.h"
 #include "backends/cuda/runtime/multistage_gemm.h"
+#include "base/options.h"
+#include "emulator/emulated_cuda.h"
 #include "emulator/kernel_run.h"
+#include "interp/interpreter.h"
 #include "interp/random_data.h"
+#include "ops/sample_types.h"
+#include "samples/own_cuda_kernels.h"
+#include "samples/sample_check.h"
+#include "samples/sample_program.h"
 
 namespace kiln::emulator {
 namespace {
@@ -182,6 +189,53 @@ TEST(MultistageGemm, WhatComesBehindTheSums) {
   kernel.add = false;
   kernel.alpha = 1;
   EXPECT_EQ(check({7, 3, 64, true}, kernel), "");
+}
+
+// One step, of a program without libraries, that computes what the reference does.
+void check_program(const std::string& main, const std::vector<std::vector<int64_t>>& shapes,
+                   const std::string& steps) {
+  use_emulated_cuda();
+  DebugOptions options;
+  options.gemm_tilings = "32x64x64/2/2";  // where a library is found, too
+  set_debug_options(options);
+  auto parsed = parse_module(main);
+  ASSERT_TRUE(parsed.ok()) << parsed.status().to_string();
+  const std::unique_ptr<Module> module = std::move(*parsed);
+  std::vector<HostTensor> tensors;
+  SampleData data;
+  for (const std::vector<int64_t>& shape : shapes) {
+    tensors.push_back(random_data(DType::kF16, shape, DataKind::kUnit, 1 + tensors.size()));
+    data.operands.push_back(tensors.back());
+  }
+  const auto expected = interpret(*module, tensors, {});
+  ASSERT_TRUE(expected.ok()) << expected.status().to_string();
+  auto program = SampleProgram::lower(module->clone(), {}, std::make_unique<OwnCudaKernels>());
+  ASSERT_TRUE(program.ok()) << program.status().to_string();
+  set_debug_options({});
+  EXPECT_EQ((*program)->steps(), steps);
+  ASSERT_TRUE((*program)->load(1).ok());
+  const auto actual = (*program)->run(data);
+  ASSERT_TRUE(actual.ok()) << actual.status().to_string();
+  // The reference rounds between the nodes.
+  EXPECT_EQ(difference((*actual)[0], (*expected)[0], 4 * default_tolerance(DType::kF16)), "");
+}
+
+TEST(MultistageGemm, LinearLayersWithWhatFollowsAreOneStep) {
+  check_program(R"(main(%x: f16[2,20,64], %w: f16[72,64], %b: f16[72], %z: f16[2,20,72]) {
+  %0 = linear(%x, %w, %b) : f16[2,20,72]
+  %1 = add(%0, %z) : f16[2,20,72]
+  %2 = gelu(%1) {approximate="none"} : f16[2,20,72]
+  return %2 {name="y"}
+})",
+                {{2, 20, 64}, {72, 64}, {72}, {2, 20, 72}}, "cuda.multistage_gemm");
+  // Rows of x that no stride can walk, and columns that are no eights.
+  check_program(R"(main(%x: f16[4,5,64], %w: f16[19,64]) {
+  %0 = permute(%x) {order=[1, 0, 2]} : f16[5,4,64]
+  %1 = linear(%0, %w) : f16[5,4,19]
+  %2 = relu(%1) : f16[5,4,19]
+  return %2 {name="y"}
+})",
+                {{4, 5, 64}, {19, 64}}, "cuda.copy cuda.multistage_gemm");
 }
 
 TEST(MultistageGemm, ParametersThatDoNotFitAreRefused) {

@@ -48,8 +48,10 @@ std::string result_text(const MultistageGemm& p, const std::string& type,
       (p.alpha == 1 ? std::string()
                     : "      value = value * static_cast<float>(" + double_literal(p.alpha) +
                           ");\n") +
-      (p.eight ? ahead : here) + "      value = " + activation_text(p.activation, "float", "value") +
-      ";\n";
+      (p.eight ? ahead : here) +
+      (p.activation.kind == KernelActivation::Kind::kNone
+           ? std::string()
+           : "      value = " + activation_text(p.activation, "float", "value") + ";\n");
   const std::string body =
       p.eight ? fill(R"(    if (row >= m || column >= n) return;
     Pack<$type, 8> results;
@@ -72,7 +74,8 @@ $finish      base[row * cm + (column + e) * cn] = narrow<$type>(value);
                      {{"type", type}, {"finish", finish}});
   return fill(R"(struct Result {
   Out<$type> base;
-$pointers$members$extra  KILN_DEVICE void put(Index row, Index column, [[maybe_unused]] const Extra& extra,
+$pointers$members$extra  KILN_DEVICE void put(Index row, Index column,
+                       [[maybe_unused]] const Extra& extra,
                        const float (&sums)[8]) const {
 $body  }
 };

@@ -46,7 +46,8 @@ struct Swizzle {
   }
 };
 
-// The part of an operand's tile that one thread copies: a piece of each kAtOnce-th row.
+// The part of an operand's tile that one thread copies, a piece of each kAtOnce-th row, of one
+// stage after the other.
 template <class T, class Index, int32 kRows, int32 kDepth, int32 kThreads, bool kWhole>
 struct StageCopy {
   static constexpr int32 kPieces = kDepth / 8, kAtOnce = kThreads / kPieces;
@@ -54,26 +55,28 @@ struct StageCopy {
   static_assert(kRows % kAtOnce == 0 && kAtOnce % 8 == 0, "all threads copy, in turns of 8 rows");
 
   In<T> from;
-  Index step, left, depth;
-  int32 to, own_depth;
+  Index step, rows_left, depth_left;
+  int32 to;
 
-  KILN_DEVICE void start(const DepthRows<T, Index>& rows, Index first_row) {
+  // The first stage begins at depth `k`, the tile of each at element `place` of it.
+  KILN_DEVICE void start(const DepthRows<T, Index>& rows, Index first_row, Index k, int32 place) {
     const int32 row = thread_x() / kPieces, piece = thread_x() % kPieces;
-    own_depth = piece * 8;
-    from = rows.base + ((first_row + row) * rows.by_row + own_depth);
+    from = rows.base + ((first_row + row) * rows.by_row + k + piece * 8);
     step = rows.by_row * kAtOnce;
-    left = rows.count - first_row - row;
-    depth = rows.depth;
-    to = Swizzle<kDepth>::at(row, piece);
+    rows_left = rows.count - first_row - row;
+    depth_left = rows.depth - k - piece * 8;
+    to = place + Swizzle<kDepth>::at(row, piece);
   }
-  // The stage of the depth that begins at k.
-  KILN_DEVICE void copy(AsyncCopies& copies, const Shared<T>& tile, Index k) const {
-    const bool within = kWhole || k + own_depth < depth;
+  // The next stage.
+  KILN_DEVICE void copy(AsyncCopies& copies, const Shared<T>& stages, int32 stage) {
+    const bool within = kWhole || depth_left > 0;
     KILN_UNROLL
     for (int32 i = 0; i < kCount; ++i) {
-      copies.start(tile + (to + i * (kAtOnce * kDepth)), from + (i * step + k),
-                   within && i * kAtOnce < left);
+      copies.start_at(stages, stage + to + i * (kAtOnce * kDepth), from + i * step,
+                      within && i * kAtOnce < rows_left);
     }
+    from += kDepth;
+    depth_left -= kDepth;
   }
 };
 
@@ -88,7 +91,7 @@ struct WarpProduct {
   float sums[kStripes][kBands][4];
   uint32 left[2][kStripes][4], right[2][kBands / 2][4];
   int32 first_row, first_column;  // of the warp in the tile
-  int32 a_row, a_turn, b_row, b_turn;
+  int32 a_place, b_place;         // in a stage, of the rows that this lane names
 
   KILN_DEVICE void start() {
     constexpr int32 kAcross = Tile::kColumns / Tile::kWarpColumns;
@@ -97,10 +100,8 @@ struct WarpProduct {
     // Of the matrices that a lane names a row of: A's are (rows, depth), B's two of 8 columns.
     const int32 row = first_row + lane() % 16;
     const int32 column = first_column + lane() / 16 * 8 + lane() % 8;
-    a_row = row * kDepth;
-    a_turn = Swizzle<kDepth>::turn(row) ^ (lane() / 16);
-    b_row = column * kDepth;
-    b_turn = Swizzle<kDepth>::turn(column) ^ (lane() / 8 % 2);
+    a_place = Swizzle<kDepth>::at(row, lane() / 16);
+    b_place = Tile::kRows * kDepth + Swizzle<kDepth>::at(column, lane() / 8 % 2);
     KILN_UNROLL
     for (int32 i = 0; i < kStripes; ++i) {
       KILN_UNROLL
@@ -110,17 +111,17 @@ struct WarpProduct {
       }
     }
   }
-  // Sixteen of the depth from `d` on, a multiple of 16, to buffer `to`.
-  KILN_DEVICE void load(int32 to, const Shared<T>& stage, int32 d) {
-    const int32 a_at = a_row + (a_turn ^ (d / 8)) * 8, b_at = b_row + (b_turn ^ (d / 8)) * 8;
-    const Shared<T> b = stage + Tile::kRows * kDepth;
+  // Sixteen of the depth from `d` on, a multiple of 16, of the stage at element `stage`, to buffer
+  // `to`. That changes two bits of where pieces lie in their row.
+  KILN_DEVICE void load(int32 to, const Shared<T>& stages, int32 stage, int32 d) {
+    const int32 a_at = (stage + a_place) ^ d, b_at = (stage + b_place) ^ d;
     KILN_UNROLL
     for (int32 i = 0; i < kStripes; ++i) {
-      load_matrices<T>(left[to][i], stage + (a_at + i * (16 * kDepth)));
+      load_matrices_at<T>(left[to][i], stages, a_at + i * (16 * kDepth));
     }
     KILN_UNROLL
     for (int32 j = 0; j < kBands / 2; ++j) {
-      load_matrices<T>(right[to][j], b + (b_at + j * (16 * kDepth)));
+      load_matrices_at<T>(right[to][j], stages, b_at + j * (16 * kDepth));
     }
   }
   KILN_DEVICE void multiply(int32 from) {
@@ -128,7 +129,8 @@ struct WarpProduct {
     for (int32 i = 0; i < kStripes; ++i) {
       KILN_UNROLL
       for (int32 j = 0; j < kBands; ++j) {
-        const uint32 columns[2] = {right[from][j / 2][j % 2 * 2], right[from][j / 2][j % 2 * 2 + 1]};
+        const uint32 (&pair)[4] = right[from][j / 2];
+        const uint32 columns[2] = {pair[j % 2 * 2], pair[j % 2 * 2 + 1]};
         mma_16x8x16(T{}, sums[i][j], left[from][i], columns);
       }
     }
@@ -239,42 +241,43 @@ KILN_DEVICE void multistage_gemm(const DepthRows<T, Index>& a, const DepthRows<T
   const int32 count = static_cast<int32>(all * (part + 1) / kParts - begin);
   StageCopy<T, Index, Tile::kRows, kDepth, Tile::kThreads, kWhole> copy_a;
   StageCopy<T, Index, Tile::kColumns, kDepth, Tile::kThreads, kWhole> copy_b;
-  copy_a.start(a, first_row);
-  copy_b.start(b, first_column);
+  copy_b.start(b, first_column, begin * kDepth, Tile::kRows * kDepth);
+  copy_a.start(a, first_row, begin * kDepth, 0);
   AsyncCopies copies;
-  const auto fetch = [&](int32 stage, int32 slot) {
-    const Shared<T> to = stages + slot * Tile::kStage;
-    const Index k = (begin + stage) * kDepth;
-    copy_b.copy(copies, to + Tile::kRows * kDepth, k);
-    copy_a.copy(copies, to, k);
-  };
   KILN_UNROLL
   for (int32 s = 0; s < kStages - 1; ++s) {
-    if (s < count) fetch(s, s);
+    if (s < count) {
+      copy_b.copy(copies, stages, s * Tile::kStage);
+      copy_a.copy(copies, stages, s * Tile::kStage);
+    }
     copies.commit();
   }
   WarpProduct<T, Tile> product;
   product.start();
   copies.template wait<kStages - 2>();
   barrier();
-  if (count > 0) product.load(0, stages, 0);
-  int32 slot = 0, free_slot = kStages - 1;
+  if (count > 0) product.load(0, stages, 0, 0);
+  // The stage that is multiplied, and the one that is free.
+  int32 current = 0, next = (kStages - 1) * Tile::kStage;
   for (int32 s = 0; s < count; ++s) {
     KILN_UNROLL
     for (int32 step = 0; step < kSteps; ++step) {
       if (step + 1 < kSteps) {
-        product.load((step + 1) % 2, stages + slot * Tile::kStage, (step + 1) * 16);
+        product.load((step + 1) % 2, stages, current, (step + 1) * 16);
       } else {
         // The next stage is there, and all warps have read this one.
         copies.template wait<kStages - 2>();
         barrier();
-        slot = slot + 1 == kStages ? 0 : slot + 1;
-        if (s + 1 < count) product.load(0, stages + slot * Tile::kStage, 0);
+        current = current + Tile::kStage == kStages * Tile::kStage ? 0 : current + Tile::kStage;
+        if (s + 1 < count) product.load(0, stages, current, 0);
       }
       if (step == 0) {
-        if (s + kStages - 1 < count) fetch(s + kStages - 1, free_slot);
+        if (s + kStages - 1 < count) {
+          copy_b.copy(copies, stages, next);
+          copy_a.copy(copies, stages, next);
+        }
         copies.commit();
-        free_slot = free_slot + 1 == kStages ? 0 : free_slot + 1;
+        next = next + Tile::kStage == kStages * Tile::kStage ? 0 : next + Tile::kStage;
       }
       product.multiply(step % 2);
     }

@@ -37,8 +37,8 @@ std::optional<size_t> known_choice(const TuningProblem& problem);
 // "NVIDIA H100 80GB HBM3, 132 SMs, driver 13000".
 Result<std::string> device_description(const Driver& driver, int device);
 
-// The fastest of steps that compute the same from the same operands, bound in `context`, whose views
-// are of device memory; `key` names the problem. The steps' implementations name them.
+// The fastest of steps that compute the same from the same operands, bound in `context`, whose
+// views are of device memory; `key` names the problem, the steps' implementations name them.
 size_t tune_steps(const std::string& key, const BindContext& context,
                   const std::vector<BoundStep*>& steps, int device);
 

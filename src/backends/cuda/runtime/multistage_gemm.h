@@ -1,5 +1,5 @@
-// "multistage_gemm": C = activation(alpha A B + bias + D) for 16-bit floats, A and B with rows along
-// the depth, by device/multistage_gemm.h. Made for results of few tiles.
+// "multistage_gemm": C = activation(alpha A B + bias + D) for 16-bit floats, A and B with rows
+// along the depth, by device/multistage_gemm.h. Made for results of few tiles.
 //
 // Views are a [m, k] and b [k, n], both with neighbours along k in memory, perhaps bias [n] and
 // d [m, n], and c [m, n]. Sums are f32 and rounded once.
@@ -61,7 +61,7 @@ struct MultistageGemmStepParams {
   std::string otherwise_kind;  // "cuda.cublaslt"; empty: none
   Json otherwise_params;
 
-  static constexpr int64_t kMaxKernels = 32;
+  static constexpr int64_t kMaxKernels = 256;
   static std::string kernel_key(int64_t i) { return "kernel" + std::to_string(i); }
   static std::string warpgroup_key(int64_t i) { return "warpgroup" + std::to_string(i); }
   void add_to(Json& params) const;

@@ -24,6 +24,10 @@ KILN_DEVICE void load_matrices_transposed(uint32 (&result)[4], Shared<T> row) {
   kiln_load_matrices(1, result, row);
 }
 template <class T>
+KILN_DEVICE void load_matrices_at(uint32 (&result)[4], Shared<T> base, int32 element) {
+  kiln_load_matrices(0, result, base + element);
+}
+template <class T>
 KILN_DEVICE void store_matrices(Shared<T> row, const uint32 (&words)[4]) {
   kiln_store_matrices(row, words);
 }

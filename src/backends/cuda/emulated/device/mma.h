@@ -67,6 +67,10 @@ template <class T>
 KILN_DEVICE void load_matrices_transposed(uint32 (&result)[4], const Shared<T>& row) {
   for (int32 i = 0; i < 4; ++i) result[i] = kiln_emulated::matrix_words(row, i, true);
 }
+template <class T>
+KILN_DEVICE void load_matrices_at(uint32 (&result)[4], const Shared<T>& base, int32 element) {
+  load_matrices<T>(result, base + element);
+}
 
 template <class T>
 KILN_DEVICE void store_matrices(const Shared<T>& row, const uint32 (&words)[4]) {
