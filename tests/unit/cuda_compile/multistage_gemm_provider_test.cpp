@@ -31,8 +31,8 @@ class MultistageGemmProvider : public testing::Test {
                            int64_t k) {
     const std::string columns = std::to_string(n), depth = std::to_string(k);
     const std::string y = dtype + "[" + rows + "," + columns + "]";
-    return "main(%x: " + dtype + "[" + rows + "," + depth + "], %w: " + dtype + "[" + columns + "," +
-           depth + "], %b: " + dtype + "[" + columns + "]) {\n  %0 = linear(%x, %w, %b) : " + y +
+    return "main(%x: " + dtype + "[" + rows + "," + depth + "], %w: " + dtype + "[" + columns +
+           "," + depth + "], %b: " + dtype + "[" + columns + "]) {\n  %0 = linear(%x, %w, %b) : " + y +
            "\n  %1 = gelu(%0) {approximate=\"none\"} : " + y + "\n  return %1 {name=\"y\"}\n}";
   }
   static std::unique_ptr<SampleProgram> lowered(const std::string& text,
@@ -64,7 +64,8 @@ TEST_F(MultistageGemmProvider, TuningTimesSeveralAndTheLibraryWhereItComputesThe
   cuda::LibraryWishes wishes;
   wishes.tune = true;
   const auto fused = lowered(layer("f16", "128", 3072, 768), wishes);
-  const auto params = cuda::MultistageGemmStepParams::from_json(fused->plan().main.steps[0].params);
+  const auto params =
+      cuda::MultistageGemmStepParams::from_json(fused->plan().main.steps[0].params);
   ASSERT_TRUE(params.ok()) << params.status().to_string();
   EXPECT_TRUE(params->tune);
   EXPECT_GT(params->kernels, 4);

@@ -97,6 +97,19 @@ std::vector<GemmTiling> forced_tilings(const GemmProblem& problem, const DeviceS
   return tilings;
 }
 
+// The first `count` of tilings that differ in more than their number of stages.
+std::vector<GemmTiling> first_unlike(const std::vector<GemmTiling>& tilings, size_t count) {
+  std::vector<GemmTiling> result;
+  for (const GemmTiling& tiling : tilings) {
+    const bool alike = std::any_of(result.begin(), result.end(), [&](GemmTiling other) {
+      other.stages = tiling.stages;
+      return other == tiling;
+    });
+    if (!alike && result.size() < count) result.push_back(tiling);
+  }
+  return result;
+}
+
 // Where nodes are fused already, whoever takes the anchor must take them all.
 Choice choose(const Anchor& match, const std::vector<Node*>& nodes, const DeviceSpec& device,
               const LibraryWishes& wishes, std::string* reason) {
@@ -121,7 +134,7 @@ Choice choose(const Anchor& match, const std::vector<Node*>& nodes, const Device
     *reason = "gemm_tilings=" + forced;
     return choice;
   }
-  std::vector<GemmTiling> tilings = gemm_tilings(*problem, device);
+  const std::vector<GemmTiling> tilings = gemm_tilings(*problem, device);
   double others = library_gemm_time(*problem, device);
   if (by_library < choice.nodes) others += elementwise_time(*problem, device);
   const double own = own_gemm_time(*problem, tilings[0], device);
@@ -131,8 +144,7 @@ Choice choose(const Anchor& match, const std::vector<Node*>& nodes, const Device
     return choice;
   }
   choice.tune = wishes.tune;
-  tilings.resize(std::min(tilings.size(), wishes.tune ? kTimedTilings : 1));
-  choice.tilings = std::move(tilings);
+  choice.tilings = first_unlike(tilings, wishes.tune ? kTimedTilings : 1);
   return choice;
 }
 
