@@ -580,8 +580,8 @@ struct DriverFunctions {
                                        int swizzle, int, int fill) {
     constexpr int kBytes[] = {1, 2, 4, 4, 8, 8, 2, 4, 8, 2, 4, 4, 4};  // of CUtensorMapDataType
     const auto refused = [](const char* why) { return refuse(kInvalidValue, why); };
-    if (reinterpret_cast<uintptr_t>(map) % 64 != 0) return refused("a tensor map not aligned to 64");
-    if (type < 0 || type >= static_cast<int>(std::size(kBytes))) return refused("a type of tensors");
+    if (reinterpret_cast<uintptr_t>(map) % 64 != 0) return refused("a tensor map not aligned");
+    if (type < 0 || type >= static_cast<int>(std::size(kBytes))) return refused("a tensor's type");
     if (rank != 2 || interleave != 0 || swizzle != 3 || fill != 0) {
       return refused("a tensor map of a kind that is not emulated");
     }
