@@ -171,6 +171,7 @@ TEST_F(Nvrtc, CompilesGemmsByWarpgroups) {
     const auto source = cuda::print_kernel({cuda::WarpgroupGemm::kFamily, kernel.to_json()});
     ASSERT_TRUE(source.ok()) << source.status().to_string();
     sources.emplace(source->text, *source);
+    if (sources.size() == 2) break;  // one of each kind; each takes a second or two
   }
   for (const int sm : {80, 90, 100}) expect_compiles(sources, sm);
 }
