@@ -390,6 +390,12 @@ Driver make_table() {
                        c.attributes[0].id == kLaunchProgrammaticSerialization};
     return state().put(c.stream, std::move(node)), 0;
   };
+  t.TensorMapEncodeTiled = [](void* map, int, unsigned, void*, const uint64_t*, const uint64_t*,
+                              const unsigned*, const unsigned*, int, int, int, int) -> CUresult {
+    if (const int result = failure("cuTensorMapEncodeTiled")) return result;
+    std::memset(map, 0, 128);
+    return 0;
+  };
   t.GraphInstantiate = [](CUgraphExec* exec, CUgraph graph, unsigned long long) -> CUresult {
     if (const int result = failure("cuGraphInstantiateWithFlags")) return result;
     auto* made = new Impl::Exec;

@@ -353,10 +353,13 @@ Result<std::vector<bool>> HostCompiler::equivalent(const KernelSource& source,
   const auto three = [](const auto& of) {
     return std::to_string(of[0]) + ", " + std::to_string(of[1]) + ", " + std::to_string(of[2]);
   };
-  const size_t threads = source.text.find("\nKILN_KERNEL(") + 13;
-  std::string contract = "#define KILN_MAX_THREADS " +
-                         source.text.substr(threads, source.text.find(')', threads) - threads) +
-                         "\n";
+  // The first number behind KILN_KERNEL( or KILN_CLUSTER_KERNEL(.
+  const size_t head = std::min(source.text.find("\nKILN_KERNEL("),
+                               source.text.find("\nKILN_CLUSTER_KERNEL("));
+  const size_t threads = source.text.find('(', head) + 1;
+  const size_t end = source.text.find_first_of(",)", threads);
+  std::string contract =
+      "#define KILN_MAX_THREADS " + source.text.substr(threads, end - threads) + "\n";
   if (every_launch) {
     contract += "#define KILN_BLOCK " + three(every_launch->block) + "\n#define KILN_GRID " +
                 three(every_launch->grid) + "\n";

@@ -54,6 +54,11 @@ LoadedKernel::~LoadedKernel() {
 std::string LoadedKernel::launch(const Shape& shape, std::vector<uint64_t> arguments) {
   std::vector<void*> pointers;
   for (uint64_t& argument : arguments) pointers.push_back(&argument);
+  return launch_with(shape, pointers);
+}
+
+std::string LoadedKernel::launch_with(const Shape& shape, const std::vector<void*>& arguments) {
+  std::vector<void*> pointers(arguments);
   cuda::LaunchConfig config{};
   for (size_t d = 0; d < 3; ++d) {
     config.grid[d] = static_cast<unsigned>(shape.grid[d]);

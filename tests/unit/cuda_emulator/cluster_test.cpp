@@ -55,7 +55,7 @@ TEST(EmulatedClusters, RacesBetweenBlocks) {
   EXPECT_FINDING(run(all({kFill, "barrier();\n", kRead, kPut, kBarrier})), "nobody has written");
   EXPECT_FINDING(run(all({kFill, kBarrier, kFill, "barrier();\n", kRead, kPut, kBarrier})),
                  "another block of the cluster");
-  EXPECT_FINDING(run(all({kFill, kBarrier, kRead, kPut, "barrier();\nif (rank == 2) ", kFill,
+  EXPECT_FINDING(run(all({kFill, kBarrier, kRead, kPut, "barrier();\nif (rank == 1) ", kFill,
                           kBarrier})),
                  "another block of the cluster reads with no barrier of the cluster between");
   EXPECT_EQ(run(all({kFill, kBarrier, kRead, kPut, kBarrier, kFill, kBarrier, kRead, kPut,

@@ -15,7 +15,7 @@ namespace {
 constexpr double kMultiprocessors = 132, kBandwidth = 4.8e6;  // bytes a microsecond
 // Of the own kernels.
 constexpr double kStart = 2.0;           // in a graph, with the first loads
-constexpr double kOwnRate = 2.6e6;       // operations a microsecond of one multiprocessor
+constexpr double kOwnRate = 4.2e6;       // operations a microsecond of one multiprocessor
 constexpr double kCacheRate = 5.5e6;     // bytes a microsecond from the L2 cache, in all
 constexpr double kLoadRate = 9.0e4;      // and to one multiprocessor
 constexpr double kLatency = 0.8;         // of a load

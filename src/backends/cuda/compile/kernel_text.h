@@ -61,6 +61,7 @@ struct KernelParts {
   std::vector<std::string> last_parameters;  // after the sizes
   int threads = 256;
   int cluster = 1;  // blocks (device/cluster.h)
+  bool alone = false;  // one block has a multiprocessor's registers for itself (device/wgmma.h)
   bool wide = true;
   std::string early;  // before the wait for the kernel before it: touches no memory
   std::string body;   // lines indented by two

@@ -97,6 +97,10 @@ struct LaunchConfig {
   F(FuncGetAttribute, "cuFuncGetAttribute", (int* value, int attribute, CUfunction function))     \
   F(LaunchKernelEx, "cuLaunchKernelEx",                                                           \
     (const LaunchConfig* config, CUfunction function, void** params, void** extra))               \
+  F(TensorMapEncodeTiled, "cuTensorMapEncodeTiled",                                               \
+    (void* map, int type, unsigned rank, void* address, const uint64_t* dims,                     \
+     const uint64_t* strides, const unsigned* box, const unsigned* steps, int interleave,         \
+     int swizzle, int l2_promotion, int fill))                                                    \
   F(GraphInstantiate, "cuGraphInstantiateWithFlags",                                              \
     (CUgraphExec * exec, CUgraph graph, unsigned long long flags))                                \
   F(GraphGetNodes, "cuGraphGetNodes", (CUgraph graph, CUgraphNode * nodes, size_t* count))        \
