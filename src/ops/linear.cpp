@@ -73,6 +73,9 @@ std::vector<OpSample> samples() {
         "dtype " + std::string(dtype_name(dtype)),
         {tensor_of(dtype, {6, 80}), tensor_of(dtype, {24, 80}), tensor_of(dtype, {24})}));
   }
+  list.push_back(make_sample("f16 of several tiles in all directions",
+                             {tensor_of(DType::kF16, {2, 21, 264}),
+                              tensor_of(DType::kF16, {72, 264}), tensor_of(DType::kF16, {72})}));
   return list;
 }
 

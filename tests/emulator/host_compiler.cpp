@@ -136,7 +136,8 @@ std::string unit_text(const std::vector<const KernelSource*>& sources) {
     kernels += "namespace " + space + " {\n#line 1 \"" + source.entry + ".cu\"\n" +
                without_includes(source.text, includes) +
                "constexpr kiln_emulated::Kernel description =\n    kiln_emulated::Thunk<" +
-               source.entry + ">::describe(\"" + source.entry + "\", kiln_max_threads);\n}\n";
+               source.entry + ">::describe(\"" + source.entry +
+               "\", kiln_max_threads, kiln_cluster_blocks);\n}\n";
     table += "  &" + space + "::description,\n";
   }
   std::string text;
@@ -352,10 +353,13 @@ Result<std::vector<bool>> HostCompiler::equivalent(const KernelSource& source,
   const auto three = [](const auto& of) {
     return std::to_string(of[0]) + ", " + std::to_string(of[1]) + ", " + std::to_string(of[2]);
   };
-  const size_t threads = source.text.find("\nKILN_KERNEL(") + 13;
-  std::string contract = "#define KILN_MAX_THREADS " +
-                         source.text.substr(threads, source.text.find(')', threads) - threads) +
-                         "\n";
+  // The first number behind KILN_KERNEL( or KILN_CLUSTER_KERNEL(.
+  const size_t head = std::min(source.text.find("\nKILN_KERNEL("),
+                               source.text.find("\nKILN_CLUSTER_KERNEL("));
+  const size_t threads = source.text.find('(', head) + 1;
+  const size_t end = source.text.find_first_of(",)", threads);
+  std::string contract =
+      "#define KILN_MAX_THREADS " + source.text.substr(threads, end - threads) + "\n";
   if (every_launch) {
     contract += "#define KILN_BLOCK " + three(every_launch->block) + "\n#define KILN_GRID " +
                 three(every_launch->grid) + "\n";

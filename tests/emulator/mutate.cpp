@@ -93,7 +93,7 @@ constexpr const char* kNarrow =
 
 const std::vector<std::pair<std::string, Rule>>& rules() {
   static const std::vector<std::pair<std::string, Rule>> list = {
-      {"barrier", replace_text(R"((\bwarp_)?\bbarrier\(\);)", {";"})},
+      {"barrier", replace_text(R"((\b(warp|cluster)_)?\bbarrier\(\);)", {";"})},
       {"bound", replace_text(R"( < ([A-Za-z_0-9.]+|\([^()]*\)))", {" < $1 + 1", " < $1 - 1"})},
       {"compare", replace_text(" < ", {" <= "})},
       {"compare", replace_text(" <= ", {" < "})},
@@ -138,6 +138,10 @@ void words_of(const std::string& line, std::set<std::string>& words) {
   }
 }
 
+bool starts_kernel(const std::string& line) {
+  return line.starts_with("KILN_KERNEL") || line.starts_with("KILN_CLUSTER_KERNEL");
+}
+
 // Which lines the kernel can reach: its own, and those of functions whose names occur in lines that
 // it reaches. A function goes from its KILN_DEVICE to the next one.
 std::vector<bool> reached_lines(const std::vector<std::string>& lines) {
@@ -146,7 +150,7 @@ std::vector<bool> reached_lines(const std::vector<std::string>& lines) {
   std::string current = "?";                        // before the first one
   for (size_t i = 0; i < lines.size(); ++i) {
     std::smatch match;
-    if (lines[i].starts_with("KILN_KERNEL")) {
+    if (starts_kernel(lines[i])) {
       current.clear();
     } else if (std::regex_search(lines[i], match, definition)) {
       current = match[1];
@@ -202,7 +206,9 @@ Result<std::string> with_headers(const cuda::KernelSource& source) {
 
 std::string failing(const std::string& text) {
   std::string result = text;
-  const size_t body = result.find(") {", result.find("\nKILN_KERNEL(")) + 3;
+  const size_t head =
+      std::min(result.find("\nKILN_KERNEL("), result.find("\nKILN_CLUSTER_KERNEL("));
+  const size_t body = result.find(") {", head) + 3;
   return result.insert(body, " kiln_emulated::machine->fail(\"the kernel runs\");");
 }
 
@@ -218,7 +224,7 @@ std::vector<Mutant> mutants_of(const std::string& text) {
     const std::string& line = lines[i];
     const size_t indentation = line.find_first_not_of(' ');
     // Comments, preprocessor lines, what has to do with types, and what only the emulator runs.
-    if (!reached[i] || line.starts_with("KILN_KERNEL") || indentation == std::string::npos ||
+    if (!reached[i] || starts_kernel(line) || indentation == std::string::npos ||
         line[indentation] == '/' || line[indentation] == '#' ||
         line.find("template") != std::string::npos ||
         line.find("static_assert") != std::string::npos ||

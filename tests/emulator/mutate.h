@@ -21,7 +21,7 @@ struct Mutant {
 Result<std::string> with_headers(const cuda::KernelSource& source);
 
 // Every place at which a rule applies, in the kernel and in the functions that it can reach:
-//   barrier     a barrier of the block or of a warp is gone
+//   barrier     a barrier of the block, of a warp or of the cluster is gone
 //   bound       the right side of a `<` is one more or one less
 //   compare     < is <=, > is >=, and the other way round
 //   strides     the strides of two terms of an index are swapped

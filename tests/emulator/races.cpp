@@ -17,11 +17,20 @@ std::string by_thread(uint32_t thread, const char* did) {
          " with no barrier between";
 }
 
+// Whether a phase is of another block of the cluster.
+bool of_peer(uint32_t phase, const Now& now) {
+  return phase % kMaxCluster != now.phase % kMaxCluster && phase >= now.block_start;
+}
+
 // What the cell's last write, in this launch, has against an access now.
 std::string against_write(const Cell& cell, const Now& now, bool shared) {
   if (cell.write_phase < now.block_start) {
     if (shared || cell.write_phase < now.launch_start) return {};
     return "another block of the launch wrote";
+  }
+  if (of_peer(cell.write_phase, now)) {
+    if (cell.write_phase < now.cluster_barrier) return {};
+    return "another block of the cluster wrote with no barrier of the cluster between";
   }
   if (cell.write_phase != now.phase) return {};
   const uint32_t writer = cell.writer & kThreadMask;
@@ -31,6 +40,11 @@ std::string against_write(const Cell& cell, const Now& now, bool shared) {
 std::string against_reads(const Cell& cell, const Now& now, bool shared) {
   if (!shared && cell.first_read >= now.launch_start && cell.first_read < now.block_start) {
     return "another block of the launch reads";
+  }
+  const bool by_peers = (cell.reader & Cell::kOfCluster) && cell.read_phase >= now.block_start;
+  if (by_peers || of_peer(cell.read_phase, now)) {
+    if (cell.read_phase < now.cluster_barrier) return {};
+    return "another block of the cluster reads with no barrier of the cluster between";
   }
   if (cell.read_phase != now.phase) return {};
   if (cell.reader & Cell::kOfBlock) return "threads of several warps read with no barrier between";
@@ -61,7 +75,10 @@ std::string mark_read(Cell& cell, const Now& now, bool shared, bool constant) {
   if (cell.first_read < now.launch_start) cell.first_read = now.phase;
   const bool again = cell.read_phase == now.phase;
   const uint32_t warp = now.thread / 32;
-  if (!again) {
+  const bool by_peers = (cell.reader & Cell::kOfCluster) || of_peer(cell.read_phase, now);
+  if (by_peers && cell.read_phase >= now.cluster_barrier && cell.read_phase >= now.block_start) {
+    cell.reader = Cell::kOfCluster;
+  } else if (!again) {
     cell.reader = now.thread;
   } else if (cell.reader & Cell::kOfBlock) {
     return {};

@@ -20,7 +20,7 @@ namespace kiln::cuda_test {
 namespace {
 
 using namespace cuda;  // NOLINT(google-build-using-namespace)
-using Kind = ConvActivation::Kind;
+using Kind = KernelActivation::Kind;
 using Dims = std::vector<int64_t>;
 
 struct Case {

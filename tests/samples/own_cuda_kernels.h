@@ -4,9 +4,10 @@
 #include <string>
 #include <vector>
 
-#include "backends/cuda/compile/conv_activation.h"
 #include "backends/cuda/compile/copy_kernel.h"
 #include "backends/cuda/compile/cuda_backend.h"
+#include "backends/cuda/compile/kernel_activation.h"
+#include "backends/cuda/compile/library_providers.h"
 #include "backends/cuda/compile/own_providers.h"
 #include "backends/provider_list.h"
 
@@ -28,7 +29,8 @@ class OwnCudaKernels : public Backend {
   Status supports(Node& node) override { return find_support(node, providers_, device_, "cuda"); }
   int epilogue_length(Node& anchor, const std::vector<Node*>& epilogue) override {
     const bool takes_activation = cuda::is_depthwise(anchor) || cuda::is_direct_conv(anchor);
-    return takes_activation ? cuda::activation_length(epilogue) : 0;
+    if (takes_activation) return cuda::activation_length(epilogue);
+    return cuda::multistage_gemm_epilogue_length(anchor, epilogue, device_, {});
   }
   void finish(EnginePlan& plan) const override { cuda::lower_copies(plan); }
 

@@ -10,6 +10,8 @@
 #include "backends/cuda/compile/cuda_backend.h"
 #include "backends/cuda/compile/kernel_family.h"
 #include "backends/cuda/compile/nvrtc.h"
+#include "backends/cuda/runtime/multistage_gemm.h"
+#include "backends/cuda/runtime/warpgroup_gemm.h"
 #include "base/parallel_for.h"
 #include "samples/sample_program.h"
 
@@ -121,6 +123,57 @@ TEST_F(Nvrtc, CompilesOneKernelPerOpAndDtypeForSm80) {
 
 TEST_F(Nvrtc, CompilesOneKernelPerOpAndDtypeForSm100) {
   expect_compiles(sample_sources(100, true), 100);
+}
+
+// Products by clusters of blocks, and by single ones where there are no clusters.
+TEST_F(Nvrtc, CompilesGemmsOfEveryTile) {
+  cuda::MultistageGemm kernel;
+  kernel.bias = kernel.add = kernel.eight = true;
+  kernel.activation.kind = cuda::KernelActivation::Kind::kGelu;
+  cuda::NamedSizes<DimExpr> sizes;
+  for (const auto& [name, size] : std::initializer_list<std::pair<const char*, int64_t>>{
+           {"m", 197}, {"n", 768}, {"k", 3072}, {"am", 3072}, {"bn", 3072}, {"cm", 768},
+           {"cn", 1}, {"h", 1}, {"dm", 768}, {"dn", 1}}) {
+    sizes.add(name, DimExpr(size));
+  }
+  kernel.sizes = cuda::KernelSizes(sizes);
+  Sources all, two;
+  for (cuda::GemmTiling tiling : cuda::gemm_tiles()) {
+    tiling.depth = 64;
+    tiling.stages = 3;
+    tiling.split = all.size() % 2 == 0 ? 4 : 1;
+    kernel.tiling = tiling;
+    kernel.dtype = all.size() % 4 < 2 ? DType::kF16 : DType::kBF16;
+    const auto source = cuda::print_kernel({cuda::MultistageGemm::kFamily, kernel.to_json()});
+    ASSERT_TRUE(source.ok()) << source.status().to_string();
+    all.emplace(source->text, *source);
+    if (all.size() <= 2) two.emplace(source->text, *source);
+  }
+  expect_compiles(all, 90);
+  for (const int sm : {80, 100}) expect_compiles(two, sm);
+}
+
+// Products by warpgroups; nothing on GPUs that have no such instructions.
+TEST_F(Nvrtc, CompilesGemmsByWarpgroups) {
+  cuda::WarpgroupGemm kernel;
+  kernel.bias = kernel.add = true;
+  kernel.activation.kind = cuda::KernelActivation::Kind::kGelu;
+  kernel.wide = false;
+  cuda::NamedSizes<DimExpr> sizes;
+  for (const char* name : {"m", "n", "k", "am", "bn", "cm", "cn", "h", "dm", "dn"}) {
+    sizes.add(name, DimExpr::symbol("any"));
+  }
+  kernel.sizes = cuda::KernelSizes(sizes);
+  Sources sources;
+  for (const cuda::WarpgroupTiling& tiling : cuda::warpgroup_tilings()) {
+    kernel.tiling = tiling;
+    kernel.dtype = tiling.overlap ? DType::kF16 : DType::kBF16;
+    const auto source = cuda::print_kernel({cuda::WarpgroupGemm::kFamily, kernel.to_json()});
+    ASSERT_TRUE(source.ok()) << source.status().to_string();
+    sources.emplace(source->text, *source);
+    if (sources.size() == 2) break;  // one of each kind; each takes a second or two
+  }
+  for (const int sm : {80, 90, 100}) expect_compiles(sources, sm);
 }
 
 // Files with machine code are equal when their programs are.

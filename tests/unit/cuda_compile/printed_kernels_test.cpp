@@ -116,6 +116,18 @@ main(%x: f16[2,3,64,64]) {
   %1 = pad(%0) {low=[0,0,0,0], high=[0,5,0,0]} : f16[2,8,32,32]
   return %1 {name="y"}
 })"},
+    {"multistage_gemm", "a product of few tiles with what follows it", R"(
+main(%x: f16[128,768], %w: f16[3072,768], %b: f16[3072]) {
+  %0 = linear(%x, %w, %b) : f16[128,3072]
+  %1 = gelu(%0) {approximate="none"} : f16[128,3072]
+  return %1 {name="y"}
+})"},
+    {"warpgroup_gemm", "a product of many tiles with what follows it", R"(
+main(%x: bf16[4096,768], %w: bf16[3072,768], %b: bf16[3072]) {
+  %0 = linear(%x, %w, %b) : bf16[4096,3072]
+  %1 = gelu(%0) {approximate="none"} : bf16[4096,3072]
+  return %1 {name="y"}
+})"},
     {"strided_copy", "the runtime's own copy", "", "strided_copy",
      R"({"element_bytes": 4, "rank": 3, "wide": false})"},
 };

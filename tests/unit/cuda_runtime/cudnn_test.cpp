@@ -14,7 +14,7 @@ namespace kiln::cuda_test {
 namespace {
 
 using namespace cuda;  // NOLINT(google-build-using-namespace)
-using Kind = ConvActivation::Kind;
+using Kind = KernelActivation::Kind;
 
 ConcreteView nhwc(DType dtype, std::vector<int64_t> dims) {
   ConcreteView view;

@@ -5,8 +5,8 @@
 #include <string_view>
 #include <utility>
 
-#include "backends/cuda/compile/conv_activation.h"
 #include "backends/cuda/compile/copy_kernel.h"
+#include "backends/cuda/compile/kernel_activation.h"
 #include "backends/cuda/compile/library_providers.h"
 #include "backends/cuda/compile/own_providers.h"
 
@@ -21,6 +21,7 @@ class CudaBackend : public Backend {
     takes_epilogues_ = has_libraries();
     has_depthwise_ = has("cuda.depthwise");
     has_direct_conv_ = has("cuda.direct_conv");
+    has_multistage_gemm_ = has("cuda.multistage_gemm");
     adds_masks_ = has("cudnn.sdpa");
   }
 
@@ -38,6 +39,10 @@ class CudaBackend : public Backend {
   int epilogue_length(Node& anchor, const std::vector<Node*>& epilogue) override {
     if (has_direct_conv_ && is_direct_conv(anchor)) return activation_length(epilogue);
     if (is_depthwise(anchor)) return has_depthwise_ ? activation_length(epilogue) : 0;
+    if (has_multistage_gemm_) {
+      const int own = multistage_gemm_epilogue_length(anchor, epilogue, device_, wishes_);
+      if (own > 0) return own;
+    }
     return takes_epilogues_ ? library_epilogue_length(anchor, epilogue, device_, wishes_) : 0;
   }
   void finish(EnginePlan& plan) const override { lower_copies(plan); }
@@ -65,6 +70,7 @@ class CudaBackend : public Backend {
   LibraryWishes wishes_;
   ProviderList providers_;
   bool takes_epilogues_ = true, has_depthwise_ = true, has_direct_conv_ = true;
+  bool has_multistage_gemm_ = true;
   bool adds_masks_ = false;
 };
 
@@ -75,6 +81,7 @@ ProviderList cuda_providers(const LibraryWishes& wishes) {
   ProviderList providers;
   providers.push_back(make_direct_conv_provider());
   providers.push_back(make_depthwise_provider());
+  providers.push_back(make_multistage_gemm_provider(wishes));
   for (auto& library : library_providers(wishes)) providers.push_back(std::move(library));
   providers.push_back(make_cudnn_sdpa_provider(wishes, make_attention_provider()));
   providers.push_back(make_attention_provider());

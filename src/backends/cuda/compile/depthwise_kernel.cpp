@@ -2,7 +2,7 @@
 // axes, so that a block reads rows of its image again while they are in the cache.
 #include "backends/cuda/runtime/depthwise_kernel.h"
 
-#include "backends/cuda/compile/conv_activation.h"
+#include "backends/cuda/compile/kernel_activation.h"
 #include "backends/cuda/compile/kernel_text.h"
 
 namespace kiln::cuda {

@@ -2,7 +2,7 @@
 // other axes. A block's factors are in shared memory: of each input channel and tap, all outputs.
 #include "backends/cuda/runtime/direct_conv_kernel.h"
 
-#include "backends/cuda/compile/conv_activation.h"
+#include "backends/cuda/compile/kernel_activation.h"
 #include "backends/cuda/compile/kernel_text.h"
 
 namespace kiln::cuda {

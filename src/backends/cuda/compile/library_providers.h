@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "backends/cuda/compile/product_epilogue.h"
+#include "backends/cuda/runtime/cublaslt_step.h"
 #include "ir/graph.h"
 #include "tuning/device_spec.h"
 #include "tuning/kernel_provider.h"
@@ -24,6 +26,11 @@ std::vector<std::unique_ptr<KernelProvider>> library_providers(const LibraryWish
 std::string library_surroundings(const LibraryWishes& wishes);
 
 std::unique_ptr<KernelProvider> make_cublaslt_provider(const LibraryWishes& wishes);
+// Of a product and the whole of its epilogue, which cuBLASLt takes.
+CublasLtStepParams cublaslt_step_params(Node& anchor, const ProductEpilogue& epilogue,
+                                        const LibraryWishes& wishes, int sm);
+// Own kernels for what the libraries are slow at.
+std::unique_ptr<KernelProvider> make_multistage_gemm_provider(const LibraryWishes& wishes);
 std::unique_ptr<KernelProvider> make_cudnn_conv_provider(const LibraryWishes& wishes);
 // `own`: of Kiln's own attention kernel, whose steps stand in where cuDNN does not compute it.
 std::unique_ptr<KernelProvider> make_cudnn_sdpa_provider(const LibraryWishes& wishes,
@@ -41,6 +48,9 @@ bool cudnn_sdpa_adds_mask(Node& attention, const DeviceSpec& device, const Libra
 
 // Parts of library_epilogue_length, by library.
 int cublaslt_epilogue_length(Node& anchor, const std::vector<Node*>& epilogue);
+// 0 also where the library is expected to be faster.
+int multistage_gemm_epilogue_length(Node& anchor, const std::vector<Node*>& epilogue,
+                                    const DeviceSpec& device, const LibraryWishes& wishes);
 int cudnn_conv_epilogue_length(Node& anchor, const std::vector<Node*>& epilogue,
                                const DeviceSpec& device, const LibraryWishes& wishes);
 

@@ -9,6 +9,7 @@
 
 #include "backends/cuda/compile/library_providers.h"
 #include "backends/cuda/compile/patch_product.h"
+#include "backends/cuda/compile/product_epilogue.h"
 #include "backends/cuda/runtime/cublaslt_step.h"
 #include "base/check.h"
 #include "base/status.h"
@@ -22,76 +23,23 @@ namespace {
 constexpr std::string_view kName = "cublaslt";
 constexpr size_t kMaxRank = 8;
 
-// The epilogue that the leading nodes come to.
-struct Epilogue {
-  int nodes = 0;
-  double alpha = 1;
-  Value* bias = nullptr;  // inside
-  Value* add = nullptr;   // inside
-  MatmulActivation activation = MatmulActivation::kNone;
-};
-
-// The dim of an anchor's result that the product's columns are.
-size_t column_dim(Node& anchor) {
-  return anchor.is("conv") ? 1 : anchor.result()->shape().size() - 1;
+// The activation in the library's terms; false when it has none such.
+bool as_matmul_activation(const KernelActivation& activation, MatmulActivation* out) {
+  switch (activation.kind) {
+    case KernelActivation::Kind::kNone: *out = MatmulActivation::kNone; return true;
+    case KernelActivation::Kind::kRelu: *out = MatmulActivation::kRelu; return true;
+    case KernelActivation::Kind::kGeluTanh: *out = MatmulActivation::kGeluTanh; return true;
+    default: return false;
+  }
 }
 
-// Takes one more node behind `y`, whose columns are `column`, in; false when no epilogue has it.
-bool absorb(Node& node, Value* y, size_t column, bool has_bias, Epilogue& e) {
-  if (node.num_results() != 1 || !(node.result()->shape() == y->shape()) ||
-      node.result()->dtype() != y->dtype() || e.activation != MatmulActivation::kNone) {
-    return false;
-  }
-  const bool f64 = y->dtype() == DType::kF64;
-  if (node.num_operands() == 1 && node.operand(0) == y) {
-    if (node.is("relu") && !f64) {
-      e.activation = MatmulActivation::kRelu;
-    } else if (node.is("gelu") && node.get_string("approximate") == "tanh" && !f64) {
-      e.activation = MatmulActivation::kGeluTanh;
-    } else {
-      return false;
-    }
-    return true;
-  }
-  if (node.num_operands() != 2 || node.operand(0) == node.operand(1)) return false;
-  const bool reversed = node.operand(1) == y;
-  if (!reversed && node.operand(0) != y) return false;
-  Value* other = node.operand(reversed ? 0 : 1);
-  if (!other->type.is_tensor() || other->dtype() != y->dtype()) return false;
-  if (const auto number = number_of(other)) {
-    // A factor of the product alone, which is not rounded in between.
-    if (has_bias || e.bias != nullptr || e.add != nullptr) return false;
-    if (node.is("mul")) {
-      e.alpha *= *number;
-      return true;
-    }
-    const auto reciprocal = exact_reciprocal(*number);
-    if (!node.is("div") || reversed || !reciprocal) return false;
-    e.alpha *= *reciprocal;
-    return true;
-  }
-  if (!node.is("add")) return false;
-  const Shape& shape = y->shape();
-  const bool full = other->shape() == shape;
-  if (!has_bias && e.bias == nullptr && is_per_channel(other, shape, column) &&
-      !(full && shape.size() > 1)) {
-    e.bias = other;
-    return true;
-  }
-  if (!full || e.add != nullptr) return false;
-  e.add = other;
-  return true;
+bool takes_activation(const KernelActivation& activation, DType dtype) {
+  MatmulActivation any;
+  return dtype != DType::kF64 && as_matmul_activation(activation, &any);
 }
 
-Epilogue epilogue_of(Node& anchor, const std::vector<Node*>& nodes) {
-  Epilogue e;
-  Value* y = anchor.result();
-  for (Node* node : nodes) {
-    if (!absorb(*node, y, column_dim(anchor), anchor.has_operand(2), e)) break;
-    ++e.nodes;
-    y = node->result();
-  }
-  return e;
+ProductEpilogue epilogue_of(Node& anchor, const std::vector<Node*>& nodes) {
+  return product_epilogue(anchor, nodes, takes_activation);
 }
 
 Status supported(Node& anchor) {
@@ -151,16 +99,11 @@ class MatmulTactic : public Tactic {
 
   Status lower(Node& node, EngineLowering& lowering) override {
     Node& anchor = *match_.anchor;
-    const Epilogue epilogue = epilogue_of(anchor, match_.epilogue);
+    const ProductEpilogue epilogue = epilogue_of(anchor, match_.epilogue);
     KILN_CHECK_EQ(epilogue.nodes, static_cast<int>(match_.epilogue.size()));
     const bool linear = anchor.is("linear"), conv = anchor.is("conv");
     const size_t rank = std::max<size_t>(anchor.result()->shape().size(), 2);
-    CublasLtStepParams params;
-    params.alpha = epilogue.alpha;
-    params.activation = epilogue.activation;
-    params.allow_tf32 = wishes_.allow_tf32 && anchor.result()->dtype() == DType::kF32;
-    params.tune = wishes_.tune;
-    params.workspace_bytes = library_workspace_bytes(sm_);
+    const CublasLtStepParams params = cublaslt_step_params(anchor, epilogue, wishes_, sm_);
     StepDesc step{"cuda.cublaslt", {}, {}, {}, node.origin.to_string(), match_.label()};
 
     // Results and addends: the columns are the last dim.
@@ -180,14 +123,12 @@ class MatmulTactic : public Tactic {
     }
     Value* bias = anchor.has_operand(2) ? anchor.operand(2) : epilogue.bias;
     if (bias != nullptr) {
-      params.bias = true;
       PlanView view = lowering.materialize(lowering.view(match_.outer(bias)), {}, node.origin);
-      view.dims = {anchor.result()->shape()[column_dim(anchor)]};
+      view.dims = {anchor.result()->shape()[product_column_dim(anchor)]};
       view.strides = {DimExpr(1)};
       step.inputs.push_back(std::move(view));
     }
     if (epilogue.add != nullptr) {
-      params.add = true;
       PlanView view = at_least_matrix(columns_last(lowering.view(match_.outer(epilogue.add))));
       if (!is_unit(view, rank - 1) || repeats(view)) {
         view = lowering.materialize(view, {}, node.origin);
@@ -243,6 +184,19 @@ class CublasLtProvider : public KernelProvider {
 };
 
 }  // namespace
+
+CublasLtStepParams cublaslt_step_params(Node& anchor, const ProductEpilogue& epilogue,
+                                        const LibraryWishes& wishes, int sm) {
+  CublasLtStepParams params;
+  params.alpha = epilogue.alpha;
+  params.bias = anchor.has_operand(2) || epilogue.bias != nullptr;
+  params.add = epilogue.add != nullptr;
+  KILN_CHECK(as_matmul_activation(epilogue.activation, &params.activation));
+  params.allow_tf32 = wishes.allow_tf32 && anchor.result()->dtype() == DType::kF32;
+  params.tune = wishes.tune;
+  params.workspace_bytes = library_workspace_bytes(sm);
+  return params;
+}
 
 int cublaslt_epilogue_length(Node& anchor, const std::vector<Node*>& epilogue) {
   return supported(anchor).ok() ? epilogue_of(anchor, epilogue).nodes : 0;

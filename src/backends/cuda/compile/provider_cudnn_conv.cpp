@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "backends/cuda/compile/conv_activation.h"
+#include "backends/cuda/compile/kernel_activation.h"
 #include "backends/cuda/compile/library_providers.h"
 #include "backends/cuda/runtime/cublaslt_step.h"
 #include "backends/cuda/runtime/cudnn_conv.h"
@@ -31,12 +31,12 @@ struct Epilogue {
   int nodes = 0;
   Value* bias = nullptr;  // inside
   Value* add = nullptr;   // inside
-  ConvActivation activation;
+  KernelActivation activation;
 };
 
 bool absorb(Node& node, Value* y, bool has_bias, Epilogue& e) {
   if (node.num_results() != 1 || !(node.result()->shape() == y->shape()) ||
-      node.result()->dtype() != y->dtype() || e.activation.kind != ConvActivation::Kind::kNone) {
+      node.result()->dtype() != y->dtype() || e.activation.kind != KernelActivation::Kind::kNone) {
     return false;
   }
   if (node.num_operands() == 1 && node.operand(0) == y) return activation_of(node, &e.activation);

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "backends/cuda/compile/conv_activation.h"
 #include "backends/cuda/compile/conv_operands.h"
+#include "backends/cuda/compile/kernel_activation.h"
 #include "backends/cuda/compile/own_providers.h"
 #include "backends/cuda/compile/patch_product.h"
 #include "backends/cuda/compile/plan_views.h"
@@ -62,7 +62,7 @@ void schedule(const PlanView& x, const PlanView& weight, const PlanView& y, cons
 
 class DepthwiseTactic : public Tactic {
  public:
-  DepthwiseTactic(Anchor match, const ConvActivation& activation, const DeviceSpec& device)
+  DepthwiseTactic(Anchor match, const KernelActivation& activation, const DeviceSpec& device)
       : match_(std::move(match)), activation_(activation), device_(device) {}
 
   std::string name() const override { return "depthwise"; }
@@ -102,7 +102,7 @@ class DepthwiseTactic : public Tactic {
 
  private:
   Anchor match_;
-  ConvActivation activation_;
+  KernelActivation activation_;
   DeviceSpec device_;
 };
 
@@ -118,7 +118,7 @@ class DepthwiseProvider : public KernelProvider {
       out.refusals.push_back({kName, "no kernel for dtype " + std::string(dtype_name(dtype))});
       return;
     }
-    ConvActivation activation;
+    KernelActivation activation;
     if (!only_activation(match.epilogue, &activation)) {
       out.refusals.push_back(
           {kName, "no epilogue for " + std::string(match.epilogue.back()->op_name())});

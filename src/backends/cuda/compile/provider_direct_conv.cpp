@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "backends/cuda/compile/conv_activation.h"
 #include "backends/cuda/compile/conv_operands.h"
+#include "backends/cuda/compile/kernel_activation.h"
 #include "backends/cuda/compile/own_providers.h"
 #include "backends/cuda/compile/patch_product.h"
 #include "backends/cuda/runtime/direct_conv_kernel.h"
@@ -32,7 +32,7 @@ DirectConvKernel kernel_of(Node& conv) {
 
 class DirectConvTactic : public Tactic {
  public:
-  DirectConvTactic(Anchor match, const ConvActivation& activation, const DeviceSpec& device)
+  DirectConvTactic(Anchor match, const KernelActivation& activation, const DeviceSpec& device)
       : match_(std::move(match)), activation_(activation), device_(device) {}
 
   std::string name() const override { return "direct_conv"; }
@@ -73,7 +73,7 @@ class DirectConvTactic : public Tactic {
 
  private:
   Anchor match_;
-  ConvActivation activation_;
+  KernelActivation activation_;
   DeviceSpec device_;
 };
 
@@ -84,7 +84,7 @@ class DirectConvProvider : public KernelProvider {
   void candidates(Node& node, const DeviceSpec& device, Candidates& out) override {
     Anchor match;
     if (!find_anchor(node, {"conv"}, &match) || !is_direct_conv(*match.anchor)) return;
-    ConvActivation activation;
+    KernelActivation activation;
     if (!only_activation(match.epilogue, &activation)) {
       out.refusals.push_back(
           {kName, "no epilogue for " + std::string(match.epilogue.back()->op_name())});

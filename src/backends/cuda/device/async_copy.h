@@ -17,6 +17,15 @@ struct AsyncCopies {
         "l"(from), "r"(there ? 16 : 0)
         : "memory");
   }
+  // start() to base + element: with one base for many copies, addresses are sums of 32 bits.
+  template <class T>
+  KILN_DEVICE void start_at(Shared<T> base, int32 element, const T* from, bool there) {
+    asm volatile(
+        "{ .reg .u64 a; .reg .u32 s; cvta.to.shared.u64 a, %0; cvt.u32.u64 s, a;"
+        " add.u32 s, s, %1; cp.async.cg.shared.global [s], [%2], 16, %3; }" ::"l"(base),
+        "r"(element * static_cast<int32>(sizeof(T))), "l"(from), "r"(there ? 16 : 0)
+        : "memory");
+  }
   // Makes a group, perhaps an empty one, of the copies since the last.
   KILN_DEVICE void commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
   // Until all groups but the last kPending are there.

@@ -150,8 +150,8 @@ class Epilogue {
   size_t remembered_at_ = 0;
 };
 
-void add_activation(const ConvActivation& a, Epilogue& epilogue) {
-  using Kind = ConvActivation::Kind;
+void add_activation(const KernelActivation& a, Epilogue& epilogue) {
+  using Kind = KernelActivation::Kind;
   CudnnGraph::Pointwise p;
   p.mode = kCudnnRelu;
   auto clip_to_six = [&] {
@@ -244,7 +244,7 @@ std::string key_of(const Problem& problem) {
 
 // Ready-made engines know bias, addend and a simple activation, and nothing without a bias.
 bool needs_compiled_engine(const CudnnConvStepParams& p) {
-  using Kind = ConvActivation::Kind;
+  using Kind = KernelActivation::Kind;
   switch (p.activation.kind) {
     case Kind::kSilu:
     case Kind::kGelu:

@@ -7,8 +7,8 @@
 
 #include <kiln/status.h>
 
-#include "backends/cuda/runtime/conv_activation.h"
 #include "backends/cuda/runtime/cudnn_graph.h"
+#include "backends/cuda/runtime/kernel_activation.h"
 #include "base/json.h"
 #include "runtime/step.h"
 
@@ -25,7 +25,7 @@ struct CudnnConvStepParams {
   bool transposed = false;
   bool bias = false;
   bool add = false;
-  ConvActivation activation;
+  KernelActivation activation;
   bool allow_tf32 = false;
   bool tune = false;
   int64_t workspace_bytes = 0;

@@ -34,7 +34,7 @@ Result<DepthwiseKernel> DepthwiseKernel::from_json(const Json& params) {
   KILN_ASSIGN_OR_RETURN(kernel.groups, params.int_at("groups", 1, int64_t{1} << 30));
   KILN_ASSIGN_OR_RETURN(kernel.window, KernelWindow::from_json(params, kernel.spatial));
   KILN_ASSIGN_OR_RETURN(kernel.bias, params.bool_at("bias"));
-  KILN_ASSIGN_OR_RETURN(kernel.activation, ConvActivation::from_json(params));
+  KILN_ASSIGN_OR_RETURN(kernel.activation, KernelActivation::from_json(params));
   KILN_ASSIGN_OR_RETURN(kernel.wide, params.bool_at("wide"));
   KILN_ASSIGN_OR_RETURN(kernel.width, params.int_at("width", 1, 16));
   KILN_ASSIGN_OR_RETURN(kernel.strip, params.int_at("strip", 1, kMaxStrip));

@@ -4,8 +4,8 @@
 
 #include <vector>
 
-#include "backends/cuda/runtime/conv_activation.h"
 #include "backends/cuda/runtime/conv_kernel.h"
+#include "backends/cuda/runtime/kernel_activation.h"
 #include "core/dtype.h"
 
 namespace kiln::cuda {
@@ -21,7 +21,7 @@ struct DepthwiseKernel {
   int64_t groups = 1;
   KernelWindow window;
   bool bias = false;
-  ConvActivation activation;
+  KernelActivation activation;
   bool wide = true;
   int64_t width = 1;           // channels of a thread, which lie in a row
   int64_t strip = 1;           // results of a thread along the last axis

@@ -12,7 +12,7 @@ namespace {
 constexpr int kCaptureThreadLocal = 1;  // CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
 constexpr unsigned kNonBlocking = 1;    // CU_STREAM_NON_BLOCKING
 constexpr size_t kCacheBytes = size_t{128} << 20;
-constexpr int kMaxCopies = 16;
+constexpr int kMaxCopies = 128;
 constexpr int kLaunches = 5;
 constexpr int kMinCalls = 4, kMaxCalls = 64;
 constexpr double kGraphMicroseconds = 1000;  // of one launch, about

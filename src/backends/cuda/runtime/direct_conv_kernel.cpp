@@ -49,7 +49,7 @@ Result<DirectConvKernel> DirectConvKernel::from_json(const Json& params) {
   KILN_ASSIGN_OR_RETURN(kernel.window,
                         KernelWindow::from_json(params, static_cast<int64_t>(kernel.taps.size())));
   KILN_ASSIGN_OR_RETURN(kernel.bias, params.bool_at("bias"));
-  KILN_ASSIGN_OR_RETURN(kernel.activation, ConvActivation::from_json(params));
+  KILN_ASSIGN_OR_RETURN(kernel.activation, KernelActivation::from_json(params));
   KILN_ASSIGN_OR_RETURN(kernel.wide, params.bool_at("wide"));
   KILN_ASSIGN_OR_RETURN(kernel.strip, params.int_at("strip", 1, kMaxStrip));
   KILN_ASSIGN_OR_RETURN(kernel.y_along, params.bool_at("y_along"));

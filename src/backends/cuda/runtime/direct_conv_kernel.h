@@ -4,8 +4,8 @@
 
 #include <vector>
 
-#include "backends/cuda/runtime/conv_activation.h"
 #include "backends/cuda/runtime/conv_kernel.h"
+#include "backends/cuda/runtime/kernel_activation.h"
 #include "core/dtype.h"
 
 namespace kiln::cuda {
@@ -22,7 +22,7 @@ struct DirectConvKernel {
   int64_t in = 3, out = 16;   // channels; out is a multiple of kOut
   KernelWindow window;
   bool bias = false;
-  ConvActivation activation;
+  KernelActivation activation;
   bool wide = true;
   int64_t strip = 1;     // results of a thread along the last axis
   bool y_along = false;  // kOut channels of y are written as one, or as several of 16 bytes

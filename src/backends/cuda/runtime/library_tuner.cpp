@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "runtime/timing_cache.h"
+#include "runtime/view_checks.h"
 
 namespace kiln::cuda {
 namespace {
@@ -119,6 +120,40 @@ Result<std::string> device_description(const Driver& driver, int index) {
   KILN_CUDA_RETURN_IF_ERROR(driver, DriverGetVersion, &version);
   return std::string(name.data()) + ", " + std::to_string(multiprocessors) + " SMs, driver " +
          std::to_string(version);
+}
+
+size_t tune_steps(const std::string& key, const BindContext& context,
+                  const std::vector<BoundStep*>& steps, int device) {
+  TuningProblem problem;
+  problem.key = key;
+  problem.device = device;
+  for (const BoundStep* step : steps) {
+    problem.choices.push_back(step->implementation());
+    problem.workspace_bytes = std::max(problem.workspace_bytes, step->scratch_bytes());
+  }
+  // The operands one behind the other.
+  std::vector<size_t> inputs, outputs;
+  for (const auto& [views, places] : {std::pair{&context.inputs, &inputs},
+                                      std::pair{&context.outputs, &outputs}}) {
+    for (const ConcreteView& view : *views) {
+      const ByteSpan span = byte_span(view);
+      const size_t before = aligned(static_cast<size_t>(-span.low));
+      places->push_back(problem.bytes + before);
+      problem.bytes += before + aligned(static_cast<size_t>(span.high));
+    }
+  }
+  problem.run = [&](size_t choice, char* memory, void* workspace, CUstream stream) {
+    std::vector<void*> from, to;
+    for (const size_t place : inputs) from.push_back(memory + place);
+    for (const size_t place : outputs) to.push_back(memory + place);
+    RunArgs args;
+    args.inputs = from.data();
+    args.outputs = to.data();
+    args.scratch = workspace;
+    args.stream = stream;
+    return steps[choice]->run(args);
+  };
+  return tune(problem);
 }
 
 void tune_matmul(CublasLtMatmul& matmul) {

@@ -37,6 +37,11 @@ std::optional<size_t> known_choice(const TuningProblem& problem);
 // "NVIDIA H100 80GB HBM3, 132 SMs, driver 13000".
 Result<std::string> device_description(const Driver& driver, int device);
 
+// The fastest of steps that compute the same from the same operands, bound in `context`, whose
+// views are of device memory; `key` names the problem, the steps' implementations name them.
+size_t tune_steps(const std::string& key, const BindContext& context,
+                  const std::vector<BoundStep*>& steps, int device);
+
 void tune_matmul(CublasLtMatmul& matmul);
 void tune_conv(CudnnConv& conv, const CudnnConv::Operands& operands, int device);
 // The fastest of cuDNN's plans; null when `otherwise` (null: none), a step on the same operands, is

@@ -132,7 +132,7 @@ Result<CudnnConvStepParams> CudnnConvStepParams::from_json(const Json& json) {
   KILN_ASSIGN_OR_RETURN(p.transposed, json.bool_at("transposed"));
   KILN_ASSIGN_OR_RETURN(p.bias, json.bool_at("bias"));
   KILN_ASSIGN_OR_RETURN(p.add, json.bool_at("add"));
-  KILN_ASSIGN_OR_RETURN(p.activation, ConvActivation::from_json(json));
+  KILN_ASSIGN_OR_RETURN(p.activation, KernelActivation::from_json(json));
   KILN_ASSIGN_OR_RETURN(p.allow_tf32, json.bool_at("allow_tf32"));
   KILN_ASSIGN_OR_RETURN(p.tune, json.bool_at("tune"));
   KILN_ASSIGN_OR_RETURN(p.workspace_bytes, json.int_at("workspace_bytes", 0, kMaxLibraryWorkspace));

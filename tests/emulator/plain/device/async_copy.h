@@ -15,6 +15,10 @@ struct AsyncCopies {
   KILN_DEVICE void start(Shared<T> to, const T* from, bool there) {
     kiln_copy_start(to, from, there);
   }
+  template <class T>
+  KILN_DEVICE void start_at(Shared<T> base, int32 element, const T* from, bool there) {
+    kiln_copy_start(base + element, from, there);
+  }
   KILN_DEVICE void commit() { kiln_copy_commit(); }
   template <int kPending>
   KILN_DEVICE void wait() {

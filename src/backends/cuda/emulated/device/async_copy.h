@@ -21,6 +21,10 @@ class AsyncCopies {
     __builtin_memset(none.at, 0xff, 16);
     store<kElements>(to, none);
   }
+  template <class T>
+  void start_at(const Shared<T>& base, int32 element, const In<T>& from, bool there) {
+    start<T>(Shared<T>(base + element), from, there);
+  }
   void commit() { ++group_; }
   template <int kPending>
   void wait() {

@@ -39,6 +39,7 @@ struct Machine {
   int block_dim[3];
   long long block[3];
   long long grid_dim[3];
+  int cluster_rank;  // of the block among those of its cluster
 
   // One access of `count` elements side by side. None returns when something is wrong.
   void (*read)(const Region*, const void* address, void* to, int count, int element_bytes);
@@ -47,6 +48,21 @@ struct Machine {
   void (*atomic)(const Region*, void* address, int element_bytes);
 
   void (*barrier)(const char* file, int line);
+  // Asynchronous barriers, known by their words in shared memory.
+  void (*async_barrier_init)(const Region*, void* word, int arrivals);
+  void (*async_barrier_arrive)(const Region*, void* word, int bytes);
+  void (*async_barrier_wait)(const Region*, void* word, unsigned parity, const char* file,
+                             int line);
+  void (*fence_async_barriers)();
+  // A box of the tensor of a map (cuTensorMapEncodeTiled), which `word` waits for.
+  void (*copy_box)(const Region* region, void* to, const void* map, long long row,
+                   long long column, const Region* barrier, void* word);
+  // Of all threads of the cluster.
+  void (*cluster_barrier)(const char* file, int line);
+  // As `read`, from the dynamic shared memory of block `rank` of the cluster; region and address
+  // are those of the block's own.
+  void (*read_peer)(const Region*, int rank, const void* address, void* to, int count,
+                    int element_bytes);
   // Waits until all lanes of the warp are here; gives what each of them brought, 16 bytes a lane.
   const unsigned char (*(*exchange)(int op, const void* value, int bytes, const char* file,
                                     int line))[16];
@@ -78,6 +94,7 @@ struct Kernel {
   const char* name;
   void (*run)(const Parameter*);
   int max_threads;
+  int cluster_blocks;  // of one cluster, along x
   int parameters;
   const ParameterType* types;
 };

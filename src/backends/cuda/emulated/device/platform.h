@@ -10,9 +10,9 @@
 #include "device/numbers.h"
 
 #define KILN_DEVICE inline
-// The number of threads is found in the namespace that the test's compiler puts around a source.
-#define KILN_KERNEL(max_threads)                  \
-  constexpr int kiln_max_threads = (max_threads); \
+// The numbers are found in the namespace that the test's compiler puts around a source.
+#define KILN_KERNEL(max_threads)                                           \
+  constexpr int kiln_max_threads = (max_threads), kiln_cluster_blocks = 1; \
   static
 #define KILN_RESTRICT
 #define KILN_EXPECT(condition)                                                 \
@@ -245,6 +245,12 @@ inline int32 one_dim_thread() {
 KILN_DEVICE int32 lane() { return kiln_emulated::one_dim_thread() & 31; }  // of blocks of one dim
 KILN_DEVICE int32 warp() { return kiln_emulated::one_dim_thread() >> 5; }
 
+// Kernels run one after the other here.
+template <class... Pointers>
+KILN_DEVICE void wait_for_previous(Pointers&...) {}
+template <class T>
+KILN_DEVICE void prefetch(In<T>) {}
+
 // The place of the call tells barriers apart: all threads must wait at the same one.
 #define KILN_PLACE const char *file = __builtin_FILE(), int line = __builtin_LINE()
 
@@ -358,8 +364,8 @@ struct Thunk<kernel> {
     Call{take<A>(next)...};  // braces: from left to right
   }
   static constexpr ParameterType types[sizeof...(A) + 1] = {ParameterOf<A>::type...};
-  static constexpr Kernel describe(const char* name, int max_threads) {
-    return {name, run, max_threads, static_cast<int>(sizeof...(A)), types};
+  static constexpr Kernel describe(const char* name, int max_threads, int cluster_blocks) {
+    return {name, run, max_threads, cluster_blocks, static_cast<int>(sizeof...(A)), types};
   }
 };
 

@@ -1,4 +1,4 @@
-// The activation behind a convolution, as parameters of steps and kernels have it.
+// The activation behind a convolution or a product, as parameters of steps and kernels have it.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace kiln::cuda {
 
-struct ConvActivation {
+struct KernelActivation {
   enum class Kind : uint8_t {
     kNone,
     kRelu,
@@ -28,7 +28,7 @@ struct ConvActivation {
 
   // Members "activation", "alpha" and "beta" of a step's or a kernel's parameters.
   void add_to(Json& params) const;
-  static Result<ConvActivation> from_json(const Json& params);  // K3212
+  static Result<KernelActivation> from_json(const Json& params);  // K3212
 };
 
 }  // namespace kiln::cuda

@@ -1,4 +1,4 @@
-#include "backends/cuda/compile/conv_activation.h"
+#include "backends/cuda/compile/kernel_activation.h"
 
 #include "backends/cuda/compile/kernel_text.h"
 #include "base/check.h"
@@ -6,9 +6,9 @@
 
 namespace kiln::cuda {
 
-using Kind = ConvActivation::Kind;
+using Kind = KernelActivation::Kind;
 
-bool activation_of(Node& node, ConvActivation* out) {
+bool activation_of(Node& node, KernelActivation* out) {
   const std::string_view op = node.op_name();
   auto take = [&](Kind kind, double alpha = 0, double beta = 0) {
     *out = {kind, alpha, beta};
@@ -34,19 +34,19 @@ bool activation_of(Node& node, ConvActivation* out) {
   return false;
 }
 
-bool only_activation(const std::vector<Node*>& epilogue, ConvActivation* out) {
+bool only_activation(const std::vector<Node*>& epilogue, KernelActivation* out) {
   return epilogue.size() == static_cast<size_t>(activation_length(epilogue)) &&
          (epilogue.empty() || activation_of(*epilogue[0], out));
 }
 
 int activation_length(const std::vector<Node*>& epilogue) {
-  ConvActivation any;
+  KernelActivation any;
   return !epilogue.empty() && epilogue[0]->num_operands() == 1 && activation_of(*epilogue[0], &any)
              ? 1
              : 0;
 }
 
-std::string activation_text(const ConvActivation& activation, const std::string& number,
+std::string activation_text(const KernelActivation& activation, const std::string& number,
                             const std::string& value) {
   const auto constant = [&](double x) {
     return "static_cast<" + number + ">(" + double_literal(x) + ")";

@@ -1,4 +1,4 @@
-#include "backends/cuda/runtime/conv_activation.h"
+#include "backends/cuda/runtime/kernel_activation.h"
 
 #include <algorithm>
 #include <array>
@@ -10,7 +10,7 @@
 namespace kiln::cuda {
 namespace {
 
-using Kind = ConvActivation::Kind;
+using Kind = KernelActivation::Kind;
 
 constexpr std::array<std::pair<Kind, const char*>, 12> kKinds = {{
     {Kind::kNone, "none"},
@@ -29,7 +29,7 @@ constexpr std::array<std::pair<Kind, const char*>, 12> kKinds = {{
 
 }  // namespace
 
-void ConvActivation::add_to(Json& params) const {
+void KernelActivation::add_to(Json& params) const {
   for (const auto& [known, name] : kKinds) {
     if (known == kind) params.set("activation", name);
   }
@@ -37,15 +37,15 @@ void ConvActivation::add_to(Json& params) const {
   params.set("beta", beta);
 }
 
-Result<ConvActivation> ConvActivation::from_json(const Json& params) {
-  ConvActivation result;
+Result<KernelActivation> KernelActivation::from_json(const Json& params) {
+  KernelActivation result;
   KILN_ASSIGN_OR_RETURN(const std::string name, params.string_at("activation"));
   KILN_ASSIGN_OR_RETURN(result.alpha, params.double_at("alpha"));
   KILN_ASSIGN_OR_RETURN(result.beta, params.double_at("beta"));
   const auto known = std::find_if(kKinds.begin(), kKinds.end(),
                                   [&](const auto& kind) { return kind.second == name; });
   if (known == kKinds.end()) {
-    return Status::error("K3212", "convolution: unknown activation '" + name + "'");
+    return Status::error("K3212", "unknown activation '" + name + "'");
   }
   result.kind = known->first;
   return result;
