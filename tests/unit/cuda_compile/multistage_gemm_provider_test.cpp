@@ -33,7 +33,8 @@ class MultistageGemmProvider : public testing::Test {
     const std::string y = dtype + "[" + rows + "," + columns + "]";
     return "main(%x: " + dtype + "[" + rows + "," + depth + "], %w: " + dtype + "[" + columns +
            "," + depth + "], %b: " + dtype + "[" + columns +
-           "]) {\n  %0 = linear(%x, %w, %b) : " + y + "\n  %1 = gelu(%0) {approximate=\"none\"} : " + y + "\n  return %1 {name=\"y\"}\n}";
+           "]) {\n  %0 = linear(%x, %w, %b) : " + y +
+           "\n  %1 = gelu(%0) {approximate=\"none\"} : " + y + "\n  return %1 {name=\"y\"}\n}";
   }
   static std::unique_ptr<SampleProgram> lowered(const std::string& text,
                                                 const cuda::LibraryWishes& wishes = {}) {
