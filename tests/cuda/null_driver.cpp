@@ -372,17 +372,29 @@ Driver make_table() {
     *value = attribute == kFunctionMaxThreads ? NullDriver::get().max_threads : 0;
     return 0;
   };
-  t.LaunchKernel = [](CUfunction function, unsigned gx, unsigned gy, unsigned gz, unsigned bx,
-                      unsigned by, unsigned bz, unsigned shared, CUstream stream, void** params,
-                      void**) -> CUresult {
-    if (const int result = failure("cuLaunchKernel")) return result;
+  t.LaunchKernelEx = [](const LaunchConfig* config, CUfunction function, void** params,
+                        void**) -> CUresult {
+    if (const int result = failure("cuLaunchKernelEx")) return result;
     if (current == nullptr) return 201;  // no context
     const auto& kernel = *reinterpret_cast<Impl::Kernel*>(function);
+    const LaunchConfig& c = *config;
     Impl::Node node;
     node.kernel = &kernel;
-    node.launch = {kernel.entry, {gx, gy, gz}, {bx, by, bz},
-                   shared,       stream,       read_params(kernel, params)};
-    return state().put(stream, std::move(node)), 0;
+    node.launch = {kernel.entry,
+                   {c.grid[0], c.grid[1], c.grid[2]},
+                   {c.block[0], c.block[1], c.block[2]},
+                   c.shared_bytes,
+                   c.stream,
+                   read_params(kernel, params),
+                   c.attribute_count == 1 &&
+                       c.attributes[0].id == kLaunchProgrammaticSerialization};
+    return state().put(c.stream, std::move(node)), 0;
+  };
+  t.TensorMapEncodeTiled = [](void* map, int, unsigned, void*, const uint64_t*, const uint64_t*,
+                              const unsigned*, const unsigned*, int, int, int, int) -> CUresult {
+    if (const int result = failure("cuTensorMapEncodeTiled")) return result;
+    std::memset(map, 0, 128);
+    return 0;
   };
   t.GraphInstantiate = [](CUgraphExec* exec, CUgraph graph, unsigned long long) -> CUresult {
     if (const int result = failure("cuGraphInstantiateWithFlags")) return result;

@@ -27,6 +27,7 @@ struct NullLaunch {
   unsigned shared_bytes = 0;
   void* stream = nullptr;
   std::vector<uint64_t> params;
+  bool overlaps = false;  // may begin before what is before it has ended
 
   template <class T>
   T* pointer(size_t i) const {

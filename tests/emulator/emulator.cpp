@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "base/check.h"
+#include "emulator/async_barriers.h"
 #include "emulator/memory.h"
 #include "emulator/races.h"
 
@@ -30,12 +31,16 @@ struct CUfunc_st {
 };
 struct CUevent_st {};
 
-// Work as a graph keeps it: arguments by value.
+// An argument by value: up to 8 bytes, or a tensor map.
+struct alignas(64) ArgumentBytes {
+  uint64_t words[16] = {};
+};
+// Work as a graph keeps it.
 struct CUgraphNode_st {
   enum Type : int { kKernel = 0, kCopy = 1, kFill = 2 } type = kKernel;
   CUfunction function = nullptr;
   emulator::Shape shape{};
-  std::vector<uint64_t> arguments{};
+  std::vector<ArgumentBytes> arguments{};
   std::vector<emulator::Extent> extents{};  // parallel to the arguments, or empty
   CUdeviceptr to = 0, from = 0;
   size_t bytes = 0;
@@ -568,32 +573,73 @@ struct DriverFunctions {
     }
   }
 
-  static CUresult LaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y,
-                               unsigned grid_z, unsigned block_x, unsigned block_y,
-                               unsigned block_z, unsigned shared_bytes, CUstream stream,
-                               void** params, void** extra) {
+  // Of what there is: matrices of elements of 1 to 8 bytes, boxes with rows of 128 bytes, swizzled.
+  static CUresult TensorMapEncodeTiled(void* map, int type, unsigned rank, void* address,
+                                       const uint64_t* dims, const uint64_t* strides,
+                                       const unsigned* box, const unsigned* steps, int interleave,
+                                       int swizzle, int, int fill) {
+    constexpr int kBytes[] = {1, 2, 4, 4, 8, 8, 2, 4, 8, 2, 4, 4, 4};  // of CUtensorMapDataType
+    const auto refused = [](const char* why) { return refuse(kInvalidValue, why); };
+    if (reinterpret_cast<uintptr_t>(map) % 64 != 0) return refused("a tensor map not aligned");
+    if (type < 0 || type >= static_cast<int>(std::size(kBytes))) return refused("a tensor's type");
+    if (rank != 2 || interleave != 0 || swizzle != 3 || fill != 0) {
+      return refused("a tensor map of a kind that is not emulated");
+    }
+    const int bytes = kBytes[type];
+    if (reinterpret_cast<uintptr_t>(address) % 16 != 0 || strides[0] % 16 != 0 ||
+        strides[0] >= uint64_t{1} << 40) {
+      return refused("a tensor whose address or stride is no multiple of 16 bytes");
+    }
+    for (int i = 0; i < 2; ++i) {
+      if (dims[i] < 1 || dims[i] > uint64_t{1} << 32) return refused("the dims of a tensor map");
+      if (box[i] < 1 || box[i] > 256 || steps[i] != 1) return refused("the box of a tensor map");
+    }
+    if (box[0] * static_cast<unsigned>(bytes) != 128) return refused("a box of no 128 bytes");
+    TensorBox made;
+    made.magic = TensorBox::kMagic;
+    made.address = reinterpret_cast<uint64_t>(address);
+    made.rows = static_cast<int64_t>(dims[1]);
+    made.columns = static_cast<int64_t>(dims[0]);
+    made.row_bytes = static_cast<int64_t>(strides[0]);
+    made.element_bytes = bytes;
+    made.box_rows = static_cast<int32_t>(box[1]);
+    made.box_columns = static_cast<int32_t>(box[0]);
+    std::memset(map, 0, sizeof(ArgumentBytes));
+    std::memcpy(map, static_cast<const void*>(&made), sizeof made);
+    return kSuccess;
+  }
+
+  static CUresult LaunchKernelEx(const cuda::LaunchConfig* config, CUfunction function,
+                                 void** params, void** extra) {
     if (CUresult bad = need_context()) return bad;
     const auto held = lock();
-    CUstream_st* on = stream_of(stream);
+    CUstream_st* on = stream_of(config->stream);
     if (on == nullptr || !state().functions.contains(function)) return kInvalidHandle;
     if (extra != nullptr) return refuse(kInvalidValue, "arguments by `extra`");
     CUgraphNode_st node;
     node.function = function;
-    node.shape = Shape{{grid_x, grid_y, grid_z},
-                       {static_cast<int>(block_x), static_cast<int>(block_y),
-                        static_cast<int>(block_z)},
-                       shared_bytes};
+    for (size_t d = 0; d < 3; ++d) {
+      node.shape.grid[d] = config->grid[d];
+      node.shape.block[d] = static_cast<int>(config->block[d]);
+    }
+    node.shape.shared_bytes = config->shared_bytes;
     if (CUresult bad = check_shape(node)) return bad;
     const kiln_emulated::Kernel& kernel = *function->kernel;
-    for (int i = 0; i < kernel.parameters; ++i) {
-      uint64_t bytes = 0;
-      KILN_CHECK_LE(kernel.types[i].bytes, 8);
-      std::memcpy(&bytes, params[i], static_cast<size_t>(kernel.types[i].bytes));
-      node.arguments.push_back(bytes);
-    }
+    node.arguments = take_arguments(kernel, params);
     node.extents = std::exchange(state().extents, {});
     if (on->capture) return append(*on, std::move(node));
     return launch(node);
+  }
+
+  static std::vector<ArgumentBytes> take_arguments(const kiln_emulated::Kernel& kernel,
+                                                   void* const* params) {
+    std::vector<ArgumentBytes> arguments(static_cast<size_t>(kernel.parameters));
+    for (size_t i = 0; i < arguments.size(); ++i) {
+      const auto bytes = static_cast<size_t>(kernel.types[i].bytes);
+      KILN_CHECK_LE(bytes, sizeof(ArgumentBytes));
+      std::memcpy(arguments[i].words, params[i], bytes);
+    }
+    return arguments;
   }
 
   static CUresult check_shape(const CUgraphNode_st& node) {
@@ -629,7 +675,7 @@ struct DriverFunctions {
       region.access = kernel.types[i].access;
       region.argument = static_cast<int>(i);
       if (region.access != kiln_emulated::kValue) {
-        auto* address = reinterpret_cast<unsigned char*>(node.arguments[i]);
+        auto* address = reinterpret_cast<unsigned char*>(node.arguments[i].words[0]);
         region.begin = region.end = address;
         if (Memory::Allocation* in = state().memory.find(address, 0)) {
           const Extent extent = i < node.extents.size() ? node.extents[i] : Extent{};
@@ -638,6 +684,15 @@ struct DriverFunctions {
           if (region.end < region.begin) region.end = region.begin;
           kiln_emulated::Cell* cells = state().memory.cells(*in);
           region.cells = cells == nullptr ? nullptr : cells + (region.begin - in->begin);
+        }
+      }
+      if (kernel.types[i].bytes == sizeof(ArgumentBytes)) {
+        TensorBox box;
+        std::memcpy(static_cast<void*>(&box), &node.arguments[i], sizeof box);
+        if (box.magic != TensorBox::kMagic ||
+            state().memory.find(reinterpret_cast<void*>(box.address), box.bytes()) == nullptr) {
+          return refuse(kInvalidValue, "argument " + std::to_string(i) +
+                                           " is no tensor map, or one of memory that is not there");
         }
       }
       parameters.push_back({&node.arguments[i], &region});
@@ -712,7 +767,7 @@ struct DriverFunctions {
     const auto held = lock();
     if (node->type != CUgraphNode_st::kKernel) return kInvalidValue;
     node->pointers.clear();
-    for (uint64_t& argument : node->arguments) node->pointers.push_back(&argument);
+    for (ArgumentBytes& argument : node->arguments) node->pointers.push_back(&argument);
     KernelNodeParams result{};
     result.function = node->function;
     for (size_t i = 0; i < 3; ++i) {
@@ -744,11 +799,7 @@ struct DriverFunctions {
     }
     changed.shape.shared_bytes = given.shared_bytes;
     const kiln_emulated::Kernel& kernel = *given.function->kernel;
-    changed.arguments.assign(static_cast<size_t>(kernel.parameters), 0);
-    for (size_t i = 0; i < changed.arguments.size(); ++i) {
-      std::memcpy(&changed.arguments[i], given.params[i],
-                  static_cast<size_t>(kernel.types[i].bytes));
-    }
+    changed.arguments = take_arguments(kernel, given.params);
     return check_shape(changed);
   }
   static CUresult GraphLaunch(CUgraphExec exec, CUstream stream) {

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "base/check.h"
+#include "emulator/async_barriers.h"
 #include "emulator/fiber.h"
 #include "emulator/races.h"
 
@@ -33,7 +34,10 @@ const char* warp_op_name(int op) {
   }
 }
 
-// Where a thread waits. `op` -1: at a barrier of the block, -2: of the cluster.
+constexpr int kAsyncWait = -3;
+
+// Where a thread waits. `op` -1: at a barrier of the block, -2: of the cluster, kAsyncWait: at an
+// asynchronous one.
 struct Place {
   int op = -1;
   const char* file = nullptr;
@@ -48,7 +52,10 @@ struct Place {
     return (slash == nullptr ? file : slash + 1) + (":" + std::to_string(line));
   }
   std::string text() const {
-    const char* what = op == -2 ? "cluster_barrier" : op < 0 ? "barrier" : warp_op_name(op);
+    const char* what = op == kAsyncWait ? "wait of an asynchronous barrier"
+                       : op == -2       ? "cluster_barrier"
+                       : op < 0         ? "barrier"
+                                        : warp_op_name(op);
     return std::string(what) + " at " + where();
   }
 };
@@ -120,6 +127,7 @@ struct Execution::State {
   Block* own = nullptr;  // the one that runs
   int at_cluster_barrier = 0;
   Place cluster_place;
+  AsyncBarriers async_barriers;
 
   std::vector<std::unique_ptr<Fiber>> fibers;
   std::vector<Fiber*> free_fibers;
@@ -136,13 +144,13 @@ struct Execution::State {
   }
   void make_blocks(int count) {
     KILN_CHECK_LE(count, static_cast<int>(kMaxCluster));
-    // Cells are counted from shared_base(), which is at most 127 bytes on.
+    // Cells are counted from shared_base(), which is at most 1151 bytes on.
     constexpr size_t kBytes = static_cast<size_t>(kMaxShared + kMaxStaticShared) + (64 << 10);
     cluster_blocks = count;
     while (static_cast<int>(blocks.size()) < count) {
       blocks.emplace_back();
-      blocks.back().shared.resize(kBytes + 128);
-      blocks.back().shared_cells.resize(kBytes + 128);
+      blocks.back().shared.resize(kBytes + 1152);
+      blocks.back().shared_cells.resize(kBytes + 1152);
     }
   }
   int rank_of(const Block& block) const {
@@ -262,7 +270,8 @@ struct Execution::State {
   }
   unsigned char* shared_base() {
     const auto address = reinterpret_cast<uintptr_t>(own->shared.data());
-    return own->shared.data() + (128 - address % 128) % 128;
+    // At the same place modulo 1024, which bulk copies go by, in all blocks of a cluster.
+    return own->shared.data() + (1024 + 128 - address % 1024) % 1024;
   }
 
   Region* shared_array(SharedSite* site) {
@@ -358,6 +367,50 @@ struct Execution::State {
     if (peer.has_ended()) fail("reads shared memory of a block that has ended");
     const auto offset = static_cast<const unsigned char*>(address) - region->begin;
     read(&peer.dynamic, peer.dynamic.begin + offset, to, count, element_bytes);
+  }
+
+  // ---- asynchronous barriers and bulk copies ----------------------------------------------------
+
+  uint32_t thread_of_cluster() const {
+    return static_cast<uint32_t>(rank_of(*own) * kMaxThreads) + now.thread;
+  }
+  void check_word(const Region* region, const void* word) {
+    check(region, word, 1, 8, "waits with");
+    if (region->space != kiln_emulated::kShared) fail("an asynchronous barrier in global memory");
+  }
+  // After each call that may have ended a phase.
+  void wake(const std::string& wrong) {
+    if (!wrong.empty()) fail(wrong);
+    for (const uint32_t thread : async_barriers.take_woken()) {
+      Block& of = blocks[thread / kMaxThreads];
+      of.threads[thread % kMaxThreads].state = Thread::kReady;
+      of.ready.push_back(thread % kMaxThreads);
+    }
+  }
+  void async_init(const Region* region, void* word, int arrivals) {
+    check_word(region, word);
+    wake(async_barriers.init(word, arrivals, thread_of_cluster(), now.phase));
+  }
+  void async_arrive(const Region* region, void* word, int bytes) {
+    check_word(region, word);
+    wake(async_barriers.arrive(word, bytes, thread_of_cluster(), now.phase));
+  }
+  void async_wait(const Region* region, void* word, uint32_t parity, const char* file, int line) {
+    check_word(region, word);
+    current().place = Place{kAsyncWait, file, line};
+    bool over = false;
+    wake(async_barriers.wait(word, parity, thread_of_cluster(), now.phase, &over));
+    if (!over) wait();
+  }
+  void copy_box(const Region* region, void* to, const void* map, int64_t row, int64_t column,
+                const Region* barrier_region, void* word) {
+    check_word(barrier_region, word);
+    TensorBox box;
+    std::memcpy(static_cast<void*>(&box), map, sizeof box);
+    if (box.magic == TensorBox::kMagic) {
+      check(region, to, box.box_rows * box.box_columns, box.element_bytes, "copies a box to");
+    }
+    wake(async_barriers.copy(word, box, row, column, to, thread_of_cluster(), now.phase));
   }
 
   const unsigned char (*exchange(int op, const void* value, int bytes, const char* file,
@@ -487,6 +540,7 @@ struct Execution::State {
     const std::array<long long, 3> first{machine.block[0], machine.block[1], machine.block[2]};
     now.block_start = now.cluster_barrier = ++steps * kMaxCluster;
     at_cluster_barrier = 0;
+    async_barriers.clear();
     for (int i = 0; i < cluster_blocks; ++i) {
       machine.block[0] = first[0] + i;
       start_block(blocks[static_cast<size_t>(i)], shape, count);
@@ -532,6 +586,23 @@ Execution::Execution() : state_(std::make_unique<State>()) {
     State::running->atomic(region, address, bytes);
   };
   machine.barrier = [](const char* file, int line) { State::running->barrier(file, line); };
+  machine.async_barrier_init = [](const Region* region, void* word, int arrivals) {
+    State::running->async_init(region, word, arrivals);
+  };
+  machine.async_barrier_arrive = [](const Region* region, void* word, int bytes) {
+    State::running->async_arrive(region, word, bytes);
+  };
+  machine.async_barrier_wait = [](const Region* region, void* word, unsigned parity,
+                                  const char* file, int line) {
+    State::running->async_wait(region, word, parity, file, line);
+  };
+  machine.fence_async_barriers = [] {
+    State::running->async_barriers.fence(State::running->thread_of_cluster());
+  };
+  machine.copy_box = [](const Region* region, void* to, const void* map, long long row,
+                        long long column, const Region* barrier, void* word) {
+    State::running->copy_box(region, to, map, row, column, barrier, word);
+  };
   machine.exchange = [](int op, const void* value, int bytes, const char* file, int line) {
     return State::running->exchange(op, value, bytes, file, line);
   };

@@ -54,11 +54,18 @@ LoadedKernel::~LoadedKernel() {
 std::string LoadedKernel::launch(const Shape& shape, std::vector<uint64_t> arguments) {
   std::vector<void*> pointers;
   for (uint64_t& argument : arguments) pointers.push_back(&argument);
-  const auto grid = [&](size_t i) { return static_cast<unsigned>(shape.grid[i]); };
-  const auto block = [&](size_t i) { return static_cast<unsigned>(shape.block[i]); };
-  return error_text(driver().LaunchKernel(function_, grid(0), grid(1), grid(2), block(0), block(1),
-                                          block(2), static_cast<unsigned>(shape.shared_bytes),
-                                          nullptr, pointers.data(), nullptr));
+  return launch_with(shape, pointers);
+}
+
+std::string LoadedKernel::launch_with(const Shape& shape, const std::vector<void*>& arguments) {
+  std::vector<void*> pointers(arguments);
+  cuda::LaunchConfig config{};
+  for (size_t d = 0; d < 3; ++d) {
+    config.grid[d] = static_cast<unsigned>(shape.grid[d]);
+    config.block[d] = static_cast<unsigned>(shape.block[d]);
+  }
+  config.shared_bytes = static_cast<unsigned>(shape.shared_bytes);
+  return error_text(driver().LaunchKernelEx(&config, function_, pointers.data(), nullptr));
 }
 
 }  // namespace kiln::emulator

@@ -45,6 +45,8 @@ class LoadedKernel {
 
   // `arguments`: the bytes of each, lowest first. "" or the driver's report.
   std::string launch(const Shape& shape, std::vector<uint64_t> arguments);
+  // The same by addresses of the arguments.
+  std::string launch_with(const Shape& shape, const std::vector<void*>& arguments);
 
  private:
   LoadedKernel() = default;

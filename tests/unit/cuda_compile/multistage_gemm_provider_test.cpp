@@ -6,6 +6,7 @@
 
 #include "backends/cuda/compile/cuda_backend.h"
 #include "backends/cuda/compile/gemm_choice.h"
+#include "backends/cuda/compile/warpgroup_choice.h"
 #include "backends/cuda/runtime/multistage_gemm.h"
 #include "base/check.h"
 #include "base/options.h"
@@ -54,7 +55,11 @@ TEST_F(MultistageGemmProvider, FewTilesAreItsOwnWithTheExactGelu) {
 }
 
 TEST_F(MultistageGemmProvider, TheLibraryKeepsWhatIsLargeOrHasNoNumbersForSizes) {
-  EXPECT_EQ(steps_of(layer("f16", "8192", 3072, 3072)), "cuda.cublaslt cuda.tile");
+  EXPECT_EQ(steps_of(R"(main(%x: f16[8192,3072], %w: f16[3072,3072]) {
+  %0 = linear(%x, %w) : f16[8192,3072]
+  return %0 {name="y"}
+})"),
+            "cuda.cublaslt");
   EXPECT_EQ(steps_of("symbols {\n  n in [1, 512]\n}\n" + layer("f16", "?n", 3072, 768)),
             "cuda.cublaslt cuda.tile");
   EXPECT_EQ(steps_of(layer("f32", "128", 3072, 768)), "cuda.cublaslt cuda.tile");
@@ -84,6 +89,31 @@ TEST_F(MultistageGemmProvider, TuningTimesSeveralAndTheLibraryWhereItComputesThe
   EXPECT_EQ(beside->otherwise_kind, "cuda.cublaslt");
 }
 
+TEST_F(MultistageGemmProvider, ManyTilesWithTheExactGeluGoToWarpgroups) {
+  const auto program = lowered(layer("f16", "4096", 3072, 768));
+  EXPECT_EQ(program->steps(), "cuda.multistage_gemm");
+  const auto params =
+      cuda::MultistageGemmStepParams::from_json(program->plan().main.steps[0].params);
+  ASSERT_TRUE(params.ok()) << params.status().to_string();
+  EXPECT_EQ(params->warpgroup_kernels, 1);
+  EXPECT_EQ(params->kernels, 1);  // for other GPUs
+  // Sizes are arguments, so that layers of other sizes share the kernel.
+  for (const KernelDesc& kernel : program->plan().kernels) {
+    if (kernel.family != cuda::WarpgroupGemm::kFamily) continue;
+    const auto described = cuda::WarpgroupGemm::from_json(kernel.params);
+    ASSERT_TRUE(described.ok());
+    for (const auto& size : described->sizes.entries()) EXPECT_FALSE(size.baked) << size.name;
+  }
+}
+
+TEST_F(MultistageGemmProvider, OtherGpusHaveNoWarpgroups) {
+  const cuda::GemmProblem problem{4096, 3072, 768, false};
+  EXPECT_FALSE(cuda::warpgroup_gemm_tilings(problem, DeviceSpec::gpu(90).value()).empty());
+  for (const int sm : {80, 89, 100, 120}) {
+    EXPECT_TRUE(cuda::warpgroup_gemm_tilings(problem, DeviceSpec::gpu(sm).value()).empty()) << sm;
+  }
+}
+
 TEST_F(MultistageGemmProvider, TheSwitchNamesTilings) {
   DebugOptions options;
   options.gemm_tilings = "none";
@@ -94,6 +124,10 @@ TEST_F(MultistageGemmProvider, TheSwitchNamesTilings) {
   const auto program = lowered(layer("f16", "8192", 3072, 3072));
   EXPECT_EQ(program->steps(), "cuda.multistage_gemm");
   EXPECT_EQ(program->plan().kernels.size(), 2u);
+  options.gemm_tilings = "w128x192";
+  set_debug_options(options);
+  EXPECT_EQ(lowered(layer("f16", "128", 3072, 768))->plan().kernels.size(), 2u);
+  EXPECT_EQ(cuda::parse_warpgroup_tiling("w128x200").status().code(), "K1002");
 }
 
 TEST_F(MultistageGemmProvider, TilingsAreReadAndChecked) {
@@ -101,7 +135,7 @@ TEST_F(MultistageGemmProvider, TilingsAreReadAndChecked) {
   ASSERT_TRUE(tiling.ok());
   EXPECT_EQ(tiling->to_string(), "128x64x64 stages 3 split 4");
   for (const char* text : {"", "64x64", "64x64x64/4", "64x64x64/4/2x", "63x64x64/4/2",
-                           "64x64x64/4/9", "64x64x64/9/1"}) {
+                           "64x64x64/4/9", "64x64x64/16/1"}) {
     EXPECT_EQ(cuda::parse_gemm_tiling(text).status().code(), "K1002") << text;
   }
 }

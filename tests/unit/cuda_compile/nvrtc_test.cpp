@@ -11,6 +11,7 @@
 #include "backends/cuda/compile/kernel_family.h"
 #include "backends/cuda/compile/nvrtc.h"
 #include "backends/cuda/runtime/multistage_gemm.h"
+#include "backends/cuda/runtime/warpgroup_gemm.h"
 #include "base/parallel_for.h"
 #include "samples/sample_program.h"
 
@@ -150,6 +151,29 @@ TEST_F(Nvrtc, CompilesGemmsOfEveryTile) {
   }
   expect_compiles(all, 90);
   for (const int sm : {80, 100}) expect_compiles(two, sm);
+}
+
+// Products by warpgroups; nothing on GPUs that have no such instructions.
+TEST_F(Nvrtc, CompilesGemmsByWarpgroups) {
+  cuda::WarpgroupGemm kernel;
+  kernel.bias = kernel.add = true;
+  kernel.activation.kind = cuda::KernelActivation::Kind::kGelu;
+  kernel.wide = false;
+  cuda::NamedSizes<DimExpr> sizes;
+  for (const char* name : {"m", "n", "k", "am", "bn", "cm", "cn", "h", "dm", "dn"}) {
+    sizes.add(name, DimExpr::symbol("any"));
+  }
+  kernel.sizes = cuda::KernelSizes(sizes);
+  Sources sources;
+  for (const cuda::WarpgroupTiling& tiling : cuda::warpgroup_tilings()) {
+    kernel.tiling = tiling;
+    kernel.dtype = tiling.overlap ? DType::kF16 : DType::kBF16;
+    const auto source = cuda::print_kernel({cuda::WarpgroupGemm::kFamily, kernel.to_json()});
+    ASSERT_TRUE(source.ok()) << source.status().to_string();
+    sources.emplace(source->text, *source);
+    if (sources.size() == 2) break;  // one of each kind; each takes a second or two
+  }
+  for (const int sm : {80, 90, 100}) expect_compiles(sources, sm);
 }
 
 // Files with machine code are equal when their programs are.

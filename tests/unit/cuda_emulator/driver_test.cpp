@@ -44,7 +44,8 @@ class EmulatedDriver : public testing::Test {
   }
   CUresult launch(CUfunction function, CUstream stream, uint64_t x, uint64_t y, float by) {
     void* params[] = {&x, &y, &by};
-    return driver().LaunchKernel(function, 1, 1, 1, 64, 1, 1, 0, stream, params, nullptr);
+    const cuda::LaunchConfig config{{1, 1, 1}, {64, 1, 1}, 0, stream};
+    return driver().LaunchKernelEx(&config, function, params, nullptr);
   }
 };
 

@@ -134,7 +134,7 @@ TEST_F(LaunchTest, SaysWhichKernelFailed) {
   RunArgs args;
   args.inputs = args.outputs = addresses;
   ScopedDevice scope(*device_);
-  NullDriver::get().fail_next("cuLaunchKernel", 1);
+  NullDriver::get().fail_next("cuLaunchKernelEx", 1);
   const Status status = (*step)->run(args);
   EXPECT_EQ(status.code(), "K5304");
   ASSERT_EQ(status.origin().size(), 1u);

@@ -92,7 +92,7 @@ double library_gemm_time(const GemmProblem& p, const DeviceSpec& device) {
   const double work = static_cast<double>(p.m) * static_cast<double>(p.n) *
                       static_cast<double>(p.k) * 1e-6 / scale_of(device);
   const double time = 3.8 + 0.0014 * static_cast<double>(std::min<int64_t>(p.k, 4096)) +
-                      0.0017 * work + 0.0016 * std::max(0.0, work - 1200);
+                      0.0017 * work + 0.0014 * std::max(0.0, work - 1200);
   return std::max(time, 3.8 + memory_time(bytes_of(p), device));
 }
 

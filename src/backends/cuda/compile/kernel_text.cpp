@@ -148,6 +148,15 @@ std::string size_values(const KernelSizes& sizes, const std::vector<std::string>
   return text;
 }
 
+std::string wait_statement(const std::vector<std::string>& pointers) {
+  std::string list;
+  for (const std::string& pointer : pointers) {
+    if (pointer.find("> ") == std::string::npos) continue;  // a tensor map: no pointer of the code's
+    list += (list.empty() ? "" : ", ") + pointer.substr(pointer.rfind(' ') + 1);
+  }
+  return "wait_for_previous(" + list + ");";
+}
+
 KernelSource assemble(const KernelParts& parts, const KernelSizes& sizes) {
   std::string text;
   for (const std::string& header : parts.headers) text += "#include \"" + header + "\"\n";
@@ -164,9 +173,11 @@ KernelSource assemble(const KernelParts& parts, const KernelSizes& sizes) {
   }
   if (!parts.before.empty()) text += "\n" + parts.before;
   text += "\n" + parts.comment;
-  text += parts.cluster == 1 ? "KILN_KERNEL(" + std::to_string(parts.threads)
-                             : "KILN_CLUSTER_KERNEL(" + std::to_string(parts.threads) + ", " +
-                                   std::to_string(parts.cluster);
+  const std::string threads = std::to_string(parts.threads);
+  text += parts.alone          ? "KILN_SOLE_KERNEL(" + threads
+          : parts.cluster == 1 ? "KILN_KERNEL(" + threads
+                               : "KILN_CLUSTER_KERNEL(" + threads + ", " +
+                                     std::to_string(parts.cluster);
   text += ") void " + parts.entry + "(";
   bool first = true;
   for (const std::string& pointer : parts.pointers) {
@@ -185,7 +196,8 @@ KernelSource assemble(const KernelParts& parts, const KernelSizes& sizes) {
     text += std::string(first ? "" : ", ") + parameter;
     first = false;
   }
-  text += ") {\n" + narrowed + parts.body + "}\n";
+  text += ") {\n" + narrowed + parts.early + "  " + wait_statement(parts.pointers) + "\n" +
+          parts.body + "}\n";
   return {std::move(text), parts.entry};
 }
 

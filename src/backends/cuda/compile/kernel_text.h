@@ -61,9 +61,13 @@ struct KernelParts {
   std::vector<std::string> last_parameters;  // after the sizes
   int threads = 256;
   int cluster = 1;  // blocks (device/cluster.h)
+  bool alone = false;  // one block has a multiprocessor's registers for itself (device/wgmma.h)
   bool wide = true;
-  std::string body;  // lines indented by two
+  std::string early;  // before the wait for the kernel before it: reads and writes no memory
+  std::string body;   // lines indented by two
 };
+// The statement that every kernel begins with, given its `pointers` ("In<float> x").
+std::string wait_statement(const std::vector<std::string>& pointers);
 KernelSource assemble(const KernelParts& parts, const KernelSizes& sizes);
 
 }  // namespace kiln::cuda

@@ -109,22 +109,26 @@ Result<KernelSource> print_multistage_gemm(const Json& json) {
                         {"columns", std::to_string(t.columns)},
                         {"tiling", t.to_string()}});
   // Blocks beside each other have different rows: they share the columns' part of B, the weights.
-  parts.body =
+  parts.early =
       fill(R"(  using Tile = GemmTile<$tile>;
   constexpr int32 kParts = cluster_blocks($split);
   const int64 tile = block_x() / kParts;
   const int64 rows = (static_cast<int64>(m) + (Tile::kRows - 1)) / Tile::kRows;
   const Index row = static_cast<Index>(tile % rows * Tile::kRows);
   const Index column = static_cast<Index>(tile / rows * Tile::kColumns);
-  multistage_gemm<$type, Tile, kParts, $whole>(DepthRows<$type, Index>{a, m, am, k},
-      DepthRows<$type, Index>{b, n, bn, k}, Result{c$bias$add$of_c}, row, column,
-      static_cast<int32>(block_x() % kParts));
+  const int32 part = static_cast<int32>(block_x() % kParts);
+  prefetch_rows<Tile, kParts, Tile::kColumns>(DepthRows<$type, Index>{b, n, bn, k}, column, part);
 )",
            {{"tile", std::to_string(t.rows) + ", " + std::to_string(t.columns) + ", " +
                          std::to_string(t.warp_rows) + ", " + std::to_string(t.warp_columns) +
                          ", " + std::to_string(t.depth) + ", " + std::to_string(t.stages)},
             {"split", std::to_string(t.split)},
-            {"type", type},
+            {"type", type}});
+  parts.body =
+      fill(R"(  multistage_gemm<$type, Tile, kParts, $whole>(DepthRows<$type, Index>{a, m, am, k},
+      DepthRows<$type, Index>{b, n, bn, k}, Result{c$bias$add$of_c}, row, column, part);
+)",
+           {{"type", type},
             {"whole", divides_baked(p.sizes, "k", t.depth) ? "true" : "false"},
             {"bias", p.bias ? ", bias" : ""},
             {"add", p.add ? ", d" : ""},

@@ -81,7 +81,9 @@ Result<std::string> cubin_of(const Nvrtc& api, Program program) {
 Result<LibraryInfo> nvrtc_info() { return library.info(); }
 
 std::vector<std::string> nvrtc_options(int sm) {
-  return {"--gpu-architecture=sm_" + std::to_string(sm), "--std=c++17",
+  // Code of a kernel runs on GPUs of that one architecture anyway, so it may use what others, later
+  // ones, do not have: on sm_90 products by warpgroups (device/wgmma.h).
+  return {"--gpu-architecture=sm_" + std::to_string(sm) + (sm == 90 ? "a" : ""), "--std=c++17",
           "--device-as-default-execution-space",
           // Sums and products are rounded one by one, as on the CPU; kernels write what is fused.
           "--fmad=false"};

@@ -1,6 +1,7 @@
-// Products of 16-bit matrices with few tiles by Kiln's own kernels, with what comes behind them:
-// where they are expected to be faster than the library's, with the kernels that the library would
-// need for the rest, and everywhere where there is none.
+// Products of 16-bit matrices by Kiln's own kernels, with what comes behind them: where they are
+// expected to be faster than the library's, with the kernels that the library would need for the
+// rest, and everywhere where there is none. For few tiles that is multistage_gemm; for many, on
+// sm_90, warpgroup_gemm, with one of the others along for GPUs that have no such instructions.
 //
 // Sizes decide, so they must be numbers.
 #include <algorithm>
@@ -12,6 +13,7 @@
 #include "backends/cuda/compile/patch_product.h"
 #include "backends/cuda/compile/plan_views.h"
 #include "backends/cuda/compile/product_epilogue.h"
+#include "backends/cuda/compile/warpgroup_choice.h"
 #include "backends/cuda/runtime/cublaslt_api.h"
 #include "backends/provider_list.h"
 #include "base/check.h"
@@ -29,7 +31,7 @@ constexpr std::string_view kName = "cuda.multistage_gemm";
 constexpr int64_t kMinRows = 9, kMinDepth = 32;
 // When times are measured: so many tilings, and also where the model thinks that the library is
 // faster by less than this.
-constexpr size_t kTimedTilings = 10;
+constexpr size_t kTimedTilings = 10, kTimedWarpgroups = 3;
 constexpr double kDoubt = 1.5;
 
 bool takes_activation(const KernelActivation&, DType) { return true; }
@@ -78,23 +80,36 @@ std::optional<GemmProblem> problem_of(Node& anchor, Value* b, const DeviceSpec& 
 
 struct Choice {
   std::vector<GemmTiling> tilings;  // none: the library is better
+  std::vector<WarpgroupTiling> warpgroups;  // before these
   bool tune = false;
   bool library = false;  // may stand in
   int nodes = 0;         // of the epilogue
 };
 
 // The tilings that the debug switch names.
-std::vector<GemmTiling> forced_tilings(const GemmProblem& problem, const DeviceSpec& device) {
+void force_tilings(const GemmProblem& problem, const DeviceSpec& device, Choice* choice) {
   std::string_view rest = debug_options().gemm_tilings;
-  if (rest == "all") return gemm_tilings(problem, device);
-  std::vector<GemmTiling> tilings;
+  if (rest == "none") return;
+  if (rest == "all") {
+    choice->tilings = gemm_tilings(problem, device);
+    choice->warpgroups = warpgroup_gemm_tilings(problem, device);
+    return;
+  }
+  const std::vector<WarpgroupTiling> possible = warpgroup_gemm_tilings(problem, device);
   while (!rest.empty()) {
     const size_t end = std::min(rest.find('+'), rest.size());
     const auto tiling = parse_gemm_tiling(rest.substr(0, end));
-    if (tiling.ok()) tilings.push_back(*tiling);
+    if (tiling.ok()) choice->tilings.push_back(*tiling);
+    const auto warpgroup = parse_warpgroup_tiling(rest.substr(0, end));
+    if (warpgroup.ok() &&
+        std::find(possible.begin(), possible.end(), *warpgroup) != possible.end()) {
+      choice->warpgroups.push_back(*warpgroup);
+    }
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }
-  return tilings;
+  if (choice->tilings.empty() && !choice->warpgroups.empty()) {
+    choice->tilings = {gemm_tilings(problem, device)[0]};
+  }
 }
 
 // The first `count` of tilings that differ in more than their number of stages.
@@ -132,7 +147,7 @@ Choice choose(const Anchor& match, const std::vector<Node*>& nodes, const Device
   choice.library = library && by_library == choice.nodes;
   const std::string& forced = debug_options().gemm_tilings;
   if (!forced.empty()) {
-    if (forced != "none") choice.tilings = forced_tilings(*problem, device);
+    force_tilings(*problem, device, &choice);
     choice.tune = wishes.tune;
     *reason = "gemm_tilings=" + forced;
     return choice;
@@ -140,14 +155,29 @@ Choice choose(const Anchor& match, const std::vector<Node*>& nodes, const Device
   const std::vector<GemmTiling> tilings = gemm_tilings(*problem, device);
   double others = library_gemm_time(*problem, device);
   if (by_library < choice.nodes) others += elementwise_time(*problem, device);
-  const double own = own_gemm_time(*problem, tilings[0], device);
+  const double by_warps = own_gemm_time(*problem, tilings[0], device);
+  double own = by_warps;
+  std::vector<WarpgroupTiling> warpgroups = warpgroup_gemm_tilings(*problem, device);
+  if (!warpgroups.empty()) {
+    own = std::min(own, warpgroup_gemm_time(*problem, warpgroups[0], device));
+  }
   const bool must = fused && by_library < static_cast<int>(nodes.size());
   if (library && !must && own > others * (wishes.tune && choice.library ? kDoubt : 1)) {
     *reason = "the library is expected to be faster";
     return choice;
   }
   choice.tune = wishes.tune;
-  choice.tilings = first_unlike(tilings, wishes.tune ? kTimedTilings : 1);
+  // One by warps at least, which runs on any GPU; the others where they may be the fastest.
+  const double doubt = wishes.tune ? kDoubt : 1;
+  const bool warps = by_warps <= own * doubt;
+  choice.tilings = first_unlike(tilings, wishes.tune && warps ? kTimedTilings : 1);
+  for (const WarpgroupTiling& tiling : warpgroups) {
+    const double time = warpgroup_gemm_time(*problem, tiling, device);
+    if (time > own * doubt || choice.warpgroups.size() == (wishes.tune ? kTimedWarpgroups : 1)) {
+      break;
+    }
+    choice.warpgroups.push_back(tiling);
+  }
   return choice;
 }
 
@@ -259,6 +289,7 @@ class MultistageTactic : public Tactic {
       step.params.set(MultistageGemmStepParams::kernel_key(static_cast<int64_t>(i)),
                       lowering.kernel({MultistageGemm::kFamily, kernel.to_json()}));
     }
+    add_warpgroups(kernel, sizes, step, lowering, &params);
     // What the library wants of its operands, beyond what they have.
     const auto dense = [](const PlanView* view) {
       return view == nullptr || view->strides.back().is_value(1);
@@ -270,6 +301,38 @@ class MultistageTactic : public Tactic {
     }
     params.add_to(step.params);
     return {};
+  }
+
+  // The same by warpgroups, where the operands lie as they need them. Their sizes are arguments:
+  // a kernel takes long to compile, and products of several sizes share one.
+  void add_warpgroups(const MultistageGemm& product, const NamedSizes<DimExpr>& sizes,
+                      StepDesc& step, EngineLowering& lowering,
+                      MultistageGemmStepParams* params) {
+    const PlanView &a = step.inputs[0], &b = step.inputs[1];
+    const auto apart = [&](const DimExpr& stride) {
+      return stride.is_constant() && stride.value() >= a.dims[1].value();
+    };
+    // Everything but a and b is read and written by eights.
+    bool eights = takes_width(step.outputs[0], 1, 8);
+    for (size_t i = 2; i < step.inputs.size(); ++i) {
+      eights = eights && takes_width(step.inputs[i], step.inputs[i].dims.size() - 1, 8);
+    }
+    if (!eights || !apart(a.strides[0]) || !apart(b.strides[1])) return;
+    WarpgroupGemm kernel;
+    kernel.dtype = product.dtype;
+    kernel.alpha = product.alpha;
+    kernel.bias = product.bias;
+    kernel.add = product.add;
+    kernel.activation = product.activation;
+    kernel.wide = product.wide;
+    NamedSizes<DimExpr> arguments = sizes;
+    for (auto& entry : arguments.entries) entry.size = DimExpr::symbol("any");
+    kernel.sizes = KernelSizes(arguments);
+    for (const WarpgroupTiling& tiling : choice_.warpgroups) {
+      kernel.tiling = tiling;
+      step.params.set(MultistageGemmStepParams::warpgroup_key(params->warpgroup_kernels++),
+                      lowering.kernel({WarpgroupGemm::kFamily, kernel.to_json()}));
+    }
   }
 
   Anchor match_;

@@ -30,6 +30,7 @@ Result<KernelSource> print_strided_copy(const Json& json) {
   }
   text +=
       ") {\n"
+      "  wait_for_previous(from, to);\n"
       "  const Index step = static_cast<Index>(blocks_x()) * 256;\n"
       "  for (Index i = static_cast<Index>(block_x()) * 256 + thread_x(); i < elements; i += step) "
       "{\n"

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "backends/cuda/compile/kernel_text.h"
 #include "backends/cuda/compile/source_text.h"
 #include "backends/cuda/compile/tile_expression.h"
 #include "backends/cuda/compile/tile_indices.h"
@@ -72,6 +73,7 @@ class TilePrinter {
                      num(static_cast<int64_t>(i)));
     }
     if (kernel_.may_fault()) list.push_back("InOut<uint32> fault");
+    const std::string wait = wait_statement(list);
     list.insert(list.end(), declared_.begin(), declared_.end());
     std::string line = "KILN_KERNEL(" + num(schedule_.threads) + ") void " + kernel_.name + "(";
     for (size_t i = 0; i < list.size(); ++i) {
@@ -84,6 +86,7 @@ class TilePrinter {
     }
     if (list.empty()) line += ") {";
     out_.open(line);
+    out_.line(wait);
   }
 
   std::string describe() const {

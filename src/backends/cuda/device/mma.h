@@ -58,6 +58,16 @@ KILN_DEVICE void load_matrices_at(uint32 (&result)[4], Shared<T> base, int32 ele
       : "memory");
 }
 
+// Stores four such matrices (sm_90 and later): the other way of load_matrices.
+template <class T>
+KILN_DEVICE void store_matrices(Shared<T> row, const uint32 (&words)[4]) {
+  asm volatile(
+      "{ .reg .u64 a; .reg .u32 s; cvta.to.shared.u64 a, %0; cvt.u32.u64 s, a;"
+      " stmatrix.sync.aligned.m8n8.x4.shared.b16 [s], {%1,%2,%3,%4}; }" ::"l"(row),
+      "r"(words[0]), "r"(words[1]), "r"(words[2]), "r"(words[3])
+      : "memory");
+}
+
 // Two 16-bit numbers in a word, `low` in its lower half.
 KILN_DEVICE uint32 pack_pair(f16, float low, float high) {
   uint32 result;

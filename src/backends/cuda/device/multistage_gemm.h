@@ -228,6 +228,21 @@ KILN_DEVICE void put_tile(const Product& product, const Out_& out, Index first_r
   if constexpr (kParts > 1) cluster_barrier();
 }
 
+// Has kRows rows from `first` on, as far as this part of the depth goes, brought to the L2 cache by
+// all threads of a block: the weights', while the kernel before this one still makes the rest.
+template <class Tile, int32 kParts, int32 kRows, class T, class Index>
+KILN_DEVICE void prefetch_rows(const DepthRows<T, Index>& rows, Index first, int32 part) {
+  constexpr int32 kLine = 64;  // elements
+  const Index all = (rows.depth + (Tile::kDepth - 1)) / Tile::kDepth;
+  const Index begin = all * part / kParts * Tile::kDepth;
+  const Index end = all * (part + 1) / kParts * Tile::kDepth;
+  const int32 lines = static_cast<int32>((end - begin + (kLine - 1)) / kLine);
+  for (int32 i = thread_x(); i < kRows * lines; i += Tile::kThreads) {
+    const Index row = first + i / lines, k = begin + i % lines * kLine;
+    if (row < rows.count && k < rows.depth) prefetch(rows.base + (row * rows.by_row + k));
+  }
+}
+
 // The tile of results from (first_row, first_column) on, by the kParts blocks of a cluster, of
 // which this is number `part`. kWhole: the depth is a multiple of Tile::kDepth. Dynamic shared
 // memory: kStages stages, or the sums.

@@ -54,6 +54,28 @@ KILN_DEVICE Shared<T> dynamic_shared(int32 byte_offset = 0) {
   return reinterpret_cast<T*>(kiln_dynamic_shared + byte_offset);
 }
 
+// The first thing that a kernel does: from sm_90 on it is launched while the kernel before it on the
+// stream still runs (Launch in runtime/launch.h), and nothing that this one wrote may be read, nor
+// overwritten what it reads, before it is done. The next kernel may begin to wait from now on.
+// `pointers` are all of the kernel's: with what is added to them, which the compiler does not know
+// to be 0, it cannot read from them earlier.
+template <class... Pointers>
+KILN_DEVICE void wait_for_previous(Pointers&... pointers) {
+#if __CUDA_ARCH__ >= 900
+  int32 zero;
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+  asm volatile("griddepcontrol.wait; mov.u32 %0, 0;" : "=r"(zero)::"memory");
+  ((pointers += zero), ...);
+#endif
+}
+
+// Has the 128 bytes around `from` brought to the L2 cache; no access, so it may come before
+// wait_for_previous().
+template <class T>
+KILN_DEVICE void prefetch(const T* from) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
+}
+
 KILN_DEVICE void barrier() { __syncthreads(); }
 KILN_DEVICE void warp_barrier() { __syncwarp(); }
 // All 32 lanes take part.

@@ -180,6 +180,7 @@ Result<std::shared_ptr<KernelCode>> CodeStore::load(const std::vector<KernelDesc
   std::erase_if(modules_, [](const auto& entry) { return entry.second.expired(); });
   auto code = std::make_shared<KernelCode>();
   code->driver = &driver_;
+  code->overlap = sm_ >= 90;
   for (size_t i = 0; i < kernels.size(); ++i) {
     modules_[keys[i]] = loaded[i];
     code->kernels.push_back(loaded[i]->kernel);

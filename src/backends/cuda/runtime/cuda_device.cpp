@@ -265,11 +265,13 @@ Status CudaDevice::strided_copy(const void* from, const int64_t* from_strides, v
   KILN_ASSIGN_OR_RETURN(const KernelCode* code, copy_code(shape));
   CopyShape::Arguments arguments;
   shape.fill(from, to, arguments);
-  return check(
-      driver_,
-      driver_.LaunchKernel(code->kernels[0].function, shape.blocks(), 1, 1, CopyShape::kThreads, 1,
-                           1, 0, stream_of(stream), arguments.pointers, nullptr),
-      "cuLaunchKernel");
+  LaunchAttribute attribute;
+  const LaunchConfig config = launch_config({shape.blocks(), 1, 1}, {CopyShape::kThreads, 1, 1}, 0,
+                                            stream_of(stream), code->overlap, attribute);
+  return check(driver_,
+               driver_.LaunchKernelEx(&config, code->kernels[0].function, arguments.pointers,
+                                      nullptr),
+               "cuLaunchKernelEx");
 }
 
 // Copies between strides are the device's, and any program may be the first to need one: the code

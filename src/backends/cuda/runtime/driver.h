@@ -27,6 +27,20 @@ using CUgraphExec = struct CUgraphExec_st*;
 using CUgraphNode = struct CUgraphNode_st*;
 using CUmemoryPool = struct CUmemPoolHandle_st*;
 
+// CUlaunchAttribute and CUlaunchConfig.
+struct LaunchAttribute {
+  int id = 0;
+  char padding[4] = {};
+  alignas(8) char value[64] = {};
+};
+struct LaunchConfig {
+  unsigned grid[3], block[3];
+  unsigned shared_bytes = 0;
+  CUstream stream = nullptr;
+  LaunchAttribute* attributes = nullptr;
+  unsigned attribute_count = 0;
+};
+
 // name, its newest ABI symbol, parameters.
 #define KILN_CUDA_DRIVER_FUNCTIONS(F)                                                             \
   F(Init, "cuInit", (unsigned flags))                                                             \
@@ -81,10 +95,12 @@ using CUmemoryPool = struct CUmemPoolHandle_st*;
     (CUfunction * function, CUmodule module, const char* name))                                   \
   F(FuncSetAttribute, "cuFuncSetAttribute", (CUfunction function, int attribute, int value))      \
   F(FuncGetAttribute, "cuFuncGetAttribute", (int* value, int attribute, CUfunction function))     \
-  F(LaunchKernel, "cuLaunchKernel",                                                               \
-    (CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,    \
-     unsigned block_y, unsigned block_z, unsigned shared_bytes, CUstream stream, void** params,   \
-     void** extra))                                                                               \
+  F(LaunchKernelEx, "cuLaunchKernelEx",                                                           \
+    (const LaunchConfig* config, CUfunction function, void** params, void** extra))               \
+  F(TensorMapEncodeTiled, "cuTensorMapEncodeTiled",                                               \
+    (void* map, int type, unsigned rank, void* address, const uint64_t* dims,                     \
+     const uint64_t* strides, const unsigned* box, const unsigned* steps, int interleave,         \
+     int swizzle, int l2_promotion, int fill))                                                    \
   F(GraphInstantiate, "cuGraphInstantiateWithFlags",                                              \
     (CUgraphExec * exec, CUgraph graph, unsigned long long flags))                                \
   F(GraphGetNodes, "cuGraphGetNodes", (CUgraph graph, CUgraphNode * nodes, size_t* count))        \
@@ -103,6 +119,7 @@ inline constexpr int kAttributeMultiprocessors = 16, kAttributeMajor = 75, kAttr
                      kAttributeMemoryClock = 36, kAttributeMemoryPools = 115;
 inline constexpr int kPointerMemoryType = 2;            // 1 host, 2 device
 inline constexpr int kFunctionMaxThreads = 0, kFunctionStaticShared = 1, kFunctionMaxDynamic = 8;
+inline constexpr int kLaunchProgrammaticSerialization = 6;
 inline constexpr int kPoolReleaseThreshold = 4;
 inline constexpr unsigned kHostAllocPortable = 1, kHostAllocMapped = 2;
 inline constexpr unsigned kStreamNonBlocking = 1, kEventNoTiming = 2;

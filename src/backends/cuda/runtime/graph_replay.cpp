@@ -320,7 +320,7 @@ Status GraphReplay::patch(Span& span, RunBuffers& buffers) {
     const auto& own = static_cast<const BoundLaunches&>(*step.step);
     const Launch& launch = own.launches()[patch.launch];
     BoundLaunches::Parameters parameters;
-    BoundLaunches::fill(launch, place_step(step, buffers), parameters);
+    KILN_RETURN_IF_ERROR(own.fill(launch, place_step(step, buffers), parameters));
     KernelNodeParams node;
     node.function = own.code().kernels[static_cast<size_t>(launch.kernel)].function;
     for (size_t d = 0; d < 3; ++d) {

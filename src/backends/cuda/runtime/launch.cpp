@@ -63,8 +63,15 @@ Status check(const Launch& launch, const KernelCode& code, const BindContext& co
     return out_of_limits("number of arguments " + std::to_string(launch.arguments.size()),
                          kernel.name);
   }
+  if (launch.matrices.size() > BoundLaunches::kMaxMatrices) {
+    return out_of_limits("number of matrices " + std::to_string(launch.matrices.size()),
+                         kernel.name);
+  }
   for (const Argument& argument : launch.arguments) {
     size_t count = 0;
+    if (argument.matrix >= static_cast<int>(launch.matrices.size())) {
+      return out_of_limits("matrix " + std::to_string(argument.matrix), kernel.name);
+    }
     switch (argument.kind) {
       case Argument::Kind::kValue:
         if (argument.bytes == 0 || argument.bytes > sizeof argument.value) {
@@ -84,6 +91,23 @@ Status check(const Launch& launch, const KernelCode& code, const BindContext& co
                                         std::to_string(argument.view) + " of " + kernel.name);
     }
   }
+  return {};
+}
+
+// CUtensorMapDataType.
+int map_type(DType dtype) { return dtype == DType::kBF16 ? 9 : 6; }
+
+Status encode(const Driver& driver, const MatrixMap& matrix, uint64_t address, void* map) {
+  constexpr int kNoInterleave = 0, kSwizzle128 = 3, kPromoteTo256 = 3, kZerosOutside = 0;
+  const uint64_t dims[] = {static_cast<uint64_t>(matrix.columns),
+                           static_cast<uint64_t>(matrix.rows)};
+  const uint64_t strides[] = {static_cast<uint64_t>(matrix.row_bytes)};
+  const unsigned box[] = {static_cast<unsigned>(matrix.box_columns),
+                          static_cast<unsigned>(matrix.box_rows)};
+  const unsigned steps[] = {1, 1};
+  KILN_CUDA_RETURN_IF_ERROR(driver, TensorMapEncodeTiled, map, map_type(matrix.dtype), 2,
+                            reinterpret_cast<void*>(address), dims, strides, box, steps,
+                            kNoInterleave, kSwizzle128, kPromoteTo256, kZerosOutside);
   return {};
 }
 
@@ -163,7 +187,8 @@ Result<std::unique_ptr<BoundStep>> BoundLaunches::make(std::shared_ptr<const Ker
   return std::unique_ptr<BoundStep>(std::move(step));
 }
 
-void BoundLaunches::fill(const Launch& launch, const RunArgs& args, Parameters& parameters) {
+Status BoundLaunches::fill(const Launch& launch, const RunArgs& args,
+                           Parameters& parameters) const {
   for (size_t i = 0; i < launch.arguments.size(); ++i) {
     const Argument& argument = launch.arguments[i];
     const void* base = nullptr;
@@ -178,30 +203,56 @@ void BoundLaunches::fill(const Launch& launch, const RunArgs& args, Parameters& 
             ? argument.value
             : reinterpret_cast<uintptr_t>(base) + static_cast<uint64_t>(argument.offset);
     parameters.pointers[i] = &parameters.values[i];
+    if (argument.matrix < 0) continue;
+    const auto matrix = static_cast<size_t>(argument.matrix);
+    parameters.pointers[i] = parameters.maps[matrix];
+    KILN_RETURN_IF_ERROR(encode(*code_->driver, launch.matrices[matrix], parameters.values[i],
+                                parameters.maps[matrix]));
   }
+  return {};
 }
 
 Status BoundLaunches::run_launch(const RunArgs& args, size_t i) {
   const Launch& launch = launches_[i];
   const KernelCode::Kernel& kernel = code_->kernels[static_cast<size_t>(launch.kernel)];
   Parameters parameters;
-  fill(launch, args, parameters);
+  KILN_RETURN_IF_ERROR(fill(launch, args, parameters).at(kernel.name));
   if (!ranges_.empty()) {
     if (const LaunchObserver observer = launch_observer) observer(ranges_[i]);
   }
-  const CUresult result = code_->driver->LaunchKernel(
-      kernel.function, static_cast<unsigned>(launch.grid[0]), static_cast<unsigned>(launch.grid[1]),
-      static_cast<unsigned>(launch.grid[2]), static_cast<unsigned>(launch.block[0]),
-      static_cast<unsigned>(launch.block[1]), static_cast<unsigned>(launch.block[2]),
-      static_cast<unsigned>(launch.shared_bytes), static_cast<CUstream>(args.stream),
-      parameters.pointers, nullptr);
+  LaunchAttribute attribute;
+  const LaunchConfig config =
+      launch_config(launch.grid, launch.block, launch.shared_bytes,
+                    static_cast<CUstream>(args.stream), code_->overlap, attribute);
+  const CUresult result =
+      code_->driver->LaunchKernelEx(&config, kernel.function, parameters.pointers, nullptr);
   if (result == 0) return {};
-  return cuda::check(*code_->driver, result, "cuLaunchKernel").at(kernel.name);
+  return cuda::check(*code_->driver, result, "cuLaunchKernelEx").at(kernel.name);
 }
 
 Status BoundLaunches::run(const RunArgs& args) {
   for (size_t i = 0; i < launches_.size(); ++i) KILN_RETURN_IF_ERROR(run_launch(args, i));
   return {};
+}
+
+LaunchConfig launch_config(const std::array<int64_t, 3>& grid, const std::array<int64_t, 3>& block,
+                           int64_t shared_bytes, CUstream stream, bool overlap,
+                           LaunchAttribute& attribute) {
+  LaunchConfig config;
+  for (size_t d = 0; d < 3; ++d) {
+    config.grid[d] = static_cast<unsigned>(grid[d]);
+    config.block[d] = static_cast<unsigned>(block[d]);
+  }
+  config.shared_bytes = static_cast<unsigned>(shared_bytes);
+  config.stream = stream;
+  if (overlap) {
+    attribute.id = kLaunchProgrammaticSerialization;
+    const int allowed = 1;
+    std::memcpy(attribute.value, &allowed, sizeof allowed);
+    config.attributes = &attribute;
+    config.attribute_count = 1;
+  }
+  return config;
 }
 
 Result<std::shared_ptr<const KernelCode>> kernel_code(const StepEnvironment& environment) {

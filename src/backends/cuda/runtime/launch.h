@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "backends/cuda/runtime/driver.h"
+#include "core/dtype.h"
 #include "runtime/device_runtime.h"
 #include "runtime/step.h"
 
@@ -23,6 +24,9 @@ class KernelCode : public DeviceCode {
   };
   const Driver* driver = nullptr;
   std::vector<Kernel> kernels;        // parallel to EnginePlan::kernels
+  // Whether a kernel may be launched while the one before it on the stream runs (from sm_90 on);
+  // each waits for that one itself (device/platform.h, wait_for_previous).
+  bool overlap = false;
   unsigned* fault = nullptr;          // device address of the fault word; see Argument::fault()
   volatile unsigned* fault_on_host = nullptr;  // the same word as the host sees it
   std::shared_ptr<void> owner;        // of modules and of the fault word
@@ -35,6 +39,7 @@ struct Argument {
   int64_t offset = 0;   // bytes added to an address
   uint64_t value = 0;   // kValue: the bytes, lowest first
   uint32_t bytes = 8;   // size of the parameter
+  int matrix = -1;      // of Launch::matrices: the kernel gets a map of it instead of its address
 
   static Argument input(int view, int64_t byte_offset = 0);
   static Argument output(int view, int64_t byte_offset = 0);
@@ -48,12 +53,21 @@ struct Argument {
   static Argument fault(const KernelCode& code);
 };
 
+// A matrix whose boxes a kernel copies (device/tensor_copy.h). Its address and `row_bytes` are
+// multiples of 16.
+struct MatrixMap {
+  DType dtype = DType::kF16;
+  int64_t rows = 0, columns = 0, row_bytes = 0;  // the last: from one row to the next
+  int64_t box_rows = 0, box_columns = 0;         // a box's row is 128 bytes
+};
+
 struct Launch {
   int kernel = 0;  // in EnginePlan::kernels
   std::array<int64_t, 3> grid{1, 1, 1};
   std::array<int64_t, 3> block{1, 1, 1};
   int64_t shared_bytes = 0;  // dynamic
   std::vector<Argument> arguments;
+  std::vector<MatrixMap> matrices;
 };
 
 // What a launch's argument that is an address may touch, in bytes from there: its view, or the
@@ -87,12 +101,13 @@ class BoundLaunches : public BoundStep {
   // Only launch `i`.
   Status run_launch(const RunArgs& args, size_t i);
   // The arguments of one launch as the driver wants them: values, and pointers to these.
-  static constexpr size_t kMaxArguments = 64;
+  static constexpr size_t kMaxArguments = 64, kMaxMatrices = 2;
   struct Parameters {
+    alignas(64) uint64_t maps[kMaxMatrices][16];
     uint64_t values[kMaxArguments];
     void* pointers[kMaxArguments];
   };
-  static void fill(const Launch& launch, const RunArgs& args, Parameters& parameters);
+  Status fill(const Launch& launch, const RunArgs& args, Parameters& parameters) const;
 
  private:
   BoundLaunches() = default;
@@ -102,6 +117,11 @@ class BoundLaunches : public BoundStep {
   size_t scratch_bytes_ = 0;
   std::vector<std::vector<AddressRange>> ranges_;  // of each launch, when there is an observer
 };
+
+// The configuration of a launch; `attribute` is a place for what it needs of one.
+LaunchConfig launch_config(const std::array<int64_t, 3>& grid, const std::array<int64_t, 3>& block,
+                           int64_t shared_bytes, CUstream stream, bool overlap,
+                           LaunchAttribute& attribute);
 
 // For factories of steps: the code that their kernels are in, or K5311 when the plan's device is no
 // CUDA device; the parameters of kernel `index` of family `family`, or K3212.

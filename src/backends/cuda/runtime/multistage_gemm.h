@@ -52,16 +52,18 @@ const std::vector<GemmTiling>& gemm_tiles();
 // Tiling with a tile of the list, two stages or more, and shared memory that some GPU has.
 bool is_valid(const GemmTiling& tiling);
 
-// Step "cuda.multistage_gemm": the kernels "kernel0" .. of the same product and, perhaps, a step
-// that computes it, too. The first kernel is taken, or with `tune` what is fastest.
+// Step "cuda.multistage_gemm": the kernels "kernel0" .. of the same product and, perhaps, some of
+// family "warpgroup_gemm", "warpgroup0" .., and a step that computes it, too. The first kernel is
+// taken, on GPUs of compute capability 9.0 the first by warpgroups, or with `tune` what is fastest.
 struct MultistageGemmStepParams {
-  int64_t kernels = 1;
+  int64_t kernels = 1, warpgroup_kernels = 0;
   bool tune = false;
   std::string otherwise_kind;  // "cuda.cublaslt"; empty: none
   Json otherwise_params;
 
   static constexpr int64_t kMaxKernels = 256;
   static std::string kernel_key(int64_t i) { return "kernel" + std::to_string(i); }
+  static std::string warpgroup_key(int64_t i) { return "warpgroup" + std::to_string(i); }
   void add_to(Json& params) const;
   static Result<MultistageGemmStepParams> from_json(const Json& params);  // K3212
 };

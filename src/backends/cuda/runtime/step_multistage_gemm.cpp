@@ -6,6 +6,7 @@
 #include "backends/cuda/runtime/library_tuner.h"
 #include "backends/cuda/runtime/multistage_gemm.h"
 #include "backends/cuda/runtime/step_operands.h"
+#include "backends/cuda/runtime/warpgroup_gemm.h"
 #include "base/status.h"
 #include "runtime/device_runtime.h"
 #include "runtime/step.h"
@@ -21,12 +22,22 @@ struct Variant {
   StepKernel kernel;
   MultistageGemm params;
 };
+struct WarpgroupVariant {
+  StepKernel kernel;
+  WarpgroupGemm params;
+};
+
+struct DeviceKind {
+  int capability = 0;  // 90
+  int multiprocessors = 0;
+};
 
 class MultistageGemmStep : public Step {
  public:
-  MultistageGemmStep(std::vector<Variant> variants, bool tune, std::unique_ptr<Step> otherwise,
-                     DeviceRuntime& device)
+  MultistageGemmStep(std::vector<Variant> variants, std::vector<WarpgroupVariant> warpgroups,
+                     bool tune, std::unique_ptr<Step> otherwise, DeviceRuntime& device)
       : variants_(std::move(variants)),
+        warpgroups_(std::move(warpgroups)),
         tune_(tune),
         otherwise_(std::move(otherwise)),
         device_(device) {}
@@ -34,14 +45,26 @@ class MultistageGemmStep : public Step {
   Result<std::unique_ptr<BoundStep>> bind(const BindContext& given) const override {
     BindContext context = given;
     KILN_RETURN_IF_ERROR(check_views(kName, context));
-    const bool tune = tune_ && variants_.size() + (otherwise_ != nullptr ? 1 : 0) > 1 &&
+    KILN_ASSIGN_OR_RETURN(const DeviceKind kind, device_kind(*variants_[0].kernel.code));
+    const size_t warpgroups =
+        kind.capability == WarpgroupGemm::kComputeCapability ? warpgroups_.size() : 0;
+    const size_t others = variants_.size() + (otherwise_ != nullptr ? 1 : 0);
+    const bool tune = tune_ && warpgroups + others > 1 &&
+                      context.outputs[0].num_elements() != 0 &&
                       !device_.is_recording(device_.current_stream());
     std::vector<std::unique_ptr<BoundStep>> bound;
-    for (size_t i = 0; i < (tune ? variants_.size() : 1); ++i) {
-      KILN_ASSIGN_OR_RETURN(std::unique_ptr<BoundStep> one, bind_variant(variants_[i], context));
+    for (size_t i = 0; i < warpgroups && (tune || i == 0); ++i) {
+      KILN_ASSIGN_OR_RETURN(std::unique_ptr<BoundStep> one,
+                            bind_warpgroup_gemm(warpgroups_[i].kernel, warpgroups_[i].params,
+                                                context, kind.multiprocessors));
       bound.push_back(std::move(one));
     }
-    if (!tune || context.outputs[0].num_elements() == 0) return std::move(bound[0]);
+    for (size_t i = 0; i < variants_.size() && (tune || bound.empty()); ++i) {
+      KILN_ASSIGN_OR_RETURN(std::unique_ptr<BoundStep> one,
+                            bind_variant(variants_[i], context, kind.capability >= 90));
+      bound.push_back(std::move(one));
+    }
+    if (!tune) return std::move(bound[0]);
     if (otherwise_ != nullptr) {
       KILN_ASSIGN_OR_RETURN(std::unique_ptr<BoundStep> one, otherwise_->bind(given));
       bound.push_back(std::move(one));
@@ -53,8 +76,10 @@ class MultistageGemmStep : public Step {
   }
 
  private:
+  // `clusters`: whether the device has such (device/cluster.h).
   Result<std::unique_ptr<BoundStep>> bind_variant(const Variant& variant,
-                                                  const BindContext& context) const {
+                                                  const BindContext& context,
+                                                  bool clusters) const {
     const MultistageGemm& params = variant.params;
     const GemmTiling& tiling = params.tiling;
     std::vector<const ConcreteView*> views;
@@ -83,7 +108,6 @@ class MultistageGemmStep : public Step {
     }
     KILN_RETURN_IF_ERROR(params.sizes.bind(sizes, &arguments));
     const int64_t tiles = ceil_div(c.dims[0], tiling.rows) * ceil_div(c.dims[1], tiling.columns);
-    KILN_ASSIGN_OR_RETURN(const bool clusters, has_clusters(*variant.kernel.code));
     Launch launch = launch_blocks(variant.kernel, tiles * (clusters ? tiling.split : 1), arguments,
                                   tiling.threads());
     launch.shared_bytes = tiling.shared_bytes();
@@ -91,13 +115,17 @@ class MultistageGemmStep : public Step {
                        "kiln:multistage_gemm " + tiling.to_string());
   }
 
-  // As device/cluster.h has them.
-  Result<bool> has_clusters(const KernelCode& code) const {
+  Result<DeviceKind> device_kind(const KernelCode& code) const {
     CUdevice device = 0;
-    int major = 0;
+    DeviceKind kind;
+    int major = 0, minor = 0;
     KILN_CUDA_RETURN_IF_ERROR(*code.driver, DeviceGet, &device, device_.device().index);
     KILN_CUDA_RETURN_IF_ERROR(*code.driver, DeviceGetAttribute, &major, kAttributeMajor, device);
-    return major >= 9;
+    KILN_CUDA_RETURN_IF_ERROR(*code.driver, DeviceGetAttribute, &minor, kAttributeMinor, device);
+    KILN_CUDA_RETURN_IF_ERROR(*code.driver, DeviceGetAttribute, &kind.multiprocessors,
+                              kAttributeMultiprocessors, device);
+    kind.capability = major * 10 + minor;
+    return kind;
   }
 
   // Of the problem; the device and the variants are the tuner's affair.
@@ -120,13 +148,15 @@ class MultistageGemmStep : public Step {
   }
 
   std::vector<Variant> variants_;
+  std::vector<WarpgroupVariant> warpgroups_;
   bool tune_;
   std::unique_ptr<Step> otherwise_;
   DeviceRuntime& device_;
 };
 
 // Kernels of one step differ in their tiling only.
-bool same_product(const MultistageGemm& x, const MultistageGemm& y) {
+template <class Kernel>
+bool same_product(const MultistageGemm& x, const Kernel& y) {
   return x.dtype == y.dtype && x.alpha == y.alpha && x.bias == y.bias && x.add == y.add &&
          x.activation.kind == y.activation.kind && x.activation.alpha == y.activation.alpha &&
          x.activation.beta == y.activation.beta;
@@ -149,6 +179,18 @@ Result<std::unique_ptr<Step>> make(const StepDesc& desc, const StepEnvironment& 
     variants.push_back(std::move(variant));
   }
   const MultistageGemm& first = variants[0].params;
+  std::vector<WarpgroupVariant> warpgroups;
+  for (int64_t i = 0; i < params.warpgroup_kernels; ++i) {
+    WarpgroupVariant variant;
+    KILN_ASSIGN_OR_RETURN(variant.kernel,
+                          step_kernel(desc, environment, WarpgroupGemm::kFamily,
+                                      MultistageGemmStepParams::warpgroup_key(i)));
+    KILN_ASSIGN_OR_RETURN(variant.params, WarpgroupGemm::from_json(*variant.kernel.params));
+    if (!same_product(first, variant.params)) {
+      return Status::error("K3212", "multistage_gemm step: its kernels compute different things");
+    }
+    warpgroups.push_back(std::move(variant));
+  }
   const size_t inputs = 2 + (first.bias ? 1u : 0u) + (first.add ? 1u : 0u);
   KILN_RETURN_IF_ERROR(check_counts(desc, inputs, inputs, 1));
   std::unique_ptr<Step> otherwise;
@@ -158,8 +200,8 @@ Result<std::unique_ptr<Step>> make(const StepDesc& desc, const StepEnvironment& 
     other.params = params.otherwise_params;
     KILN_ASSIGN_OR_RETURN(otherwise, StepRegistry::global().create(other, environment));
   }
-  return std::unique_ptr<Step>(new MultistageGemmStep(std::move(variants), params.tune,
-                                                      std::move(otherwise), *device));
+  return std::unique_ptr<Step>(new MultistageGemmStep(
+      std::move(variants), std::move(warpgroups), params.tune, std::move(otherwise), *device));
 }
 
 KILN_STEP(cuda_multistage_gemm, kName, make);
@@ -168,6 +210,7 @@ KILN_STEP(cuda_multistage_gemm, kName, make);
 
 void MultistageGemmStepParams::add_to(Json& params) const {
   params.set("kernels", kernels);
+  if (warpgroup_kernels > 0) params.set("warpgroup_kernels", warpgroup_kernels);
   params.set("tune", tune);
   if (otherwise_kind.empty()) return;
   Json otherwise = Json::object();
@@ -179,6 +222,9 @@ void MultistageGemmStepParams::add_to(Json& params) const {
 Result<MultistageGemmStepParams> MultistageGemmStepParams::from_json(const Json& json) {
   MultistageGemmStepParams p;
   KILN_ASSIGN_OR_RETURN(p.kernels, json.int_at("kernels", 1, kMaxKernels));
+  if (json.find("warpgroup_kernels") != nullptr) {
+    KILN_ASSIGN_OR_RETURN(p.warpgroup_kernels, json.int_at("warpgroup_kernels", 1, kMaxKernels));
+  }
   KILN_ASSIGN_OR_RETURN(p.tune, json.bool_at("tune"));
   if (const Json* otherwise = json.find("otherwise")) {
     KILN_RETURN_IF_ERROR(check_members(kName, *otherwise, {"kind", "params"}));

@@ -6,6 +6,7 @@
 extern "C" {
 void kiln_mma(int32 type, float* d, const uint32* a, const uint32* b);
 void kiln_load_matrices(int32 transposed, uint32* result, const void* row);
+void kiln_store_matrices(void* row, const uint32* words);
 }
 
 KILN_DEVICE void mma_16x8x16(f16, float (&d)[4], const uint32 (&a)[4], const uint32 (&b)[2]) {
@@ -25,4 +26,8 @@ KILN_DEVICE void load_matrices_transposed(uint32 (&result)[4], Shared<T> row) {
 template <class T>
 KILN_DEVICE void load_matrices_at(uint32 (&result)[4], Shared<T> base, int32 element) {
   kiln_load_matrices(0, result, base + element);
+}
+template <class T>
+KILN_DEVICE void store_matrices(Shared<T> row, const uint32 (&words)[4]) {
+  kiln_store_matrices(row, words);
 }

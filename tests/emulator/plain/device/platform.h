@@ -93,6 +93,10 @@ KILN_DEVICE Shared<T> dynamic_shared(int32 byte_offset = 0) {
   return reinterpret_cast<T*>(static_cast<unsigned char*>(kiln_shared_array("")) + byte_offset);
 }
 
+template <class... Pointers>
+KILN_DEVICE void wait_for_previous(Pointers&...) {}
+template <class T>
+KILN_DEVICE void prefetch(const T*) {}
 KILN_DEVICE void barrier() { kiln_barrier(); }
 KILN_DEVICE void warp_barrier() { kiln_warp_barrier(); }
 

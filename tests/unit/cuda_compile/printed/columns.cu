@@ -15,6 +15,7 @@
 #include "device/tile.h"
 
 KILN_KERNEL(32) void reduce_max_f32(In<float> in0, Out<float> out0) {
+  wait_for_previous(in0, out0);
   const int32 t = thread_x() / 2;
   const int32 row = static_cast<int32>(block_x()) * 2 + thread_x() % 2;
   const int32 q1 = divide_by<10>(row);

@@ -21,6 +21,7 @@
 #include "device/tile.h"
 
 KILN_KERNEL(512) void hardswish_reduce_mean_f16(In<f16> in0, Out<f16> out0, Out<f16> out1) {
+  wait_for_previous(in0, out0, out1);
   KILN_SHARED(float, shared3, 1024);
   const int32 t = thread_x() / 8;
   const int32 row = static_cast<int32>(block_x()) * 8 + thread_x() % 8;

@@ -48,6 +48,7 @@ using Strip = DepthwiseStrip<f16, 8, 4, 5, 1, 1>;
 
 // A thread has 8 channels of 4 positions in a row.
 KILN_KERNEL(128) void depthwise_f16(In<f16> x, In<f16> w, In<f16> bias, Out<f16> y) {
+  wait_for_previous(x, w, bias, y);
   const Index extent0 = batch;
   const Index extent1 = out * 120 / 120;
   const Index extent2 = n0;
@@ -109,6 +110,7 @@ constexpr Index b1 = 1;
 
 // Tiles of 32 x 32: rows of the source are columns of the target.
 KILN_KERNEL(256) void transpose_16(In<uint16> from, Out<uint16> to) {
+  wait_for_previous(from, to);
   KILN_SHARED(uint16, tile, 32 * 33);
   const int64 tiles_across = (n0 + 31) / 32, tiles_along = (n1 + 31) / 32;
   const Index along = static_cast<Index>(block_x() % tiles_along * 32);
@@ -139,6 +141,7 @@ constexpr Index b0 = 1;
 
 // 16 bytes a thread, in the order of the target.
 KILN_KERNEL(256) void copy_128(In<uint32> from, Out<uint32> to) {
+  wait_for_previous(from, to);
   const Index i = static_cast<Index>(block_x() * 256 + thread_x());
   if (i >= n0) return;
   Index rest = i;

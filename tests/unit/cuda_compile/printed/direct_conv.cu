@@ -47,6 +47,7 @@ using Strip = DirectStrip<f16, 8, 4, 3, 2, 1>;
 
 // A thread has 8 channels of 4 positions in a row.
 KILN_KERNEL(128) void direct_conv_f16(In<f16> x, In<f16> w, In<f16> bias, Out<f16> y) {
+  wait_for_previous(x, w, bias, y);
   KILN_SHARED(Strip::Number, factors, 432);
   for (int32 f = thread_x(); f < 432; f += 128) {
     const Index channel = f % out;
@@ -111,6 +112,7 @@ constexpr Index b0 = 1;
 
 // 16 bytes a thread, in the order of the target.
 KILN_KERNEL(256) void copy_128(In<uint32> from, Out<uint32> to) {
+  wait_for_previous(from, to);
   const Index i = static_cast<Index>(block_x() * 256 + thread_x());
   if (i >= n0) return;
   Index rest = i;

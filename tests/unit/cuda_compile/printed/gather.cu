@@ -26,6 +26,7 @@ constexpr Index x0_2 = 0;
 
 // One element a thread; what a bad index asks for is 0.
 KILN_KERNEL(256) void index_128(In<uint32> table, In<int64> index0, Out<uint32> to, InOut<uint32> fault) {
+  wait_for_previous(table, index0, to, fault);
   const Index i = static_cast<Index>(block_x() * 256 + thread_x());
   if (i >= n0 * n1 * n2) return;
   Index rest = i;

@@ -29,6 +29,7 @@ constexpr Index b3 = 3;
 
 // A NaN in a window is its maximum; of equal ones the first counts.
 KILN_KERNEL(256) void max_pool_f16(In<f16> from, Out<f16> to) {
+  wait_for_previous(from, to);
   const Index i = static_cast<Index>(block_x() * 256 + thread_x());
   if (i >= n0 * n1 * n2 * n3) return;
   Index rest = i;
@@ -91,6 +92,7 @@ constexpr Index b3 = 1;
 
 // l: elements before index 0 along each dim.
 KILN_KERNEL(256) void pad_constant_16(In<uint16> from, Out<uint16> to) {
+  wait_for_previous(from, to);
   const Index i = static_cast<Index>(block_x() * 256 + thread_x());
   if (i >= n0 * n1 * n2 * n3) return;
   Index rest = i;
@@ -130,6 +132,7 @@ constexpr Index b2 = 1;
 
 // Tiles of 32 x 32: rows of the source are columns of the target.
 KILN_KERNEL(256) void transpose_16(In<uint16> from, Out<uint16> to) {
+  wait_for_previous(from, to);
   KILN_SHARED(uint16, tile, 32 * 33);
   const int64 tiles_across = (n1 + 31) / 32, tiles_along = (n2 + 31) / 32;
   const Index along = static_cast<Index>(block_x() % tiles_along * 32);

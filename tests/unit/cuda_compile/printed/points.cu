@@ -24,6 +24,7 @@
 
 KILN_KERNEL(128) void mul_cast_add_relu_f32(In<f16> in0, In<f16> in1, In<float> in2,
     Out<float> out0) {
+  wait_for_previous(in0, in1, in2, out0);
   const int32 x = static_cast<int32>(block_x()) * 128 + thread_x();
   if (x >= 2368) return;
   const int32 q1 = divide_by<64>(x);

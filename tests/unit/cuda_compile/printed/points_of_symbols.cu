@@ -21,6 +21,7 @@
 
 KILN_KERNEL(256) void sub_f32(In<float> in0, In<float> in1, Out<float> out0, int32 n0, int32 n1,
     uint32 multiply1, int32 shift1) {
+  wait_for_previous(in0, in1, out0);
   const int32 first = static_cast<int32>(block_x()) * 1024 + thread_x();
   float p0[4];
   float p1[4];

@@ -26,6 +26,7 @@
 #include "device/tile.h"
 
 KILN_KERNEL(704) void layer_norm_f16(In<f16> in0, Out<f16> out0) {
+  wait_for_previous(in0, out0);
   KILN_SHARED(float, shared2, 22);
   KILN_SHARED(float, shared6, 22);
   const int32 t = thread_x();

@@ -19,6 +19,7 @@
 #include "device/tile.h"
 
 KILN_KERNEL(128) void softmax_f32(In<float> in0, Out<float> out0) {
+  wait_for_previous(in0, out0);
   const int32 t = thread_x() % 32;
   const int32 row = static_cast<int32>(block_x()) * 4 + thread_x() / 32;
   const int32 i0 = row;

@@ -11,6 +11,7 @@ KILN_KERNEL(256) void strided_copy_32_3d(In<uint32> from, Out<uint32> to, Index 
     Index n0, Index a0, Index b0,
     Index n1, Index a1, Index b1,
     Index n2, Index a2, Index b2) {
+  wait_for_previous(from, to);
   const Index step = static_cast<Index>(blocks_x()) * 256;
   for (Index i = static_cast<Index>(block_x()) * 256 + thread_x(); i < elements; i += step) {
     Index source = 0, target = 0;

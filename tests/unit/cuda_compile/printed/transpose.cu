@@ -17,6 +17,7 @@
 #include "device/tile.h"
 
 KILN_KERNEL(256) void add_f32(In<float> in0, In<float> in1, Out<float> out0) {
+  wait_for_previous(in0, in1, out0);
   KILN_SHARED(float, tile0, 1056);
   const int32 x = static_cast<int32>(block_x());
   const int32 q1 = divide_by<3>(x);

@@ -48,6 +48,15 @@ struct Machine {
   void (*atomic)(const Region*, void* address, int element_bytes);
 
   void (*barrier)(const char* file, int line);
+  // Asynchronous barriers, known by their words in shared memory.
+  void (*async_barrier_init)(const Region*, void* word, int arrivals);
+  void (*async_barrier_arrive)(const Region*, void* word, int bytes);
+  void (*async_barrier_wait)(const Region*, void* word, unsigned parity, const char* file,
+                             int line);
+  void (*fence_async_barriers)();
+  // A box of the tensor of a map (cuTensorMapEncodeTiled), which `word` waits for.
+  void (*copy_box)(const Region* region, void* to, const void* map, long long row,
+                   long long column, const Region* barrier, void* word);
   // Of all threads of the cluster.
   void (*cluster_barrier)(const char* file, int line);
   // As `read`, from the dynamic shared memory of block `rank` of the cluster; region and address

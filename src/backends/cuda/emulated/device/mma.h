@@ -71,3 +71,19 @@ template <class T>
 KILN_DEVICE void load_matrices_at(uint32 (&result)[4], const Shared<T>& base, int32 element) {
   load_matrices<T>(result, base + element);
 }
+
+template <class T>
+KILN_DEVICE void store_matrices(const Shared<T>& row, const uint32 (&words)[4]) {
+  const int32 lane = kiln_emulated::own_lane(), g = lane / 4, t = lane % 4;
+  for (int32 i = 0; i < 4; ++i) {
+    const Shared<T> to(shuffle(static_cast<uint64>(row.address()), i * 8 + g), row.region());
+    if (to.address() % 16 != 0) {
+      kiln_emulated::machine->fail("a row for store_matrices is not 16-byte aligned");
+    }
+    for (int32 c = 0; c < 2; ++c) {
+      T value;
+      value.bits = static_cast<uint16>(words[i] >> (16 * c));
+      to[2 * t + c] = value;
+    }
+  }
+}

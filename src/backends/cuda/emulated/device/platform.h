@@ -245,6 +245,12 @@ inline int32 one_dim_thread() {
 KILN_DEVICE int32 lane() { return kiln_emulated::one_dim_thread() & 31; }  // of blocks of one dim
 KILN_DEVICE int32 warp() { return kiln_emulated::one_dim_thread() >> 5; }
 
+// Kernels run one after the other here.
+template <class... Pointers>
+KILN_DEVICE void wait_for_previous(Pointers&...) {}
+template <class T>
+KILN_DEVICE void prefetch(In<T>) {}
+
 // The place of the call tells barriers apart: all threads must wait at the same one.
 #define KILN_PLACE const char *file = __builtin_FILE(), int line = __builtin_LINE()
 

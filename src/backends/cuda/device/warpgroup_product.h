@@ -1,0 +1,347 @@
+// C = A B^T of 16-bit matrices whose rows lie in memory without gaps between neighbours along the
+// depth, on sm_90a: bulk copies bring tiles to shared memory, warpgroups multiply them there.
+//
+// Warp specialized and persistent, as CUTLASS's kernels for Hopper (Thakkar et al.): one warpgroup,
+// of which a single thread works, keeps kStages pieces of 64 along the depth on their way, through
+// all tiles of its block without a pause between them. The others, the consumers, multiply what has
+// come, each its rows of the tile. Where a thread has registers for the sums of two tiles
+// (kOverlap), it starts the products of the next one before it finishes those of the last, piece by
+// part, so that the matrix instructions never wait for what is computed behind the sums; there must
+// be more pieces than parts.
+//
+// The result has
+//   static constexpr bool kBias, kAdd           whether there are numbers of columns, and of results
+//   In<T> bias_at(column), add_at(row, column)  eight of them, columns are multiples of 8
+//   Out<T> at(row, column)                      where eight results go
+//   float value(float sum, float bias, float add)
+#pragma once
+
+#include "device/mma.h"
+#include "device/tensor_copy.h"
+#include "device/wgmma.h"
+
+template <int32 kRowBlocks_, int32 kColumns_, int32 kConsumers_, bool kOverlap_, int32 kStages_>
+struct WarpgroupTile {
+  static constexpr int32 kRowBlocks = kRowBlocks_;  // of 64 rows, of a consumer
+  static constexpr int32 kColumns = kColumns_;      // 64, 128, 192 or 256
+  static constexpr int32 kConsumers = kConsumers_;  // warpgroups
+  static constexpr bool kOverlap = kOverlap_;
+  static constexpr int32 kStages = kStages_;
+
+  static constexpr int32 kOwnRows = 64 * kRowBlocks, kRows = kOwnRows * kConsumers;
+  static constexpr int32 kDepth = 64;  // 128 bytes
+  static constexpr int32 kThreads = 128 * (kConsumers + 1);
+  static constexpr int32 kProducerRegisters = kConsumers == 2 ? 40 : 32;
+  static constexpr int32 kConsumerRegisters = kConsumers == 2 ? 232 : 160;
+  // A warp's results are finished in parts of 16 rows x 32 columns.
+  static constexpr int32 kPartsAcross = kColumns / 32, kParts = kRowBlocks * kPartsAcross;
+
+  // Shared memory, in bytes from a multiple of 1024.
+  static constexpr int32 kRowsBytes = kRows * 128, kColumnsBytes = kColumns * 128;
+  static constexpr int32 kStageBytes = kRowsBytes + kColumnsBytes;
+  static constexpr int32 kBufferBytes = 16 * 128;  // of a warp: two parts side by side
+  static constexpr int32 kBiasBytes = kColumns * 2, kBiases = kOverlap ? 2 : 1;  // of a warp
+  static constexpr int32 kWarps = kConsumers * 4;
+  static constexpr int32 kBuffersAt = kStages * kStageBytes;
+  static constexpr int32 kBiasAt = kBuffersAt + kWarps * kBufferBytes;
+  static constexpr int32 kBarriersAt = kBiasAt + kWarps * kBiases * kBiasBytes;
+  static constexpr int32 kSharedBytes = 1024 + kBarriersAt + kStages * 16;
+};
+
+// Tiles in the order in which blocks take them: bands of kBand rows of tiles, by columns, so that
+// those that run at one time share rows and columns, which the L2 cache then has.
+template <class Index>
+struct TileOrder {
+  static constexpr int32 kBand = 8;
+  Index rows, columns;
+  KILN_DEVICE void at(Index tile, Index& row, Index& column) const {
+    const Index band = tile / (kBand * columns), first = band * kBand;
+    const Index height = rows - first < kBand ? rows - first : Index(kBand);
+    const Index rest = tile - first * columns;
+    row = first + rest % height;
+    column = rest / height;
+  }
+};
+
+// Where the next piece along the depth lies, of all of a block's tiles.
+template <int32 kStages>
+struct StageCounter {
+  int32 stage = 0;
+  uint32 parity = 0;
+  KILN_DEVICE void next() {
+    if (++stage == kStages) {
+      stage = 0;
+      parity ^= 1;
+    }
+  }
+};
+
+template <class T, class Tile, class Index, class Result>
+struct WarpgroupProduct {
+  using Sums = float[Tile::kRowBlocks][Tile::kColumns / 2];
+
+  const TensorMap& a;
+  const TensorMap& b;
+  const Result& result;
+  Index m, n, k;
+  Index row_tiles, column_tiles, pieces;
+  int32 base;  // of the shared memory
+
+  KILN_DEVICE AsyncBarrier full(int32 stage) const {
+    return {dynamic_shared<uint64>(base + Tile::kBarriersAt) + stage};
+  }
+  KILN_DEVICE AsyncBarrier empty(int32 stage) const {
+    return {dynamic_shared<uint64>(base + Tile::kBarriersAt) + (Tile::kStages + stage)};
+  }
+  KILN_DEVICE Shared<T> rows_at(int32 stage) const {
+    return dynamic_shared<T>(base + stage * Tile::kStageBytes);
+  }
+  KILN_DEVICE Shared<T> columns_at(int32 stage) const {
+    return dynamic_shared<T>(base + stage * Tile::kStageBytes + Tile::kRowsBytes);
+  }
+  KILN_DEVICE Index tiles() const { return row_tiles * column_tiles; }
+  static KILN_DEVICE Index block() { return static_cast<Index>(block_x()); }
+  static KILN_DEVICE Index blocks() { return static_cast<Index>(blocks_x()); }
+  // First row and column of a tile.
+  KILN_DEVICE void place(Index tile, Index& row, Index& column) const {
+    TileOrder<Index>{row_tiles, column_tiles}.at(tile, row, column);
+    row *= Tile::kRows;
+    column *= Tile::kColumns;
+  }
+
+  KILN_DEVICE void produce() const {
+    StageCounter<Tile::kStages> at;
+    for (Index tile = block(); tile < tiles(); tile += blocks()) {
+      Index row, column;
+      place(tile, row, column);
+      for (Index piece = 0; piece < pieces; ++piece) {
+        empty(at.stage).wait(at.parity ^ 1);
+        const AsyncBarrier there = full(at.stage);
+        there.arrive_expecting(Tile::kStageBytes);
+        const int32 depth = static_cast<int32>(piece * Tile::kDepth);
+        copy_box(rows_at(at.stage), a, static_cast<int32>(row), depth, there);
+        copy_box(columns_at(at.stage), b, static_cast<int32>(column), depth, there);
+        at.next();
+      }
+    }
+  }
+
+  // What a warp of a consumer holds besides its sums.
+  struct Consumer {
+    WarpgroupProducts products;
+    StageCounter<Tile::kStages> at;
+    int32 last = -1;  // the stage of the last products; none yet
+    int32 first_row, warp_row;  // the warpgroup's in the tile, the warp's in 64 of these
+    Shared<T> buffer, biases;
+  };
+  // Where a tile's results of a warp go, and its columns' bias.
+  struct Target {
+    Index row, column;
+    Shared<T> bias;
+  };
+
+  // The products of the next piece; those before are done then, and their stage is free.
+  KILN_DEVICE void start_piece(Consumer& own, Sums& sums, bool first) const {
+    full(own.at.stage).wait(own.at.parity);
+    const MatrixDescriptor rows =
+        describe_matrix(rows_at(own.at.stage)).moved(own.first_row * Tile::kDepth * 2);
+    const MatrixDescriptor columns = describe_matrix(columns_at(own.at.stage));
+    own.products.begin();
+    KILN_UNROLL
+    for (int32 d = 0; d < Tile::kDepth; d += 16) {
+      KILN_UNROLL
+      for (int32 i = 0; i < Tile::kRowBlocks; ++i) {
+        own.products.start(T{}, sums[i], rows.moved(i * 64 * 128 + d * 2), columns.moved(d * 2),
+                           d != 0 || !first);
+      }
+    }
+    own.products.commit();
+    own.products.template wait<1>();
+    release(own.last);
+    own.last = own.at.stage;
+    own.at.next();
+  }
+  KILN_DEVICE void release(int32 stage) const {
+    if (stage >= 0 && lane() == 0) empty(stage).arrive();
+  }
+
+  // Where eight elements of a buffer's 16 x 64 lie, so that those of eight rows lie in different
+  // banks.
+  static KILN_DEVICE int32 eight_at(int32 row, int32 eight) {
+    return row * 64 + (eight ^ (row & 7)) * 8;
+  }
+
+  // The bias of a tile's columns, for the warp alone.
+  KILN_DEVICE void bring_bias(const Shared<T>& bias, Index column) const {
+    if constexpr (Result::kBias) {
+      for (int32 i = lane() * 8; i < Tile::kColumns; i += 256) {
+        const bool inside = column + i < n;
+        store<8>(bias + i, load_if<8>(inside, result.bias_at(inside ? column + i : Index(0))));
+      }
+      warp_barrier();
+    }
+  }
+  // What is added to a buffer's results, to where these will be.
+  KILN_DEVICE void bring_add(const Shared<T>& buffer, Index row, Index column) const {
+    KILN_UNROLL
+    for (int32 q = 0; q < 16; q += 4) {
+      const int32 r = q + lane() / 8, u = lane() % 8;
+      const bool inside = row + r < m && column + u * 8 < n;
+      store<8>(buffer + eight_at(r, u),
+               load_if<8>(inside, result.add_at(inside ? row + r : Index(0),
+                                                inside ? column + u * 8 : Index(0))));
+    }
+    warp_barrier();
+  }
+  // Two neighbouring results as they are stored; `add`: what is added to them.
+  KILN_DEVICE uint32 pair(float x, float y, const Shared<T>& bias, const Shared<T>& add) const {
+    Pack<T, 2> of_column{}, of_result{};
+    if constexpr (Result::kBias) of_column = load<2>(bias);
+    if constexpr (Result::kAdd) of_result = load<2>(add);
+    return pack_pair(T{},
+                     result.value(x, to_float(of_column.at[0]), to_float(of_result.at[0])),
+                     result.value(y, to_float(of_column.at[1]), to_float(of_result.at[1])));
+  }
+  // Part `part` of a warp's results: 16 rows of a block of 64, by 32 columns. The second of two
+  // side by side writes them by rows of 128 bytes.
+  KILN_DEVICE void finish_part(Consumer& own, const Sums& sums, const Target& to, int32 part) const {
+    const int32 block = part / Tile::kPartsAcross, across = part % Tile::kPartsAcross * 32;
+    const int32 half = across % 64;
+    const Index row = to.row + block * 64, column = to.column + (across - half);
+    const Shared<T>& buffer = own.buffer;
+    if (half == 0) {
+      warp_barrier();
+      if constexpr (Result::kAdd) bring_add(buffer, row, column);
+    }
+    KILN_UNROLL
+    for (int32 p = 0; p < 32; p += 16) {
+      uint32 words[4];
+      KILN_UNROLL
+      for (int32 w = 0; w < 4; ++w) {
+        const int32 at = across + p + w / 2 * 8, sum = at / 2 + w % 2 * 2, two = lane() % 4 * 2;
+        words[w] = pair(sums[block][sum], sums[block][sum + 1], to.bias + (at + two),
+                        buffer + (eight_at(lane() / 4 + w % 2 * 8, at % 64 / 8) + two));
+      }
+      if constexpr (Result::kAdd) warp_barrier();
+      store_matrices(buffer + eight_at(lane() % 16, (half + p) / 8 + lane() / 16), words);
+    }
+    if (half == 0) return;
+    warp_barrier();
+    KILN_UNROLL
+    for (int32 q = 0; q < 16; q += 4) {
+      const int32 r = q + lane() / 8, u = lane() % 8;
+      const Pack<T, 8> eight = load<8>(buffer + eight_at(r, u));
+      if (row + r < m && column + u * 8 < n) store<8>(result.at(row + r, column + u * 8), eight);
+    }
+  }
+
+  // Starts all products of the tile, from piece `from` on.
+  KILN_DEVICE void multiply(Consumer& own, Sums& sums, Index from) const {
+    for (Index piece = from; piece < pieces; ++piece) start_piece(own, sums, piece == 0);
+  }
+  KILN_DEVICE void products_done(Consumer& own, Sums& sums) const {
+    KILN_UNROLL
+    for (int32 i = 0; i < Tile::kRowBlocks; ++i) own.products.done(sums[i]);
+  }
+  // The same while what `before` holds is finished; there are more pieces than parts.
+  KILN_DEVICE void overlap(Consumer& own, Sums& sums, Sums& before, const Target& before_to) const {
+    start_piece(own, sums, true);
+    products_done(own, before);
+    KILN_UNROLL
+    for (int32 part = 0; part < Tile::kParts; ++part) {
+      finish_part(own, before, before_to, part);
+      start_piece(own, sums, false);
+    }
+    multiply(own, sums, Tile::kParts + 1);
+  }
+  KILN_DEVICE void finish(Consumer& own, Sums& sums, const Target& to) const {
+    own.products.template wait<0>();
+    release(own.last);
+    own.last = -1;
+    products_done(own, sums);
+    KILN_UNROLL
+    for (int32 part = 0; part < Tile::kParts; ++part) finish_part(own, sums, to, part);
+  }
+
+  KILN_DEVICE Target target(Consumer& own, Index tile, const Shared<T>& bias) const {
+    Target to{0, 0, bias};
+    place(tile, to.row, to.column);
+    bring_bias(bias, to.column);
+    to.row += own.first_row + own.warp_row;
+    return to;
+  }
+
+  KILN_DEVICE void consume() const {
+    Consumer own;
+    // Through a shuffle, so that the compiler knows that it is the same for all of a warp.
+    const int32 of_all = shuffle(thread_x() / 32, 0) - 4;  // of all consumers' warps
+    own.first_row = of_all / 4 * Tile::kOwnRows;
+    own.warp_row = of_all % 4 * 16;
+    own.buffer = dynamic_shared<T>(base + Tile::kBuffersAt + of_all * Tile::kBufferBytes);
+    own.biases =
+        dynamic_shared<T>(base + Tile::kBiasAt + of_all * (Tile::kBiases * Tile::kBiasBytes));
+    Index tile = block();
+    if (tile >= tiles()) return;
+    if constexpr (Tile::kOverlap) {
+      const Shared<T> other = own.biases + Tile::kColumns;
+      Sums even, odd;
+      Target even_to = target(own, tile, own.biases), odd_to = even_to;
+      multiply(own, even, 0);
+      while (true) {
+        tile += blocks();
+        if (tile >= tiles()) {
+          finish(own, even, even_to);
+          break;
+        }
+        odd_to = target(own, tile, other);
+        overlap(own, odd, even, even_to);
+        tile += blocks();
+        if (tile >= tiles()) {
+          finish(own, odd, odd_to);
+          break;
+        }
+        even_to = target(own, tile, own.biases);
+        overlap(own, even, odd, odd_to);
+      }
+    } else {
+      for (; tile < tiles(); tile += blocks()) {
+        Sums sums;
+        const Target to = target(own, tile, own.biases);
+        multiply(own, sums, 0);
+        finish(own, sums, to);
+      }
+    }
+  }
+
+  // Nothing where there are no such instructions: who launches kernels knows.
+  KILN_DEVICE void run() {
+#if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+    work();
+#endif
+  }
+
+  KILN_DEVICE void work() {
+    KILN_EXPECT(!Tile::kOverlap || k > Tile::kParts * Tile::kDepth);
+    base = static_cast<int32>((1024 - shared_address(dynamic_shared<uint8>()) % 1024) % 1024);
+    row_tiles = (m + (Tile::kRows - 1)) / Tile::kRows;
+    column_tiles = (n + (Tile::kColumns - 1)) / Tile::kColumns;
+    pieces = (k + (Tile::kDepth - 1)) / Tile::kDepth;
+    if (thread_x() == 0) {
+      prefetch(a);
+      prefetch(b);
+      for (int32 stage = 0; stage < Tile::kStages; ++stage) {
+        full(stage).init(1);
+        empty(stage).init(Tile::kWarps);
+      }
+      fence_barriers();
+    }
+    barrier();
+    if (thread_x() < 128) {
+      give_registers<Tile::kProducerRegisters>();
+      if (thread_x() == 0) produce();
+    } else {
+      take_registers<Tile::kConsumerRegisters>();
+      consume();
+    }
+  }
+};
