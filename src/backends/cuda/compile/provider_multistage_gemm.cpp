@@ -154,7 +154,10 @@ Choice choose(const Anchor& match, const std::vector<Node*>& nodes, const Device
   if (by_library < choice.nodes) others += elementwise_time(*problem, device);
   const double by_warps = own_gemm_time(*problem, tilings[0], device);
   double own = by_warps;
-  std::vector<WarpgroupTiling> warpgroups = warpgroup_gemm_tilings(*problem, device);
+  // Those are at par with the library where it has everything that is behind the sums, so that
+  // only a measurement can tell (docs/decisions/020).
+  std::vector<WarpgroupTiling> warpgroups;
+  if (wishes.tune || !choice.library) warpgroups = warpgroup_gemm_tilings(*problem, device);
   if (!warpgroups.empty()) {
     own = std::min(own, warpgroup_gemm_time(*problem, warpgroups[0], device));
   }
