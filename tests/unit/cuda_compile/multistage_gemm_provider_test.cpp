@@ -135,7 +135,7 @@ TEST_F(MultistageGemmProvider, TilingsAreReadAndChecked) {
   ASSERT_TRUE(tiling.ok());
   EXPECT_EQ(tiling->to_string(), "128x64x64 stages 3 split 4");
   for (const char* text : {"", "64x64", "64x64x64/4", "64x64x64/4/2x", "63x64x64/4/2",
-                           "64x64x64/4/9", "64x64x64/9/1"}) {
+                           "64x64x64/4/9", "64x64x64/17/1"}) {
     EXPECT_EQ(cuda::parse_gemm_tiling(text).status().code(), "K1002") << text;
   }
 }
