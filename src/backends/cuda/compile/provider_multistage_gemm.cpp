@@ -157,7 +157,10 @@ Choice choose(const Anchor& match, const std::vector<Node*>& nodes, const Device
   if (by_library < choice.nodes) others += elementwise_time(*problem, device);
   const double by_warps = own_gemm_time(*problem, tilings[0], device);
   double own = by_warps;
-  std::vector<WarpgroupTiling> warpgroups = warpgroup_gemm_tilings(*problem, device);
+  // Those are at par with the library where it has everything that is behind the sums, so that
+  // only a measurement can tell (docs/decisions/020).
+  std::vector<WarpgroupTiling> warpgroups;
+  if (wishes.tune || !choice.library) warpgroups = warpgroup_gemm_tilings(*problem, device);
   if (!warpgroups.empty()) {
     own = std::min(own, warpgroup_gemm_time(*problem, warpgroups[0], device));
   }
@@ -309,15 +312,13 @@ class MultistageTactic : public Tactic {
                       StepDesc& step, EngineLowering& lowering,
                       MultistageGemmStepParams* params) {
     const PlanView &a = step.inputs[0], &b = step.inputs[1];
+    bool eight = takes_width(step.outputs[0], 1, 8);
+    if (product.bias) eight = eight && takes_width(step.inputs[2], 0, 8);
+    if (product.add) eight = eight && takes_width(step.inputs.back(), 1, 8);
     const auto apart = [&](const DimExpr& stride) {
       return stride.is_constant() && stride.value() >= a.dims[1].value();
     };
-    // Everything but a and b is read and written by eights.
-    bool eights = takes_width(step.outputs[0], 1, 8);
-    for (size_t i = 2; i < step.inputs.size(); ++i) {
-      eights = eights && takes_width(step.inputs[i], step.inputs[i].dims.size() - 1, 8);
-    }
-    if (!eights || !apart(a.strides[0]) || !apart(b.strides[1])) return;
+    if (!eight || !apart(a.strides[0]) || !apart(b.strides[1])) return;
     WarpgroupGemm kernel;
     kernel.dtype = product.dtype;
     kernel.alpha = product.alpha;
