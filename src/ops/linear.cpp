@@ -74,8 +74,8 @@ std::vector<OpSample> samples() {
         {tensor_of(dtype, {6, 80}), tensor_of(dtype, {24, 80}), tensor_of(dtype, {24})}));
   }
   list.push_back(make_sample("f16 of several tiles in all directions",
-                             {tensor_of(DType::kF16, {2, 21, 264}),
-                              tensor_of(DType::kF16, {72, 264}), tensor_of(DType::kF16, {72})}));
+                             {tensor_of(DType::kF16, {2, 21, 520}),
+                              tensor_of(DType::kF16, {72, 520}), tensor_of(DType::kF16, {72})}));
   return list;
 }
 

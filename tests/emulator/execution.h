@@ -1,7 +1,7 @@
 // Runs one launch of a host-compiled kernel: its blocks one after the other, those of a cluster by
 // turns, the threads of a block as fibers that switch at barriers and warp operations. Looks for
-// accesses out of bounds, misaligned ones, races, reads of shared memory that nobody wrote, barriers
-// and warp operations that not all threads reach. The first finding ends the launch.
+// accesses out of bounds, misaligned ones, races, reads of shared memory that nobody wrote,
+// barriers and warp operations that not all threads reach. The first finding ends the launch.
 //
 // One launch at a time in a process: kernels see the machine through one global object.
 #pragma once

@@ -128,7 +128,7 @@ TEST_F(Nvrtc, CompilesOneKernelPerOpAndDtypeForSm100) {
 // Products by clusters of blocks, and by single ones where there are no clusters.
 TEST_F(Nvrtc, CompilesGemmsOfEveryTile) {
   cuda::MultistageGemm kernel;
-  kernel.bias = kernel.add = kernel.eight = true;
+  kernel.bias = kernel.add = kernel.four = true;
   kernel.activation.kind = cuda::KernelActivation::Kind::kGelu;
   cuda::NamedSizes<DimExpr> sizes;
   for (const auto& [name, size] : std::initializer_list<std::pair<const char*, int64_t>>{

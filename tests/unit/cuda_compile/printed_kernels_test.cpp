@@ -116,18 +116,17 @@ main(%x: f16[2,3,64,64]) {
   %1 = pad(%0) {low=[0,0,0,0], high=[0,5,0,0]} : f16[2,8,32,32]
   return %1 {name="y"}
 })"},
-    {"multistage_gemm", "a product of few tiles with what follows it", R"(
-main(%x: f16[128,768], %w: f16[3072,768], %b: f16[3072]) {
-  %0 = linear(%x, %w, %b) : f16[128,3072]
-  %1 = gelu(%0) {approximate="none"} : f16[128,3072]
-  return %1 {name="y"}
-})"},
-    {"warpgroup_gemm", "a product of many tiles with what follows it", R"(
-main(%x: bf16[4096,768], %w: bf16[3072,768], %b: bf16[3072]) {
-  %0 = linear(%x, %w, %b) : bf16[4096,3072]
-  %1 = gelu(%0) {approximate="none"} : bf16[4096,3072]
-  return %1 {name="y"}
-})"},
+    {"multistage_gemm", "a product of few tiles, a split depth and what follows it", "",
+     "multistage_gemm",
+     R"({"dtype": "f16", "rows": 64, "columns": 96, "warp_rows": 32, "warp_columns": 48,
+"depth": 64, "stages": 3, "split": 2, "factor": 0.5, "bias": true, "add": true,
+"activation": "gelu", "alpha": 0, "beta": 0, "four": true, "wide": false, "sizes": {"m": null,
+"n": 3072, "k": 768, "am": 768, "bn": 768, "cm": 3072, "cn": 1, "h": 1, "dm": 3072, "dn": 1}})"},
+    {"warpgroup_gemm", "a product of many tiles and what follows it", "", "warpgroup_gemm",
+     R"({"dtype": "bf16", "row_blocks": 1, "columns": 192, "consumers": 2, "overlap": true,
+ "stages": 5, "factor": 0.5, "bias": true, "add": true, "activation": "gelu", "alpha": 0, "beta": 0,
+ "wide": false, "sizes": {"m": null, "n": null, "k": null, "am": null, "bn": null, "cm": null,
+ "cn": null, "h": null, "dm": null, "dn": null}})"},
     {"strided_copy", "the runtime's own copy", "", "strided_copy",
      R"({"element_bytes": 4, "rank": 3, "wide": false})"},
 };

@@ -131,7 +131,7 @@ MultistageGemm tiled(GemmTiling tiling, int64_t depth, int64_t stages, int64_t s
   tiling.stages = stages;
   tiling.split = split;
   kernel.tiling = tiling;
-  kernel.eight = true;
+  kernel.four = true;
   return kernel;
 }
 
@@ -180,8 +180,8 @@ TEST(MultistageGemm, WhatComesBehindTheSums) {
   kernel.activation.kind = KernelActivation::Kind::kRelu;
   kernel.tiling.split = 1;
   EXPECT_EQ(check({40, 72, 136, false, 8}, kernel), "");
-  // Columns that are no eights.
-  kernel.eight = false;
+  // Columns that are no fours.
+  kernel.four = false;
   EXPECT_EQ(check({40, 75, 136, true, 8}, kernel), "");
   kernel.bias = false;
   kernel.tiling.split = 4;
@@ -228,7 +228,7 @@ TEST(MultistageGemm, LinearLayersWithWhatFollowsAreOneStep) {
   return %2 {name="y"}
 })",
                 {{2, 20, 64}, {72, 64}, {72}, {2, 20, 72}}, "cuda.multistage_gemm");
-  // Rows of x that no stride can walk, and columns that are no eights.
+  // Rows of x that no stride can walk, and columns that are no fours.
   check_program(R"(main(%x: f16[4,5,64], %w: f16[19,64]) {
   %0 = permute(%x) {order=[1, 0, 2]} : f16[5,4,64]
   %1 = linear(%0, %w) : f16[5,4,19]
@@ -251,7 +251,7 @@ TEST(MultistageGemm, ParametersThatDoNotFitAreRefused) {
   EXPECT_TRUE(refused([](auto& k) { k.tiling.rows = 48; }));
   EXPECT_TRUE(refused([](auto& k) { k.tiling.warp_rows = 16; }));
   EXPECT_TRUE(refused([](auto& k) { k.tiling.depth = 48; }));
-  EXPECT_TRUE(refused([](auto& k) { k.tiling.stages = 7; }));  // shared memory
+  EXPECT_TRUE(refused([](auto& k) { k.tiling.stages = 16; }));  // shared memory
   // Fewer rows than threads copy at once.
   EXPECT_TRUE(refused([](auto& k) { k.tiling = {16, 64, 16, 16, 32, 3, 1}; }));
 }

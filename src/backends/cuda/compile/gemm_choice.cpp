@@ -11,25 +11,21 @@
 namespace kiln::cuda {
 namespace {
 
-// Of an H200: 132 multiprocessors, 4.8 TB/s.
+// Of an H200: 132 multiprocessors, 4.8 TB/s, 1.755 GHz. Times in microseconds.
 constexpr double kMultiprocessors = 132, kBandwidth = 4.8e6;  // bytes a microsecond
-// Of the own kernels.
-constexpr double kStart = 2.0;           // in a graph, with the first loads
-constexpr double kOwnRate = 4.2e6;       // operations a microsecond of one multiprocessor
-constexpr double kCacheRate = 5.5e6;     // bytes a microsecond from the L2 cache, in all
-constexpr double kLoadRate = 9.0e4;      // and to one multiprocessor
-constexpr double kLatency = 0.8;         // of a load
-constexpr double kSplitTime = 0.7;       // barriers of a cluster
-constexpr double kPeerRate = 3.0e4;      // bytes a microsecond and block from its peers
-// Of the library.
-constexpr double kLibraryStart = 3.2;
-constexpr double kLibraryRate = 5.0e6;
-constexpr int64_t kLibraryTile = 128;
-constexpr double kLibraryBlock = 1.0e6;  // of a tile alone on its multiprocessor
-constexpr double kElementwiseStart = 1.4;
+constexpr double kClocks = 1755;                              // a microsecond
+constexpr double kOwnStart = 3.4;           // of a kernel in a graph, with first loads and end
+constexpr double kSharedBytes = 128;        // a clock and multiprocessor
+constexpr double kMatrixClocks = 10.0 / 4;  // of one instruction, four at a time
+constexpr double kLatency = 0.93;
+constexpr double kCacheRate = 1.4e7;  // bytes a microsecond
+constexpr double kCostly = 0.025;     // of a result and thread
+constexpr double kSplitStart = 0.45, kOddSplit = 0.7;
+constexpr double kPeerRate = 2.4e4;   // bytes a microsecond from the blocks of a cluster
+constexpr double kUnusable = 0.025;   // of the multiprocessors, for each block of a cluster
+constexpr double kElementwiseStart = 1.9;
 
-constexpr int64_t kSharedOfMultiprocessor = 226 << 10;
-constexpr int64_t kRegisters = 65536, kRegistersOfThread = 168;
+constexpr int64_t kSharedOfMultiprocessor = 227 << 10, kThreadsOfMultiprocessor = 512;
 
 double bytes_of(const GemmProblem& p) {
   const double elements = static_cast<double>(p.n) * static_cast<double>(p.k) +
@@ -44,53 +40,60 @@ double memory_time(double bytes, const DeviceSpec& device) {
 }
 
 int64_t multiprocessors(const DeviceSpec& device) { return std::max(device.multiprocessors, 1); }
+double scale_of(const DeviceSpec& device) {
+  return static_cast<double>(multiprocessors(device)) / kMultiprocessors;
+}
+
+// Of one stage of a block that has its multiprocessor to itself.
+double stage_time(const GemmTiling& t) {
+  const auto warps = static_cast<double>(t.threads() / 32);
+  const double written = 32.0 * static_cast<double>(t.rows + t.columns);  // in a step of 16
+  const double read = warps * 32.0 * static_cast<double>(t.warp_rows + t.warp_columns);
+  const double instructions = static_cast<double>(t.rows * t.columns) / 128;
+  const double step =
+      std::max((written + read) / kSharedBytes, instructions * kMatrixClocks);
+  return static_cast<double>(t.depth / 16) * step / kClocks;
+}
 
 }  // namespace
 
 double own_gemm_time(const GemmProblem& p, const GemmTiling& t, const DeviceSpec& device) {
   const int64_t tiles = ceil_div(p.m, t.rows) * ceil_div(p.n, t.columns);
   const int64_t stages = ceil_div(ceil_div(p.k, t.depth), t.split);  // that a block computes
-  const int64_t waves = ceil_div(tiles * t.split, multiprocessors(device));
-  const int64_t by_registers = kRegisters / (t.threads() * kRegistersOfThread);
+  const double usable = t.split == 1 ? 1 : 1 - kUnusable * static_cast<double>(t.split);
+  const auto places = static_cast<int64_t>(
+      std::max(1.0, static_cast<double>(multiprocessors(device)) * usable));
+  const int64_t waves = ceil_div(tiles * t.split, places);
   const int64_t at_once = std::max<int64_t>(
-      1, std::min({kSharedOfMultiprocessor / (t.shared_bytes() + 1024), by_registers, waves}));
-  const auto depth = static_cast<double>(stages * t.depth);
-  const double all_blocks = static_cast<double>(waves);
-  const double flops = 2.0 * static_cast<double>(t.rows * t.columns) * depth * all_blocks;
-  // Two warps of a scheduler hide each other's latencies; one does not.
-  const double warps = static_cast<double>(at_once * t.threads()) / 128;
-  const double reached = std::min(1.0, 0.55 + 0.25 * (warps - 1)) *
-                         std::min(1.0, static_cast<double>(t.warp_rows * t.warp_columns) / 2048 +
-                                           0.45);
-  const double compute = flops / (kOwnRate * reached);
-  const double block_bytes = 2.0 * static_cast<double>(t.rows + t.columns) * depth;
-  const double held = 2.0 * static_cast<double>((t.rows + t.columns) * t.depth *
-                                                (t.stages - 1) * at_once);
-  const double load = block_bytes * all_blocks / std::min(kLoadRate, held / kLatency);
-  const double scale = static_cast<double>(multiprocessors(device)) / kMultiprocessors;
-  const double cache = block_bytes * static_cast<double>(tiles * t.split) / (kCacheRate * scale);
-  double time = kStart + std::max({compute, load, cache, memory_time(bytes_of(p), device)});
+      1, std::min({kSharedOfMultiprocessor / (t.shared_bytes() + 1024),
+                   kThreadsOfMultiprocessor / t.threads(), waves}));
+  const auto rounds = static_cast<double>(ceil_div(waves, at_once));
+  const auto blocks = static_cast<double>(waves);
+  const double compute = blocks * static_cast<double>(stages) * stage_time(t);
+  const double late = static_cast<double>(std::max<int64_t>(0, stages - (t.stages - 1)));
+  const double latency =
+      kLatency * (rounds * late / static_cast<double>(t.stages - 1) + rounds - 1);
+  const double cache = 2.0 * static_cast<double>(tiles * (t.rows + t.columns)) *
+                       static_cast<double>(p.k) / (kCacheRate * scale_of(device));
+  double time =
+      kOwnStart + std::max({compute, latency, cache, memory_time(bytes_of(p), device)});
+  const auto tile = static_cast<double>(t.rows * t.columns);
+  const auto split = static_cast<double>(t.split);
+  if (p.costly) time += kCostly * rounds * tile / (static_cast<double>(t.threads()) * split);
   if (t.split > 1) {
-    const double peers = 4.0 * static_cast<double>(t.rows * t.columns * (t.split - 1)) /
-                         static_cast<double>(t.split);
-    time += kSplitTime + peers * all_blocks / kPeerRate;
+    time += kSplitStart + 4 * tile * (split - 1) / split * blocks / kPeerRate;
+    if ((t.split & (t.split - 1)) != 0) time += kOddSplit;
   }
   return time;
 }
 
 double library_gemm_time(const GemmProblem& p, const DeviceSpec& device) {
-  const int64_t tiles = ceil_div(p.m, kLibraryTile) * ceil_div(p.n, kLibraryTile);
-  // The library splits the depth, too, but less so.
-  const int64_t blocks = std::min(tiles * 4, std::max(tiles, multiprocessors(device)));
-  const double flops =
-      2.0 * static_cast<double>(tiles * kLibraryTile * kLibraryTile) * static_cast<double>(p.k);
-  const double waves =
-      static_cast<double>(ceil_div(blocks, multiprocessors(device))) *
-      static_cast<double>(multiprocessors(device)) / static_cast<double>(blocks);
-  const double rate = kLibraryRate * static_cast<double>(multiprocessors(device)) / waves;
-  const double alone = flops / static_cast<double>(blocks) / (2.5 * kLibraryBlock);
-  return kLibraryStart +
-         std::max({flops / rate, alone, memory_time(bytes_of(p), device)});
+  // Millions of products, as many multiprocessors as an H200 has.
+  const double work = static_cast<double>(p.m) * static_cast<double>(p.n) *
+                      static_cast<double>(p.k) * 1e-6 / scale_of(device);
+  const double time = 3.8 + 0.0014 * static_cast<double>(std::min<int64_t>(p.k, 4096)) +
+                      0.0017 * work + 0.0014 * std::max(0.0, work - 1200);
+  return std::max(time, 3.8 + memory_time(bytes_of(p), device));
 }
 
 double elementwise_time(const GemmProblem& p, const DeviceSpec& device) {
@@ -101,6 +104,8 @@ double elementwise_time(const GemmProblem& p, const DeviceSpec& device) {
 std::vector<GemmTiling> gemm_tilings(const GemmProblem& p, const DeviceSpec& device) {
   std::vector<std::pair<double, GemmTiling>> all;
   const int64_t of_depth = ceil_div(p.k, 64);
+  const int64_t shared =
+      device.shared_bytes_per_block > 0 ? device.shared_bytes_per_block : int64_t{96} << 10;
   for (GemmTiling t : gemm_tiles()) {
     t.depth = 64;
     // Tiles with more than half of their rows beyond the last are smaller ones' affair.
@@ -113,10 +118,12 @@ std::vector<GemmTiling> gemm_tilings(const GemmProblem& p, const DeviceSpec& dev
         break;
       }
       std::vector<int64_t> stages;
-      for (const int64_t wanted : {3, 4, 6}) {
+      for (const int64_t wanted : {4, 6, 8, 12}) {
         t.stages = std::min(wanted, ceil_div(of_depth, t.split) + 1);
+        // Large tiles have room for few.
+        while (t.stages > 3 && t.shared_bytes() > shared) --t.stages;
         const bool known = std::find(stages.begin(), stages.end(), t.stages) != stages.end();
-        if (known || !is_valid(t)) continue;
+        if (known || !is_valid(t) || t.shared_bytes() > shared) continue;
         stages.push_back(t.stages);
         all.emplace_back(own_gemm_time(p, t, device), t);
       }

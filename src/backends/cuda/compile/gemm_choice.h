@@ -1,16 +1,17 @@
 // Which kernels a product of 16-bit matrices may get: how long Kiln's own would take in each tiling
 // and how long the library's, by a model of the device.
 //
-// The model: all blocks of a tiling run at once, as many on the fullest multiprocessor as
-// there are waves, and take as long as what keeps them longest of
-//   - the matrix instructions of that multiprocessor, at the rate that mma.sync reaches there;
-//   - the operands of all tiles from the L2 cache, and of its own tiles into that multiprocessor,
-//     which brings in no more per latency of memory than its stages hold;
-//   - the weights from memory, once.
-// Then the kernel's start and end, the latency of its first loads, and, where the depth is split,
-// the barriers and the exchange of sums. The library is a fixed time and the same with its
-// larger tiles. The constants (gemm_choice.cpp) are measured ones of an H200, scaled by
-// multiprocessors and bandwidths.
+// The model: blocks are spread evenly, and the fullest multiprocessor has as many as there are
+// waves. They take as long as what keeps them longest of
+//   - the multiprocessor's shared memory, which stages are written to and fragments read from, or
+//     its matrix instructions;
+//   - the latency of memory: a stage that was not under way from the beginning comes one latency
+//     after it was asked for, and as many are asked for together as a block holds;
+//   - the operands from memory, once, and those of all tiles from the L2 cache.
+// Then what every kernel takes; where the depth is split, the exchange of sums; and for activations
+// of many instructions these. The library's time is fitted to sizes. The constants
+// (gemm_choice.cpp) are of an H200 (tests/gpu/gemm_bench.py; mean error 12 %), scaled by
+// multiprocessors and bandwidth.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +24,8 @@ namespace kiln::cuda {
 
 struct GemmProblem {
   int64_t m = 0, n = 0, k = 0;
-  bool add = false;  // another operand of the result's size
+  bool add = false;     // another operand of the result's size
+  bool costly = false;  // an activation of many instructions
 };
 
 // Microseconds.

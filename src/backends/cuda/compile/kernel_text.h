@@ -63,7 +63,7 @@ struct KernelParts {
   int cluster = 1;  // blocks (device/cluster.h)
   bool alone = false;  // one block has a multiprocessor's registers for itself (device/wgmma.h)
   bool wide = true;
-  std::string early;  // before the wait for the kernel before it: touches no memory
+  std::string early;  // before the wait for the kernel before it: reads and writes no memory
   std::string body;   // lines indented by two
 };
 // The statement that every kernel begins with, given its `pointers` ("In<float> x").

@@ -6,7 +6,7 @@
 namespace kiln::cuda {
 namespace {
 
-constexpr const char* kExtraEight = R"(  struct Extra {
+constexpr const char* kExtra = R"(  struct Extra {
 $declares  };
   KILN_DEVICE Extra extra([[maybe_unused]] Index row, [[maybe_unused]] Index column) const {
     Extra result{};
@@ -24,12 +24,12 @@ bool divides_baked(const KernelSizes& sizes, std::string_view name, int64_t coun
 // The struct Result: where sums go.
 std::string result_text(const MultistageGemm& p, const std::string& type,
                         const std::vector<std::string>& of_c) {
-  // What is loaded ahead, in eights.
+  // What is loaded ahead, in fours.
   std::string declares, loads, ahead, here;
   const auto operand = [&](const char* name, const std::string& at, bool row_too) {
-    declares += "    Pack<" + type + ", 8> " + name + ";\n";
+    declares += "    Pack<" + type + ", 4> " + name + ";\n";
     loads += std::string("    if (") + (row_too ? "row < m && " : "") + "column < n) result." +
-             name + " = load<8>(" + name + " + (" + at + "));\n";
+             name + " = load<4>(" + name + " + (" + at + "));\n";
     ahead += std::string("      value = value + widen(extra.") + name + ".at[e]);\n";
   };
   const auto single = [&](const char* name, const std::string& at) {
@@ -37,35 +37,35 @@ std::string result_text(const MultistageGemm& p, const std::string& type,
             "];\n      value = value + widen(" + name + "_here);\n";
   };
   if (p.bias) {
-    if (p.eight) operand("bias", "column", false);
+    if (p.four) operand("bias", "column", false);
     single("bias", "(column + e) * h");
   }
   if (p.add) {
-    if (p.eight) operand("d", "row * dm + column", true);
+    if (p.four) operand("d", "row * dm + column", true);
     single("d", "row * dm + (column + e) * dn");
   }
   const std::string finish =
       (p.alpha == 1 ? std::string()
                     : "      value = value * static_cast<float>(" + double_literal(p.alpha) +
                           ");\n") +
-      (p.eight ? ahead : here) +
+      (p.four ? ahead : here) +
       (p.activation.kind == KernelActivation::Kind::kNone
            ? std::string()
            : "      value = " + activation_text(p.activation, "float", "value") + ";\n");
   const std::string body =
-      p.eight ? fill(R"(    if (row >= m || column >= n) return;
-    Pack<$type, 8> results;
+      p.four ? fill(R"(    if (row >= m || column >= n) return;
+    Pack<$type, 4> results;
     KILN_UNROLL
-    for (int32 e = 0; e < 8; ++e) {
+    for (int32 e = 0; e < 4; ++e) {
       float value = sums[e];
 $finish      results.at[e] = narrow<$type>(value);
     }
-    store<8>(base + (row * cm + column), results);
+    store<4>(base + (row * cm + column), results);
 )",
                      {{"type", type}, {"finish", finish}})
               : fill(R"(    if (row >= m) return;
     KILN_UNROLL
-    for (int32 e = 0; e < 8; ++e) {
+    for (int32 e = 0; e < 4; ++e) {
       if (column + e >= n) return;
       float value = sums[e];
 $finish      base[row * cm + (column + e) * cn] = narrow<$type>(value);
@@ -76,7 +76,7 @@ $finish      base[row * cm + (column + e) * cn] = narrow<$type>(value);
   Out<$type> base;
 $pointers$members$extra  KILN_DEVICE void put(Index row, Index column,
                        [[maybe_unused]] const Extra& extra,
-                       const float (&sums)[8]) const {
+                       const float (&sums)[4]) const {
 $body  }
 };
 )",
@@ -84,7 +84,7 @@ $body  }
                {"pointers", (p.bias ? "  In<" + type + "> bias;\n" : "") +
                                 (p.add ? "  In<" + type + "> d;\n" : "")},
                {"members", size_members(p.sizes, of_c)},
-               {"extra", fill(kExtraEight, {{"declares", declares}, {"loads", loads}})},
+               {"extra", fill(kExtra, {{"declares", declares}, {"loads", loads}})},
                {"body", body}});
 }
 
@@ -109,22 +109,26 @@ Result<KernelSource> print_multistage_gemm(const Json& json) {
                         {"columns", std::to_string(t.columns)},
                         {"tiling", t.to_string()}});
   // Blocks beside each other have different rows: they share the columns' part of B, the weights.
-  parts.body =
+  parts.early =
       fill(R"(  using Tile = GemmTile<$tile>;
   constexpr int32 kParts = cluster_blocks($split);
   const int64 tile = block_x() / kParts;
   const int64 rows = (static_cast<int64>(m) + (Tile::kRows - 1)) / Tile::kRows;
   const Index row = static_cast<Index>(tile % rows * Tile::kRows);
   const Index column = static_cast<Index>(tile / rows * Tile::kColumns);
-  multistage_gemm<$type, Tile, kParts, $whole>(DepthRows<$type, Index>{a, m, am, k},
-      DepthRows<$type, Index>{b, n, bn, k}, Result{c$bias$add$of_c}, row, column,
-      static_cast<int32>(block_x() % kParts));
+  const int32 part = static_cast<int32>(block_x() % kParts);
+  prefetch_rows<Tile, kParts, Tile::kColumns>(DepthRows<$type, Index>{b, n, bn, k}, column, part);
 )",
            {{"tile", std::to_string(t.rows) + ", " + std::to_string(t.columns) + ", " +
                          std::to_string(t.warp_rows) + ", " + std::to_string(t.warp_columns) +
                          ", " + std::to_string(t.depth) + ", " + std::to_string(t.stages)},
             {"split", std::to_string(t.split)},
-            {"type", type},
+            {"type", type}});
+  parts.body =
+      fill(R"(  multistage_gemm<$type, Tile, kParts, $whole>(DepthRows<$type, Index>{a, m, am, k},
+      DepthRows<$type, Index>{b, n, bn, k}, Result{c$bias$add$of_c}, row, column, part);
+)",
+           {{"type", type},
             {"whole", divides_baked(p.sizes, "k", t.depth) ? "true" : "false"},
             {"bias", p.bias ? ", bias" : ""},
             {"add", p.add ? ", d" : ""},

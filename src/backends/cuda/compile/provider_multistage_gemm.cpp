@@ -73,7 +73,7 @@ std::optional<GemmProblem> problem_of(Node& anchor, Value* b, const DeviceSpec& 
                                       : left.back();
   if (!n.is_constant() || !all.is_constant() || !k.is_constant()) return no("sizes are no numbers");
   if (all.value() == 0 || k.value() % 8 != 0) return no("depth " + std::to_string(k.value()));
-  GemmProblem problem{all.value() / n.value(), n.value(), k.value(), false};
+  GemmProblem problem{all.value() / n.value(), n.value(), k.value()};
   if (problem.m < kMinRows || problem.k < kMinDepth) return no("too small");
   return problem;
 }
@@ -136,6 +136,9 @@ Choice choose(const Anchor& match, const std::vector<Node*>& nodes, const Device
   if (!problem) return choice;
   const ProductEpilogue epilogue = epilogue_of(anchor, nodes);
   problem->add = epilogue.add != nullptr;
+  problem->costly = epilogue.activation.kind != KernelActivation::Kind::kNone &&
+                    epilogue.activation.kind != KernelActivation::Kind::kRelu &&
+                    epilogue.activation.kind != KernelActivation::Kind::kClip;
   choice.nodes = epilogue.nodes;
   const std::vector<std::string> disabled = disabled_providers();
   const bool library = cublaslt().ok() && std::find(disabled.begin(), disabled.end(),
@@ -154,7 +157,10 @@ Choice choose(const Anchor& match, const std::vector<Node*>& nodes, const Device
   if (by_library < choice.nodes) others += elementwise_time(*problem, device);
   const double by_warps = own_gemm_time(*problem, tilings[0], device);
   double own = by_warps;
-  std::vector<WarpgroupTiling> warpgroups = warpgroup_gemm_tilings(*problem, device);
+  // Those are at par with the library where it has everything that is behind the sums, so that
+  // only a measurement can tell (docs/decisions/020).
+  std::vector<WarpgroupTiling> warpgroups;
+  if (wishes.tune || !choice.library) warpgroups = warpgroup_gemm_tilings(*problem, device);
   if (!warpgroups.empty()) {
     own = std::min(own, warpgroup_gemm_time(*problem, warpgroups[0], device));
   }
@@ -274,8 +280,8 @@ class MultistageTactic : public Tactic {
         const NamedSizes<DimExpr> sizes,
         multistage_gemm_sizes(step.inputs[0], step.inputs[1], bias, d, c));
     kernel.sizes = KernelSizes(sizes);
-    kernel.eight = takes_width(c, 1, 8) && (bias == nullptr || takes_width(*bias, 0, 8)) &&
-                   (d == nullptr || takes_width(*d, 1, 8));
+    kernel.four = takes_width(c, 1, 4) && (bias == nullptr || takes_width(*bias, 0, 4)) &&
+                  (d == nullptr || takes_width(*d, 1, 4));
     kernel.wide =
         !all_narrow({&step.inputs[0], &step.inputs[1], bias, d, &c}, lowering.symbols());
     MultistageGemmStepParams params;
@@ -306,10 +312,13 @@ class MultistageTactic : public Tactic {
                       StepDesc& step, EngineLowering& lowering,
                       MultistageGemmStepParams* params) {
     const PlanView &a = step.inputs[0], &b = step.inputs[1];
+    bool eight = takes_width(step.outputs[0], 1, 8);
+    if (product.bias) eight = eight && takes_width(step.inputs[2], 0, 8);
+    if (product.add) eight = eight && takes_width(step.inputs.back(), 1, 8);
     const auto apart = [&](const DimExpr& stride) {
       return stride.is_constant() && stride.value() >= a.dims[1].value();
     };
-    if (!product.eight || !apart(a.strides[0]) || !apart(b.strides[1])) return;
+    if (!eight || !apart(a.strides[0]) || !apart(b.strides[1])) return;
     WarpgroupGemm kernel;
     kernel.dtype = product.dtype;
     kernel.alpha = product.alpha;

@@ -51,7 +51,8 @@ Result<WarpgroupTiling> parse_warpgroup_tiling(std::string_view text) {
         "w" + std::to_string(tiling.rows()) + "x" + std::to_string(tiling.columns);
     if (text == name) return tiling;
   }
-  return Status::error("K1002", "no tiling of a product by warpgroups: '" + std::string(text) + "'");
+  return Status::error("K1002",
+                       "no tiling of a product by warpgroups: '" + std::string(text) + "'");
 }
 
 }  // namespace kiln::cuda

@@ -5,9 +5,9 @@
 // their sums through each other's shared memory, in a fixed order. (The pipeline is that of
 // CUTLASS's multistage kernels for sm_80.)
 //
-// The result gets eight neighbouring columns of a row at a time:
+// The result gets four neighbouring columns of a row at a time:
 //   Extra extra(row, column)         what else the results need; read before the sums are there
-//   put(row, column, extra, sums)    ignores what is outside; columns are multiples of 8
+//   put(row, column, extra, sums)    ignores what is outside; columns are multiples of 4
 #pragma once
 
 #include "device/async_copy.h"
@@ -150,11 +150,12 @@ struct WarpProduct {
   }
 };
 
-// The groups of eight columns that this thread gives to the result: the tile's are dealt out over
-// the threads of all kParts blocks of a cluster, neighbours to neighbours.
+// The groups of four columns that this thread gives to the result: the tile's are dealt out over
+// the threads of all kParts blocks of a cluster, neighbours to neighbours, so that what a warp
+// reads of another block's memory at a time lies in a row.
 template <class Tile, int32 kParts>
 struct TileGroups {
-  static constexpr int32 kAcross = Tile::kColumns / 8, kGroups = Tile::kRows * kAcross;
+  static constexpr int32 kAcross = Tile::kColumns / 4, kGroups = Tile::kRows * kAcross;
   static constexpr int32 kAtOnce = Tile::kThreads * kParts;
   static constexpr int32 kCount = (kGroups + kAtOnce - 1) / kAtOnce;
 
@@ -164,27 +165,27 @@ struct TileGroups {
     return kGroups % kAtOnce == 0 || first + i * kAtOnce < kGroups;
   }
   KILN_DEVICE int32 row(int32 i) const { return (first + i * kAtOnce) / kAcross; }
-  KILN_DEVICE int32 column(int32 i) const { return (first + i * kAtOnce) % kAcross * 8; }
+  KILN_DEVICE int32 column(int32 i) const { return (first + i * kAtOnce) % kAcross * 4; }
 };
 
-// Eight sums, added over the parts in their order.
+// Four sums, added over the parts in their order.
 template <int32 kParts>
-KILN_DEVICE void add_parts(const Shared<float>& at, float (&sums)[8]) {
+KILN_DEVICE void add_parts(const Shared<float>& at, float (&sums)[4]) {
+  Pack<float, 4> parts[kParts];
   KILN_UNROLL
   for (int32 p = 0; p < kParts; ++p) {
-    KILN_UNROLL
-    for (int32 half = 0; half < 8; half += 4) {
-      Pack<float, 4> of_part;
-      if constexpr (kParts > 1) {
-        of_part = load_peer(at + half, p);
-      } else {
-        of_part = load<4>(at + half);
-      }
-      KILN_UNROLL
-      for (int32 e = 0; e < 4; ++e) {
-        sums[half + e] = p == 0 ? of_part.at[e] : sums[half + e] + of_part.at[e];
-      }
+    if constexpr (kParts > 1) {
+      parts[p] = load_peer(at, p);
+    } else {
+      parts[p] = load<4>(at);
     }
+  }
+  KILN_UNROLL
+  for (int32 e = 0; e < 4; ++e) sums[e] = parts[0].at[e];
+  KILN_UNROLL
+  for (int32 p = 1; p < kParts; ++p) {
+    KILN_UNROLL
+    for (int32 e = 0; e < 4; ++e) sums[e] += parts[p].at[e];
   }
 }
 
@@ -195,7 +196,7 @@ KILN_DEVICE void put_tile(const Product& product, const Out_& out, Index first_r
                           Index first_column, int32 part) {
   using Groups = TileGroups<Tile, kParts>;
   // What is added to the results is on its way while the sums go through shared memory.
-  constexpr int32 kEarly = Groups::kCount < 4 ? Groups::kCount : 4;
+  constexpr int32 kEarly = Groups::kCount < 8 ? Groups::kCount : 8;
   Groups groups;
   groups.start(part);
   typename Out_::Extra extra[kEarly];
@@ -216,7 +217,7 @@ KILN_DEVICE void put_tile(const Product& product, const Out_& out, Index first_r
   for (int32 i = 0; i < Groups::kCount; ++i) {
     if (groups.there(i)) {
       const int32 row = groups.row(i), column = groups.column(i);
-      float sums[8];
+      float sums[4];
       add_parts<kParts>(tile + (row * Tile::kPitch + column), sums);
       typename Out_::Extra late;
       if (i >= kEarly) late = out.extra(first_row + row, first_column + column);
@@ -225,6 +226,21 @@ KILN_DEVICE void put_tile(const Product& product, const Out_& out, Index first_r
   }
   // A block's shared memory is there as long as it runs.
   if constexpr (kParts > 1) cluster_barrier();
+}
+
+// Has kRows rows from `first` on, as far as this part of the depth goes, brought to the L2 cache by
+// all threads of a block: the weights', while the kernel before this one still makes the rest.
+template <class Tile, int32 kParts, int32 kRows, class T, class Index>
+KILN_DEVICE void prefetch_rows(const DepthRows<T, Index>& rows, Index first, int32 part) {
+  constexpr int32 kLine = 64;  // elements
+  const Index all = (rows.depth + (Tile::kDepth - 1)) / Tile::kDepth;
+  const Index begin = all * part / kParts * Tile::kDepth;
+  const Index end = all * (part + 1) / kParts * Tile::kDepth;
+  const int32 lines = static_cast<int32>((end - begin + (kLine - 1)) / kLine);
+  for (int32 i = thread_x(); i < kRows * lines; i += Tile::kThreads) {
+    const Index row = first + i / lines, k = begin + i % lines * kLine;
+    if (row < rows.count && k < rows.depth) prefetch(rows.base + (row * rows.by_row + k));
+  }
 }
 
 // The tile of results from (first_row, first_column) on, by the kParts blocks of a cluster, of

@@ -10,7 +10,7 @@
 // be more pieces than parts.
 //
 // The result has
-//   static constexpr bool kBias, kAdd           whether there are numbers of columns, and of results
+//   static constexpr bool kBias, kAdd           whether there are such of columns, and of results
 //   In<T> bias_at(column), add_at(row, column)  eight of them, columns are multiples of 8
 //   Out<T> at(row, column)                      where eight results go
 //   float value(float sum, float bias, float add)
@@ -204,7 +204,8 @@ struct WarpgroupProduct {
   }
   // Part `part` of a warp's results: 16 rows of a block of 64, by 32 columns. The second of two
   // side by side writes them by rows of 128 bytes.
-  KILN_DEVICE void finish_part(Consumer& own, const Sums& sums, const Target& to, int32 part) const {
+  KILN_DEVICE void finish_part(Consumer& own, const Sums& sums, const Target& to,
+                               int32 part) const {
     const int32 block = part / Tile::kPartsAcross, across = part % Tile::kPartsAcross * 32;
     const int32 half = across % 64;
     const Index row = to.row + block * 64, column = to.column + (across - half);

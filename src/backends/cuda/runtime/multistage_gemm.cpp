@@ -9,8 +9,8 @@
 namespace kiln::cuda {
 namespace {
 
-// Of a block, that every GPU from sm_80 on can have.
-constexpr int64_t kMaxShared = 96 << 10;
+// Of a block on any GPU.
+constexpr int64_t kMaxShared = 227 << 10;
 
 bool is_half(DType dtype) { return dtype == DType::kF16 || dtype == DType::kBF16; }
 
@@ -34,7 +34,7 @@ bool is_valid(const GemmTiling& tiling) {
   // A thread copies a piece of eight elements of each so many rows.
   const int64_t at_once = tiling.threads() / (tiling.depth / 8);
   return tiling.rows % at_once == 0 && tiling.columns % at_once == 0 && tiling.stages >= 2 &&
-         tiling.stages <= 8 && tiling.split >= 1 && tiling.split <= MultistageGemm::kMaxSplit &&
+         tiling.stages <= 16 && tiling.split >= 1 && tiling.split <= MultistageGemm::kMaxSplit &&
          tiling.shared_bytes() <= kMaxShared;
 }
 
@@ -63,7 +63,7 @@ Json MultistageGemm::to_json() const {
   json.set("bias", bias);
   json.set("add", add);
   activation.add_to(json);
-  json.set("eight", eight);
+  json.set("four", four);
   json.set("wide", wide);
   json.set("sizes", sizes.to_json());
   return json;
@@ -78,13 +78,13 @@ Result<MultistageGemm> MultistageGemm::from_json(const Json& params) {
   KILN_ASSIGN_OR_RETURN(tiling.warp_rows, params.int_at("warp_rows", 16, 256));
   KILN_ASSIGN_OR_RETURN(tiling.warp_columns, params.int_at("warp_columns", 16, 256));
   KILN_ASSIGN_OR_RETURN(tiling.depth, params.int_at("depth", 32, 64));
-  KILN_ASSIGN_OR_RETURN(tiling.stages, params.int_at("stages", 2, 8));
+  KILN_ASSIGN_OR_RETURN(tiling.stages, params.int_at("stages", 2, 16));
   KILN_ASSIGN_OR_RETURN(tiling.split, params.int_at("split", 1, kMaxSplit));
   KILN_ASSIGN_OR_RETURN(kernel.alpha, params.double_at("factor"));
   KILN_ASSIGN_OR_RETURN(kernel.bias, params.bool_at("bias"));
   KILN_ASSIGN_OR_RETURN(kernel.add, params.bool_at("add"));
   KILN_ASSIGN_OR_RETURN(kernel.activation, KernelActivation::from_json(params));
-  KILN_ASSIGN_OR_RETURN(kernel.eight, params.bool_at("eight"));
+  KILN_ASSIGN_OR_RETURN(kernel.four, params.bool_at("four"));
   KILN_ASSIGN_OR_RETURN(kernel.wide, params.bool_at("wide"));
   KILN_ASSIGN_OR_RETURN(kernel.sizes, KernelSizes::from_json(params));
   if (!is_half(kernel.dtype) || !is_valid(tiling) || !std::isfinite(kernel.alpha)) {

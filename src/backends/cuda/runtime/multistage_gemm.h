@@ -38,8 +38,8 @@ struct MultistageGemm {
   bool bias = false;
   bool add = false;  // d
   KernelActivation activation;
-  // Whether eight columns of c, and of bias and d, may be read or written as one.
-  bool eight = false;
+  // Whether four columns of c, and of bias and d, may be read or written as one.
+  bool four = false;
   bool wide = true;
   KernelSizes sizes;
 
@@ -49,7 +49,7 @@ struct MultistageGemm {
 
 // The tiles that there are kernels for; depth, stages and split are free. Smallest first.
 const std::vector<GemmTiling>& gemm_tiles();
-// Tiling with a tile of the list, two stages or more, and shared memory that every GPU has.
+// Tiling with a tile of the list, two stages or more, and shared memory that some GPU has.
 bool is_valid(const GemmTiling& tiling);
 
 // Step "cuda.multistage_gemm": the kernels "kernel0" .. of the same product and, perhaps, some of

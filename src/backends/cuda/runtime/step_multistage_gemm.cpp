@@ -100,9 +100,9 @@ class MultistageGemmStep : public Step {
     }
     KILN_ASSIGN_OR_RETURN(const NamedSizes<int64_t> sizes,
                           multistage_gemm_sizes(*a, *b, bias, d, c));
-    const bool eight = takes_width(c, 1, 8) && (d == nullptr || takes_width(*d, 1, 8)) &&
-                       (bias == nullptr || takes_width(*bias, 0, 8));
-    if (!takes_width(*a, 1, 8) || !takes_width(*b, 0, 8) || (params.eight && !eight)) {
+    const bool four = takes_width(c, 1, 4) && (d == nullptr || takes_width(*d, 1, 4)) &&
+                      (bias == nullptr || takes_width(*bias, 0, 4));
+    if (!takes_width(*a, 1, 8) || !takes_width(*b, 0, 8) || (params.four && !four)) {
       return Status::error("K3212",
                            "multistage_gemm kernel: operands are not aligned as it needs them");
     }

@@ -1,6 +1,6 @@
-// "warpgroup_gemm": what "multistage_gemm" computes (multistage_gemm.h), of the same views, for many
-// tiles, by device/warpgroup_product.h: on GPUs of compute capability 9.0 and no others. All rows
-// begin at multiples of 16 bytes, and c, bias and d are read and written by eights.
+// "warpgroup_gemm": what "multistage_gemm" computes (multistage_gemm.h), of the same views, for
+// many tiles, by device/warpgroup_product.h: on GPUs of compute capability 9.0 and no others. All
+// rows begin at multiples of 16 bytes, and c, bias and d are read and written by eights.
 #pragma once
 
 #include <string>
