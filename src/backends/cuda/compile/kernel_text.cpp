@@ -151,7 +151,7 @@ std::string size_values(const KernelSizes& sizes, const std::vector<std::string>
 std::string wait_statement(const std::vector<std::string>& pointers) {
   std::string list;
   for (const std::string& pointer : pointers) {
-    if (pointer.find("> ") == std::string::npos) continue;  // a tensor map: no pointer of the code's
+    if (pointer.find("> ") == std::string::npos) continue;  // a tensor map, no pointer
     list += (list.empty() ? "" : ", ") + pointer.substr(pointer.rfind(' ') + 1);
   }
   return "wait_for_previous(" + list + ");";

@@ -54,9 +54,9 @@ KILN_DEVICE Shared<T> dynamic_shared(int32 byte_offset = 0) {
   return reinterpret_cast<T*>(kiln_dynamic_shared + byte_offset);
 }
 
-// The first thing that a kernel does: from sm_90 on it is launched while the kernel before it on the
-// stream still runs (Launch in runtime/launch.h), and nothing that this one wrote may be read, nor
-// overwritten what it reads, before it is done. The next kernel may begin to wait from now on.
+// The first thing that a kernel does: from sm_90 on it is launched while the kernel before it on
+// the stream still runs (Launch in runtime/launch.h), and nothing that this one wrote may be read,
+// nor overwritten what it reads, before it is done. The next kernel may begin to wait from now on.
 // `pointers` are all of the kernel's: with what is added to them, which the compiler does not know
 // to be 0, it cannot read from them earlier.
 template <class... Pointers>

@@ -1,8 +1,8 @@
 // a product of few tiles, a split depth and what follows it
 // | multistage_gemm {"dtype": "f16", "rows": 64, "columns": 96, "warp_rows": 32, "warp_columns": 48,
-// | "depth": 64, "stages": 3, "split": 2, "factor": 0.5, "bias": true, "add": true, "activation": "gelu",
-// | "alpha": 0, "beta": 0, "four": true, "wide": false, "sizes": {"m": null, "n": 3072, "k": 768, "am": 768,
-// | "bn": 768, "cm": 3072, "cn": 1, "h": 1, "dm": 3072, "dn": 1}}
+// | "depth": 64, "stages": 3, "split": 2, "factor": 0.5, "bias": true, "add": true,
+// | "activation": "gelu", "alpha": 0, "beta": 0, "four": true, "wide": false, "sizes": {"m": null,
+// | "n": 3072, "k": 768, "am": 768, "bn": 768, "cm": 3072, "cn": 1, "h": 1, "dm": 3072, "dn": 1}}
 
 // ---- multistage_gemm: multistage_gemm_f16
 #include "device/multistage_gemm.h"

@@ -44,6 +44,7 @@ KILN_SOLE_KERNEL(384) void warpgroup_gemm_bf16(KILN_TENSOR_MAP(a), KILN_TENSOR_M
   const Index h = static_cast<Index>(h_given);
   const Index dm = static_cast<Index>(dm_given);
   const Index dn = static_cast<Index>(dn_given);
+  wait_for_previous(bias, d, c);
   using Tile = WarpgroupTile<1, 192, 2, true, 5>;
   const Result result{c, bias, d, cm, dm};
   WarpgroupProduct<bf16, Tile, Index, Result>{a, b, result, m, n, k, 0, 0, 0, 0}.run();
