@@ -26,8 +26,21 @@ namespace {
 
 constexpr double kSqrt2OverPi = std::numbers::sqrt2 * std::numbers::inv_sqrtpi;
 
-// Constants reach us rounded to the dtype.
-bool is_near(double a, double b) { return std::fabs(a - b) <= 1e-6 * std::fabs(b); }
+// `value` as a constant of the dtype holds it.
+double rounded(double value, DType dtype) {
+  const auto single = static_cast<float>(value);
+  switch (dtype) {
+    case DType::kF16: return f16_to_f32(f32_to_f16(single));
+    case DType::kBF16: return bf16_to_f32(f32_to_bf16(single));
+    default: return value;
+  }
+}
+
+// Constants reach us rounded to the dtype; `a` may be the reciprocal of one.
+bool is_near(double a, double b, DType dtype) {
+  return std::fabs(a - b) <= 1e-6 * std::fabs(b) || a == rounded(b, dtype) ||
+         1 / a == rounded(1 / b, dtype);
+}
 
 // scale * factors[0] * factors[1] * ...; a power stands as often as it counts.
 struct Product {
@@ -87,7 +100,8 @@ Value* without_summand(Module& module, Value* value, double n) {
   if (node == nullptr) return nullptr;
   for (int i : {0, 1}) {
     const std::optional<Splat> scalar = splat_of(module, node->operand(1 - i));
-    if (scalar && is_near(scalar->number, n) && node->operand(i)->shape() == value->shape()) {
+    if (scalar && is_near(scalar->number, n, value->dtype()) &&
+        node->operand(i)->shape() == value->shape()) {
       return node->operand(i);
     }
   }
@@ -99,13 +113,18 @@ bool is_tanh_factor(Module& module, Value* value, Value* x) {
   Node* tanh = producer_of(without_summand(module, value, 1), "tanh");
   if (tanh == nullptr) return false;
   const Product argument = product_of(module, tanh->operand(0));
-  if (argument.factors.size() != 1 || !is_near(argument.scale, kSqrt2OverPi)) return false;
+  if (argument.factors.size() != 1 || !is_near(argument.scale, kSqrt2OverPi, x->dtype())) {
+    return false;
+  }
   Node* sum = producer_of(argument.factors[0], "add");
   if (sum == nullptr) return false;
   for (int i : {0, 1}) {
     if (sum->operand(i) != x) continue;
     const Product cube = product_of(module, sum->operand(1 - i));
-    if (is_near(cube.scale, 0.044715) && cube.factors == std::vector<Value*>{x, x, x}) return true;
+    if (is_near(cube.scale, 0.044715, x->dtype()) &&
+        cube.factors == std::vector<Value*>{x, x, x}) {
+      return true;
+    }
   }
   return false;
 }
@@ -116,7 +135,7 @@ bool is_erf_factor(Module& module, Value* value, Value* x) {
   if (erf == nullptr) return false;
   const Product argument = product_of(module, erf->operand(0));
   return argument.factors == std::vector<Value*>{x} &&
-         is_near(argument.scale, 1 / std::numbers::sqrt2);
+         is_near(argument.scale, 1 / std::numbers::sqrt2, x->dtype());
 }
 
 // The lower and upper bound of clamp or of clamps one after the other, and what is bounded.
@@ -148,7 +167,7 @@ bool activation(Rewriter& r) {
   const TensorType& type = node.result()->tensor();
   if (!is_float(type.dtype) || !type.layout.is_contiguous()) return false;
   const Product product = product_of(r.module(), node.result(), true);
-  if (product.factors.size() == 1 && is_near(product.scale, 1.0 / 6)) {
+  if (product.factors.size() == 1 && is_near(product.scale, 1.0 / 6, type.dtype)) {
     Value* x = hard_source(r.module(), product.factors[0]);
     return x != nullptr && r.same_type(x) && r.allowed() && r.replace(r.create("hardsigmoid", {x}));
   }
@@ -157,13 +176,13 @@ bool activation(Rewriter& r) {
     Value* x = product.factors[static_cast<size_t>(i)];
     Value* other = product.factors[static_cast<size_t>(1 - i)];
     if (!r.same_type(x)) continue;
-    if (is_near(product.scale, 0.5)) {
+    if (is_near(product.scale, 0.5, type.dtype)) {
       const bool tanh = is_tanh_factor(r.module(), other, x);
       if ((!tanh && !is_erf_factor(r.module(), other, x)) || !r.allowed()) continue;
       return r.replace(
           r.create("gelu", {x}, {{"approximate", std::string(tanh ? "tanh" : "none")}}));
     }
-    if (is_near(product.scale, 1)) {
+    if (is_near(product.scale, 1, type.dtype)) {
       Node* sigmoid = producer_of(other, "sigmoid");
       const bool silu = sigmoid != nullptr && sigmoid->operand(0) == x;
       Node* hard = producer_of(other, "hardsigmoid");
@@ -171,7 +190,8 @@ bool activation(Rewriter& r) {
       if ((!silu && !hardswish) || !r.allowed()) continue;
       return r.replace(r.create(silu ? "silu" : "hardswish", {x}));
     }
-    if (is_near(product.scale, 1.0 / 6) && hard_source(r.module(), other) == x && r.allowed()) {
+    if (is_near(product.scale, 1.0 / 6, type.dtype) &&
+        hard_source(r.module(), other) == x && r.allowed()) {
       return r.replace(r.create("hardswish", {x}));
     }
   }

@@ -179,6 +179,27 @@ TEST_P(PrintedKernels, AreAsReviewed) {
 INSTANTIATE_TEST_SUITE_P(All, PrintedKernels, testing::ValuesIn(kPrinted),
                          [](const auto& of) { return std::string(of.param.name); });
 
+// Launches overlap (runtime/launch.h): a kernel that did not wait would read what is not there yet.
+TEST(PrintedKernelFiles, WaitBeforeTheyTouchMemory) {
+  for (const auto& entry : std::filesystem::directory_iterator(folder())) {
+    const Result<std::string> text = read_file(entry.path().string());
+    ASSERT_TRUE(text.ok());
+    size_t kernels = 0;
+    for (size_t at = text->find("KERNEL("); at != std::string::npos;
+         at = text->find("KERNEL(", at + 1)) {
+      ++kernels;
+      const size_t body = text->find(") {\n", at);
+      const size_t wait = text->find("  wait_for_previous(", body);
+      ASSERT_NE(wait, std::string::npos) << entry.path();
+      // Constants and prefetches alone may stand before.
+      const std::string before = text->substr(body + 4, wait - body - 4);
+      EXPECT_EQ(before.find('['), std::string::npos) << entry.path() << ": " << before;
+      EXPECT_EQ(before.find("load"), std::string::npos) << entry.path() << ": " << before;
+    }
+    EXPECT_GT(kernels, 0u) << entry.path();
+  }
+}
+
 TEST(PrintedKernelFiles, BelongToAProgram) {
   std::set<std::string> names;
   for (const Printed& of : kPrinted) names.insert(std::string(of.name) + ".cu");

@@ -73,10 +73,24 @@ TEST_F(LaunchTest, PutsAddressesAndValuesIntoTheParameters) {
   EXPECT_EQ(launch.block[0], 128u);
   EXPECT_EQ(launch.shared_bytes, 1024u);
   EXPECT_EQ(launch.stream, stream);
+  EXPECT_TRUE(launch.overlaps);  // the device is a sm_90
   EXPECT_EQ(launch.pointer<char>(0), b + 16);
   EXPECT_EQ(launch.pointer<char>(1), c);
   EXPECT_EQ(static_cast<int32_t>(launch.params[2]), -5);
   EXPECT_EQ(launch.pointer<char>(3), scratch + 64);
+}
+
+TEST_F(LaunchTest, OverlapsWhereKernelsCanWait) {
+  code_->overlap = false;  // as on an sm_80
+  auto step = make(pair());
+  ASSERT_TRUE(step.ok());
+  void* addresses[] = {nullptr, nullptr};
+  RunArgs args;
+  args.inputs = args.outputs = addresses;
+  ScopedDevice scope(*device_);
+  ASSERT_TRUE((*step)->run(args).ok());
+  ASSERT_EQ(NullDriver::get().launches().size(), 1u);
+  EXPECT_FALSE(NullDriver::get().launches()[0].overlaps);
 }
 
 TEST_F(LaunchTest, LeavesOutEmptyGrids) {
