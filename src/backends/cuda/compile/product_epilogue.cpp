@@ -1,5 +1,6 @@
 #include "backends/cuda/compile/product_epilogue.h"
 
+#include "base/check.h"
 #include "ir/op_def.h"
 
 namespace kiln::cuda {
@@ -50,6 +51,13 @@ bool absorb(Node& node, Value* y, size_t column, bool has_bias, TakesActivation 
 }
 
 }  // namespace
+
+void copy_to_place(const PlanView& target, const PlanView& place, const Node& node,
+                   EngineLowering& lowering) {
+  PlanView result;
+  KILN_CHECK(reshape_view(target, place.dims, &result));
+  lowering.emit({"copy", {result}, {place}, Json::object(), node.origin.to_string(), "copy"});
+}
 
 size_t product_column_dim(Node& anchor) {
   return anchor.is("conv") ? 1 : anchor.result()->shape().size() - 1;

@@ -6,6 +6,7 @@
 
 #include "backends/cuda/compile/kernel_activation.h"
 #include "fusion/anchor.h"
+#include "fusion/engine_lowering.h"
 
 namespace kiln::cuda {
 
@@ -24,6 +25,9 @@ using TakesActivation = bool (*)(const KernelActivation& activation, DType dtype
 // Of `nodes` behind `anchor` (linear, matmul or conv), as far as such an epilogue goes.
 ProductEpilogue product_epilogue(Node& anchor, const std::vector<Node*>& nodes,
                                  TakesActivation takes);
+// Copies a product's dense result, `target`, to `place`, which has the same elements in this order.
+void copy_to_place(const PlanView& target, const PlanView& place, const Node& node,
+                   EngineLowering& lowering);
 // The dim of the anchor's result that the product's columns are.
 size_t product_column_dim(Node& anchor);
 

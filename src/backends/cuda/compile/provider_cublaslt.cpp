@@ -142,11 +142,7 @@ class MatmulTactic : public Tactic {
     step.outputs.push_back(target);
     step.params = params.to_json();
     lowering.emit(std::move(step));
-    if (!direct) {
-      PlanView result;
-      KILN_CHECK(reshape_view(target, place.dims, &result));
-      lowering.emit({"copy", {result}, {place}, Json::object(), node.origin.to_string(), "copy"});
-    }
+    if (!direct) copy_to_place(target, place, node, lowering);
     return {};
   }
 

@@ -262,11 +262,7 @@ class MultistageTactic : public Tactic {
     step.outputs = {target};
     KILN_RETURN_IF_ERROR(add_kernels(kernel, epilogue, step, lowering));
     lowering.emit(std::move(step));
-    if (!direct) {
-      PlanView result;
-      KILN_CHECK(reshape_view(target, place.dims, &result));
-      lowering.emit({"copy", {result}, {place}, Json::object(), node.origin.to_string(), "copy"});
-    }
+    if (!direct) copy_to_place(target, place, node, lowering);
     return {};
   }
 
@@ -319,13 +315,7 @@ class MultistageTactic : public Tactic {
       return stride.is_constant() && stride.value() >= a.dims[1].value();
     };
     if (!eight || !apart(a.strides[0]) || !apart(b.strides[1])) return;
-    WarpgroupGemm kernel;
-    kernel.dtype = product.dtype;
-    kernel.alpha = product.alpha;
-    kernel.bias = product.bias;
-    kernel.add = product.add;
-    kernel.activation = product.activation;
-    kernel.wide = product.wide;
+    WarpgroupGemm kernel{product, {}};
     NamedSizes<DimExpr> arguments = sizes;
     for (auto& entry : arguments.entries) entry.size = DimExpr::symbol("any");
     kernel.sizes = KernelSizes(arguments);

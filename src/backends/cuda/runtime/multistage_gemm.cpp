@@ -1,7 +1,6 @@
 #include "backends/cuda/runtime/multistage_gemm.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "base/status.h"
 #include "runtime/view_checks.h"
@@ -11,8 +10,6 @@ namespace {
 
 // Of a block on any GPU.
 constexpr int64_t kMaxShared = 227 << 10;
-
-bool is_half(DType dtype) { return dtype == DType::kF16 || dtype == DType::kBF16; }
 
 }  // namespace
 
@@ -51,7 +48,6 @@ std::string GemmTiling::to_string() const {
 
 Json MultistageGemm::to_json() const {
   Json json = Json::object();
-  json.set("dtype", dtype_name(dtype));
   json.set("rows", tiling.rows);
   json.set("columns", tiling.columns);
   json.set("warp_rows", tiling.warp_rows);
@@ -59,20 +55,15 @@ Json MultistageGemm::to_json() const {
   json.set("depth", tiling.depth);
   json.set("stages", tiling.stages);
   json.set("split", tiling.split);
-  json.set("factor", alpha);
-  json.set("bias", bias);
-  json.set("add", add);
-  activation.add_to(json);
   json.set("four", four);
-  json.set("wide", wide);
-  json.set("sizes", sizes.to_json());
+  add_to(json);
   return json;
 }
 
 Result<MultistageGemm> MultistageGemm::from_json(const Json& params) {
   MultistageGemm kernel;
   GemmTiling& tiling = kernel.tiling;
-  KILN_ASSIGN_OR_RETURN(kernel.dtype, kernel_dtype(params, "dtype"));
+  KILN_RETURN_IF_ERROR(kernel.read(params));
   KILN_ASSIGN_OR_RETURN(tiling.rows, params.int_at("rows", 16, 256));
   KILN_ASSIGN_OR_RETURN(tiling.columns, params.int_at("columns", 16, 256));
   KILN_ASSIGN_OR_RETURN(tiling.warp_rows, params.int_at("warp_rows", 16, 256));
@@ -80,14 +71,8 @@ Result<MultistageGemm> MultistageGemm::from_json(const Json& params) {
   KILN_ASSIGN_OR_RETURN(tiling.depth, params.int_at("depth", 32, 64));
   KILN_ASSIGN_OR_RETURN(tiling.stages, params.int_at("stages", 2, 16));
   KILN_ASSIGN_OR_RETURN(tiling.split, params.int_at("split", 1, kMaxSplit));
-  KILN_ASSIGN_OR_RETURN(kernel.alpha, params.double_at("factor"));
-  KILN_ASSIGN_OR_RETURN(kernel.bias, params.bool_at("bias"));
-  KILN_ASSIGN_OR_RETURN(kernel.add, params.bool_at("add"));
-  KILN_ASSIGN_OR_RETURN(kernel.activation, KernelActivation::from_json(params));
   KILN_ASSIGN_OR_RETURN(kernel.four, params.bool_at("four"));
-  KILN_ASSIGN_OR_RETURN(kernel.wide, params.bool_at("wide"));
-  KILN_ASSIGN_OR_RETURN(kernel.sizes, KernelSizes::from_json(params));
-  if (!is_half(kernel.dtype) || !is_valid(tiling) || !std::isfinite(kernel.alpha)) {
+  if (!kernel.is_valid() || !cuda::is_valid(tiling)) {
     return Status::error("K3212", "multistage_gemm kernel: parameters do not fit each other");
   }
   return kernel;

@@ -8,9 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "backends/cuda/runtime/kernel_activation.h"
-#include "backends/cuda/runtime/kernel_sizes.h"
-#include "core/dtype.h"
+#include "backends/cuda/runtime/product_kernel.h"
 
 namespace kiln::cuda {
 
@@ -28,20 +26,13 @@ struct GemmTiling {
   std::string to_string() const;  // "64x64x64 stages 4 split 2"
 };
 
-struct MultistageGemm {
+struct MultistageGemm : ProductKernel {
   static constexpr const char* kFamily = "multistage_gemm";
   static constexpr int64_t kMaxSplit = 8;  // blocks of a cluster that every device can have
 
-  DType dtype = DType::kF16;
   GemmTiling tiling;
-  double alpha = 1;
-  bool bias = false;
-  bool add = false;  // d
-  KernelActivation activation;
   // Whether four columns of c, and of bias and d, may be read or written as one.
   bool four = false;
-  bool wide = true;
-  KernelSizes sizes;
 
   Json to_json() const;
   static Result<MultistageGemm> from_json(const Json& params);  // K3212

@@ -1,7 +1,6 @@
 #include "backends/cuda/runtime/warpgroup_gemm.h"
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
 #include "backends/cuda/runtime/multistage_gemm.h"
@@ -38,41 +37,29 @@ std::string WarpgroupTiling::to_string() const {
 
 Json WarpgroupGemm::to_json() const {
   Json json = Json::object();
-  json.set("dtype", dtype_name(dtype));
   json.set("row_blocks", tiling.row_blocks);
   json.set("columns", tiling.columns);
   json.set("consumers", tiling.consumers);
   json.set("overlap", tiling.overlap);
   json.set("stages", tiling.stages);
-  json.set("factor", alpha);
-  json.set("bias", bias);
-  json.set("add", add);
-  activation.add_to(json);
-  json.set("wide", wide);
-  json.set("sizes", sizes.to_json());
+  add_to(json);
   return json;
 }
 
 Result<WarpgroupGemm> WarpgroupGemm::from_json(const Json& params) {
   WarpgroupGemm kernel;
   WarpgroupTiling& tiling = kernel.tiling;
-  KILN_ASSIGN_OR_RETURN(kernel.dtype, kernel_dtype(params, "dtype"));
+  KILN_RETURN_IF_ERROR(kernel.read(params));
   KILN_ASSIGN_OR_RETURN(tiling.row_blocks, params.int_at("row_blocks", 1, 2));
   KILN_ASSIGN_OR_RETURN(tiling.columns, params.int_at("columns", 64, 256));
   KILN_ASSIGN_OR_RETURN(tiling.consumers, params.int_at("consumers", 2, 3));
   KILN_ASSIGN_OR_RETURN(tiling.overlap, params.bool_at("overlap"));
   KILN_ASSIGN_OR_RETURN(tiling.stages, params.int_at("stages", 2, 8));
-  KILN_ASSIGN_OR_RETURN(kernel.alpha, params.double_at("factor"));
-  KILN_ASSIGN_OR_RETURN(kernel.bias, params.bool_at("bias"));
-  KILN_ASSIGN_OR_RETURN(kernel.add, params.bool_at("add"));
-  KILN_ASSIGN_OR_RETURN(kernel.activation, KernelActivation::from_json(params));
-  KILN_ASSIGN_OR_RETURN(kernel.wide, params.bool_at("wide"));
-  KILN_ASSIGN_OR_RETURN(kernel.sizes, KernelSizes::from_json(params));
-  const bool half = kernel.dtype == DType::kF16 || kernel.dtype == DType::kBF16;
   // Of a thread, in registers.
   const int64_t sums = tiling.row_blocks * tiling.columns / 2 * (tiling.overlap ? 2 : 1);
-  if (!half || tiling.columns % 64 != 0 || sums > (tiling.consumers == 2 ? 192 : 128) ||
-      tiling.rows() > 256 || tiling.shared_bytes() > kMaxShared || !std::isfinite(kernel.alpha)) {
+  if (!kernel.is_valid() || tiling.columns % 64 != 0 ||
+      sums > (tiling.consumers == 2 ? 192 : 128) || tiling.rows() > 256 ||
+      tiling.shared_bytes() > kMaxShared) {
     return Status::error("K3212", "warpgroup_gemm kernel: parameters do not fit each other");
   }
   return kernel;

@@ -6,9 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "backends/cuda/runtime/kernel_activation.h"
-#include "backends/cuda/runtime/kernel_sizes.h"
-#include "core/dtype.h"
+#include "backends/cuda/runtime/product_kernel.h"
 
 namespace kiln::cuda {
 
@@ -29,19 +27,12 @@ struct WarpgroupTiling {
   std::string to_string() const;  // "128x192 stages 5 overlap"
 };
 
-struct WarpgroupGemm {
+struct WarpgroupGemm : ProductKernel {
   static constexpr const char* kFamily = "warpgroup_gemm";
   static constexpr int kComputeCapability = 90;
   static constexpr int64_t kDepth = 64;  // of a stage
 
-  DType dtype = DType::kF16;
   WarpgroupTiling tiling;
-  double alpha = 1;
-  bool bias = false;
-  bool add = false;  // d
-  KernelActivation activation;
-  bool wide = true;
-  KernelSizes sizes;
 
   Json to_json() const;
   static Result<WarpgroupGemm> from_json(const Json& params);  // K3212
