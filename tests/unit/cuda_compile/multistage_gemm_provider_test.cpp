@@ -127,7 +127,7 @@ TEST_F(MultistageGemmProvider, TheSwitchNamesTilings) {
   options.gemm_tilings = "w128x192";
   set_debug_options(options);
   EXPECT_EQ(lowered(layer("f16", "128", 3072, 768))->plan().kernels.size(), 2u);
-  EXPECT_EQ(cuda::parse_warpgroup_tiling("w128x200").status().code(), "K1002");
+  EXPECT_EQ(cuda::parse_warpgroup_tiling("w128x200", false).status().code(), "K1002");
 }
 
 TEST_F(MultistageGemmProvider, TilingsAreReadAndChecked) {

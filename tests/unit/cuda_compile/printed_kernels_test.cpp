@@ -124,7 +124,7 @@ main(%x: f16[2,3,64,64]) {
 "n": 3072, "k": 768, "am": 768, "bn": 768, "cm": 3072, "cn": 1, "h": 1, "dm": 3072, "dn": 1}})"},
     {"warpgroup_gemm", "a product of many tiles and what follows it", "", "warpgroup_gemm",
      R"({"dtype": "bf16", "row_blocks": 1, "columns": 192, "consumers": 2, "overlap": true,
- "stages": 5, "factor": 0.5, "bias": true, "add": true, "activation": "gelu", "alpha": 0, "beta": 0,
+ "stages": 4, "factor": 0.5, "bias": true, "add": true, "activation": "gelu", "alpha": 0, "beta": 0,
  "wide": false, "sizes": {"m": null, "n": null, "k": null, "am": null, "bn": null, "cm": null,
  "cn": null, "h": null, "dm": null, "dn": null}})"},
     {"strided_copy", "the runtime's own copy", "", "strided_copy",

@@ -96,11 +96,16 @@ void force_tilings(const GemmProblem& problem, const DeviceSpec& device, Choice*
     return;
   }
   const std::vector<WarpgroupTiling> possible = warpgroup_gemm_tilings(problem, device);
+  if (rest == "warpgroups") {
+    choice->tilings = {gemm_tilings(problem, device)[0]};
+    choice->warpgroups = possible;
+    return;
+  }
   while (!rest.empty()) {
     const size_t end = std::min(rest.find('+'), rest.size());
     const auto tiling = parse_gemm_tiling(rest.substr(0, end));
     if (tiling.ok()) choice->tilings.push_back(*tiling);
-    const auto warpgroup = parse_warpgroup_tiling(rest.substr(0, end));
+    const auto warpgroup = parse_warpgroup_tiling(rest.substr(0, end), problem.add);
     if (warpgroup.ok() &&
         std::find(possible.begin(), possible.end(), *warpgroup) != possible.end()) {
       choice->warpgroups.push_back(*warpgroup);

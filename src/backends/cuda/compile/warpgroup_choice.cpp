@@ -39,8 +39,7 @@ std::vector<WarpgroupTiling> warpgroup_gemm_tilings(const GemmProblem& p,
                                                     const DeviceSpec& device) {
   std::vector<std::pair<double, WarpgroupTiling>> all;
   if (device.sm() != WarpgroupGemm::kComputeCapability || p.n % 8 != 0 || p.k % 8 != 0) return {};
-  for (const WarpgroupTiling& tiling : warpgroup_tilings()) {
-    if (p.k <= tiling.more_depth_than()) continue;
+  for (const WarpgroupTiling& tiling : warpgroup_tilings(p.add)) {
     all.emplace_back(warpgroup_gemm_time(p, tiling, device), tiling);
   }
   std::stable_sort(all.begin(), all.end(),
@@ -50,8 +49,8 @@ std::vector<WarpgroupTiling> warpgroup_gemm_tilings(const GemmProblem& p,
   return result;
 }
 
-Result<WarpgroupTiling> parse_warpgroup_tiling(std::string_view text) {
-  for (const WarpgroupTiling& tiling : warpgroup_tilings()) {
+Result<WarpgroupTiling> parse_warpgroup_tiling(std::string_view text, bool add) {
+  for (const WarpgroupTiling& tiling : warpgroup_tilings(add)) {
     const std::string name =
         "w" + std::to_string(tiling.rows()) + "x" + std::to_string(tiling.columns);
     if (text == name) return tiling;

@@ -19,6 +19,6 @@ double warpgroup_gemm_time(const GemmProblem& problem, const WarpgroupTiling& ti
 std::vector<WarpgroupTiling> warpgroup_gemm_tilings(const GemmProblem& problem,
                                                     const DeviceSpec& device);
 // "w128x192": the first of the list with such a tile; K1002 for what is none.
-Result<WarpgroupTiling> parse_warpgroup_tiling(std::string_view text);
+Result<WarpgroupTiling> parse_warpgroup_tiling(std::string_view text, bool add);
 
 }  // namespace kiln::cuda

@@ -5,6 +5,11 @@
 
 #include "device/async_barrier.h"
 
+// Defined where there are such instructions. Kernels are empty elsewhere: who launches them knows.
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define KILN_WARPGROUPS
+#endif
+
 // A kernel of which one block has a multiprocessor's registers for itself.
 #define KILN_SOLE_KERNEL(max_threads) extern "C" __global__ __launch_bounds__(max_threads, 1)
 

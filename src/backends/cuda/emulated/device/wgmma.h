@@ -6,6 +6,7 @@
 
 #include "device/async_barrier.h"
 
+#define KILN_WARPGROUPS
 #define KILN_SOLE_KERNEL(max_threads) KILN_KERNEL(max_threads)
 
 struct MatrixDescriptor {
