@@ -37,9 +37,9 @@ struct WarpgroupTile {
   static constexpr int32 kThreads = 128 * (kConsumers + 1);
   static constexpr int32 kProducerRegisters = kConsumers == 2 ? 40 : 32;
   static constexpr int32 kConsumerRegisters = kConsumers == 2 ? 232 : 160;
-  // A warp's results are finished in parts of 16 rows x 16 columns, and stored in groups of four.
+  // A warp's results are finished in parts of 16 rows x 16 columns, four of which are a group that
+  // is stored together.
   static constexpr int32 kGroupsAcross = kColumns / 64, kGroups = kRowBlocks * kGroupsAcross;
-  static constexpr int32 kParts = kGroups * 4;
   // Rows of a group by which a thread moves at a time, of four: as far as registers go.
   static constexpr int32 kSums = kRowBlocks * kColumns / 2 * (kOverlap ? 2 : 1);
   static constexpr int32 kRowsAtOnce = kAdd && (kSums > 128 || kConsumers > 2) ? 1 : 4;
@@ -257,7 +257,8 @@ struct WarpgroupProduct : WarpgroupProblem<T, Tile, Index> {
       const int32 r = q + lane() / 8, u = lane() % 8;
       const bool inside = row + r < m && column + u * 8 < n;
       own.copies.start(to + eight_at(r, u),
-                       result.add_at(inside ? row + r : Index(0), inside ? column + u * 8 : Index(0)),
+                       result.add_at(inside ? row + r : Index(0),
+                                     inside ? column + u * 8 : Index(0)),
                        inside);
     }
   }
@@ -279,14 +280,14 @@ struct WarpgroupProduct : WarpgroupProblem<T, Tile, Index> {
                      result.value(x, to_float(of_column.at[0]), to_float(of_result.at[0])),
                      result.value(y, to_float(of_column.at[1]), to_float(of_result.at[1])));
   }
-  // Part `part` of a warp's results: 16 rows of a block of 64, by 16 columns. The last of a group
-  // writes the group by rows of 128 bytes. `next`: the tile that is finished after this one, if
-  // there is one. `kLater`: groups of copies since this tile's first that are for that one.
+  // A quarter of a group of a warp's results: 16 rows of a block of 64, by 16 columns. The last one
+  // writes the group by rows of 128 bytes. The group's sums are those of group `place`. `next`: the
+  // tile that is finished after this one, if there is one. `kLater`: groups of copies since this
+  // tile's first that are for that one.
   template <int32 kLater>
-  KILN_DEVICE void finish_part(Consumer& own, const Sums& sums, const Target& to,
-                               const Target* next, int32 part) const {
-    const int32 group = part / 4, quarter = part % 4;
-    const int32 block = group / Tile::kGroupsAcross, across = group % Tile::kGroupsAcross * 64;
+  KILN_DEVICE void finish_quarter(Consumer& own, const Sums& sums, int32 place, const Target& to,
+                                  const Target* next, int32 group, int32 quarter) const {
+    const int32 across = group % Tile::kGroupsAcross * 64;
     const Shared<T>& buffer = own.buffer;
     Shared<T> adds = buffer;
     if constexpr (Tile::kAdd) adds = adds_of(own, group);
@@ -302,7 +303,8 @@ struct WarpgroupProduct : WarpgroupProblem<T, Tile, Index> {
     KILN_UNROLL
     for (int32 w = 0; w < 4; ++w) {
       const int32 in_group = quarter * 16 + w / 2 * 8, at = across + in_group;
-      const int32 sum = at / 2 + w % 2 * 2, two = lane() % 4 * 2;
+      const int32 sum = place % Tile::kGroupsAcross * 32 + in_group / 2 + w % 2 * 2;
+      const int32 block = place / Tile::kGroupsAcross, two = lane() % 4 * 2;
       words[w] = pair(sums[block][sum], sums[block][sum + 1], to.bias + (at + two),
                       adds + (eight_at(lane() / 4 + w % 2 * 8, in_group / 8) + two));
     }
@@ -329,6 +331,17 @@ struct WarpgroupProduct : WarpgroupProblem<T, Tile, Index> {
     }
   }
 
+  // The next group's sums to the place of the last one's, so that groups are a loop. Straight code
+  // for all of them is fetched anew by every launch, which takes longer than the moves.
+  static KILN_DEVICE void to_next_group(Sums& sums) {
+    constexpr int32 kOfBlock = Tile::kColumns / 2, kOfGroup = 32;
+    KILN_UNROLL
+    for (int32 i = kOfGroup; i < Tile::kRowBlocks * kOfBlock; ++i) {
+      const int32 to = i - kOfGroup;
+      sums[to / kOfBlock][to % kOfBlock] = sums[i / kOfBlock][i % kOfBlock];
+    }
+  }
+
   // Starts all products of the tile, from piece `from` on.
   KILN_DEVICE void multiply(Consumer& own, Sums& sums, Index from) const {
     for (Index piece = from; piece < pieces; ++piece) start_piece(own, sums, piece == 0);
@@ -343,21 +356,25 @@ struct WarpgroupProduct : WarpgroupProblem<T, Tile, Index> {
     start_piece(own, sums, true);
     products_done(own, before);
     KILN_UNROLL
-    for (int32 part = 0; part < Tile::kParts; ++part) {
-      finish_part<1>(own, before, before_to, &to, part);
+    for (int32 part = 0; part < Tile::kGroups * 4; ++part) {
+      finish_quarter<1>(own, before, part / 4, before_to, &to, part / 4, part % 4);
       if (part + 1 < pieces) start_piece(own, sums, false);
     }
     own.turn += Tile::kGroups;
-    multiply(own, sums, Tile::kParts + 1);
+    multiply(own, sums, Tile::kGroups * 4 + 1);
   }
   KILN_DEVICE void finish(Consumer& own, Sums& sums, const Target& to) const {
     own.products.template wait<0>();
     release(own.last);
     own.last = -1;
     products_done(own, sums);
-    KILN_UNROLL
-    for (int32 part = 0; part < Tile::kParts; ++part) {
-      finish_part<0>(own, sums, to, nullptr, part);
+    KILN_UNROLL_BY(1)
+    for (int32 group = 0; group < Tile::kGroups; ++group) {
+      KILN_UNROLL
+      for (int32 quarter = 0; quarter < 4; ++quarter) {
+        finish_quarter<0>(own, sums, 0, to, nullptr, group, quarter);
+      }
+      to_next_group(sums);
     }
     own.turn += Tile::kGroups;
   }

@@ -52,6 +52,9 @@ class MultistageGemmStep : public Step {
     const bool tune = tune_ && warpgroups + others > 1 &&
                       context.outputs[0].num_elements() != 0 &&
                       !device_.is_recording(device_.current_stream());
+    // A GPU that the kernels were not chosen for.
+    const bool other_device = !warpgroups_.empty() && warpgroups == 0;
+    if (!tune && other_device && otherwise_ != nullptr) return otherwise_->bind(given);
     std::vector<std::unique_ptr<BoundStep>> bound;
     for (size_t i = 0; i < warpgroups && (tune || i == 0); ++i) {
       KILN_ASSIGN_OR_RETURN(std::unique_ptr<BoundStep> one,
