@@ -13,7 +13,7 @@ namespace {
 constexpr double kStart = 3.0;          // in a graph, with the first copies
 constexpr double kRate = 7.05e6;        // operations a microsecond of one multiprocessor
 constexpr double kCopyRate = 1.08e5;    // bytes a microsecond to one multiprocessor
-constexpr double kFromMemory = 0.74;    // of these rates, where the L2 cache cannot hold the operands
+constexpr double kFromMemory = 0.74;    // of these, where the L2 cache cannot hold the operands
 constexpr double kResultRate = 1.15e4;  // results with a GELU a microsecond of one multiprocessor
 constexpr double kPlain = 0.59;         // of that, what storing alone takes
 constexpr double kNotHidden = 0.4;      // of a GELU behind the products of the next tile
