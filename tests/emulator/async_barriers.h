@@ -1,6 +1,7 @@
 // Asynchronous barriers in one block's shared memory, and the bulk copies that they wait for.
 // Everything happens as late as the rules allow: a phase ends, and its copies arrive, when a thread
-// waits for it.
+// waits for it. One that ends before anybody has waited for the one before it is a mistake: who
+// waits knows parities only, and would wait for the wrong one.
 #pragma once
 
 #include <cstdint>
@@ -57,9 +58,10 @@ class AsyncBarriers {
     std::vector<uint32_t> waiting;
     uint32_t made_by = 0, made_in = 0;
     bool fenced = false;
+    bool unseen = false;  // nobody has waited for the last phase that ended
   };
   std::string find(const void* word, uint32_t thread, uint32_t phase, Barrier** barrier);
-  void end_phases(Barrier& barrier);
+  std::string end_phases(Barrier& barrier);
 
   std::map<const void*, Barrier> barriers_;
   std::vector<uint32_t> woken_;

@@ -165,6 +165,12 @@ struct Execution::State {
     thread.fiber->pause();
   }
 
+  void let_others_go_on() {
+    if (own->ready.empty()) return;
+    own->ready.push_back(now.thread);
+    current().fiber->pause();
+  }
+
   [[noreturn]] void fail(std::string text) {
     finding = std::move(text);
     finding += "\n  in thread " + triple(machine.thread[0], machine.thread[1], machine.thread[2]) +
@@ -599,6 +605,7 @@ Execution::Execution() : state_(std::make_unique<State>()) {
   machine.fence_async_barriers = [] {
     State::running->async_barriers.fence(State::running->thread_of_cluster());
   };
+  machine.let_others_go_on = [] { State::running->let_others_go_on(); };
   machine.copy_box = [](const Region* region, void* to, const void* map, long long row,
                         long long column, const Region* barrier, void* word) {
     State::running->copy_box(region, to, map, row, column, barrier, word);
