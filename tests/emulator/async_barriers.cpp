@@ -26,6 +26,11 @@ void TensorBox::get(int64_t row, int64_t column, unsigned char* bytes) const {
   }
 }
 
+// Elements have two bytes at least.
+void AsyncBarriers::Copy::mark(uint32_t block_start) const {
+  for (size_t i = 0; i < bytes.size(); i += 2) cells[i].copying = block_start;
+}
+
 std::string AsyncBarriers::init(const void* word, int arrivals, uint32_t thread, uint32_t phase) {
   if (arrivals < 1 || arrivals > kMaxArrivals) return "an asynchronous barrier for no threads";
   if (barriers_.contains(word)) return "an asynchronous barrier is initialized a second time";
@@ -67,15 +72,17 @@ std::string AsyncBarriers::arrive(const void* word, int bytes, uint32_t thread, 
 }
 
 std::string AsyncBarriers::copy(const void* word, const TensorBox& box, int64_t row,
-                                int64_t column, void* to, uint32_t thread, uint32_t phase) {
+                                int64_t column, void* to, kiln_emulated::Cell* cells,
+                                uint32_t thread, const Now& now) {
   Barrier* barrier = nullptr;
-  if (std::string wrong = find(word, thread, phase, &barrier); !wrong.empty()) return wrong;
+  if (std::string wrong = find(word, thread, now.phase, &barrier); !wrong.empty()) return wrong;
   if (!barrier->fenced) return "a bulk copy to an asynchronous barrier with no fence behind init()";
   if (box.magic != TensorBox::kMagic) return "a bulk copy by what is no tensor map";
   if (reinterpret_cast<uintptr_t>(to) % TensorBox::kAlignment != 0) {
     return "a bulk copy to what is no multiple of 1024 bytes";
   }
-  Copy copy{std::vector<unsigned char>(box.box_bytes()), to};
+  Copy copy{std::vector<unsigned char>(box.box_bytes()), to, cells};
+  copy.mark(now.block_start);
   box.get(row, column, copy.bytes.data());
   std::memset(to, 0xff, copy.bytes.size());
   barrier->bytes -= static_cast<int64_t>(copy.bytes.size());
@@ -108,6 +115,7 @@ std::string AsyncBarriers::end_phases(Barrier& barrier) {
   }
   barrier.unseen = barrier.waiting.empty();
   for (const Copy& copy : barrier.copies) {
+    copy.mark(0);
     std::memcpy(copy.to, copy.bytes.data(), copy.bytes.size());
   }
   barrier.copies.clear();

@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "emulator/races.h"
+
 namespace kiln::emulator {
 
 // What cuTensorMapEncodeTiled makes here, of a tensor map's 128 bytes. Rows of elements that lie
@@ -36,8 +38,9 @@ class AsyncBarriers {
   // "" or what is wrong. `phase`: the running thread's, of the block's barriers.
   std::string init(const void* word, int arrivals, uint32_t thread, uint32_t phase);
   std::string arrive(const void* word, int bytes, uint32_t thread, uint32_t phase);
+  // `cells`: those of `to` on; they say that a copy is under way until it has arrived.
   std::string copy(const void* word, const TensorBox& box, int64_t row, int64_t column, void* to,
-                   uint32_t thread, uint32_t phase);
+                   kiln_emulated::Cell* cells, uint32_t thread, const Now& now);
   // *over: the phase of that parity is over; else the thread is to wait.
   std::string wait(const void* word, uint32_t parity, uint32_t thread, uint32_t phase, bool* over);
   void fence(uint32_t thread);
@@ -49,6 +52,8 @@ class AsyncBarriers {
   struct Copy {
     std::vector<unsigned char> bytes;
     void* to;
+    kiln_emulated::Cell* cells;
+    void mark(uint32_t block_start) const;
   };
   struct Barrier {
     int arrivals = 0, missing = 0;  // of threads, in this phase

@@ -408,6 +408,13 @@ struct Execution::State {
     wake(async_barriers.wait(word, parity, thread_of_cluster(), now.phase, &over));
     if (!over) wait();
   }
+  void copy_under_way(const Region* region, void* address, int count, int element_bytes, bool is) {
+    Cell* const cells = cells_of(region, address);
+    for (int i = 0; i < count; ++i) cells[i * element_bytes].copying = is ? now.block_start : 0;
+  }
+  static Cell* cells_of(const Region* region, const void* address) {
+    return region->cells + (static_cast<const unsigned char*>(address) - region->begin);
+  }
   void copy_box(const Region* region, void* to, const void* map, int64_t row, int64_t column,
                 const Region* barrier_region, void* word) {
     check_word(barrier_region, word);
@@ -416,7 +423,8 @@ struct Execution::State {
     if (box.magic == TensorBox::kMagic) {
       check(region, to, box.box_rows * box.box_columns, box.element_bytes, "copies a box to");
     }
-    wake(async_barriers.copy(word, box, row, column, to, thread_of_cluster(), now.phase));
+    wake(async_barriers.copy(word, box, row, column, to, cells_of(region, to), thread_of_cluster(),
+                             now));
   }
 
   const unsigned char (*exchange(int op, const void* value, int bytes, const char* file,
@@ -606,6 +614,10 @@ Execution::Execution() : state_(std::make_unique<State>()) {
     State::running->async_barriers.fence(State::running->thread_of_cluster());
   };
   machine.let_others_go_on = [] { State::running->let_others_go_on(); };
+  machine.copy_under_way = [](const Region* region, void* address, int count, int element_bytes,
+                              bool is) {
+    State::running->copy_under_way(region, address, count, element_bytes, is);
+  };
   machine.copy_box = [](const Region* region, void* to, const void* map, long long row,
                         long long column, const Region* barrier, void* word) {
     State::running->copy_box(region, to, map, row, column, barrier, word);

@@ -47,18 +47,18 @@ inline std::vector<Subject> multistage_subjects() {
   result.push_back(product_subject(
       kernel, {{40, 72, 136, false, 8}, {33, 8, 456, false, 0}, {5, 132, 8, false, 8}}));
   // Any columns, four blocks.
-  kernel.tiling = {16, 128, 16, 32, 64, 4, 4};
+  kernel.tiling = {64, 128, 32, 64, 32, 4, 4};
   kernel.four = kernel.bias = false;
   kernel.activation.kind = Kind::kNone;
   result.push_back(product_subject(
-      kernel, {{20, 131, 1224, false, 8}, {17, 3, 136, false, 0}, {7, 128, 64, false, 0}}));
-  // Sizes in the source, fewer parts of the depth than stages, many results of a thread.
+      kernel, {{70, 131, 648, false, 8}, {65, 3, 136, false, 0}, {7, 128, 64, false, 0}}));
+  // Sizes in the source, a depth of whole stages, many results of a thread.
   kernel.tiling = {64, 128, 32, 64, 32, 4, 1};
   kernel.dtype = DType::kBF16;
   kernel.wide = kernel.add = false;
   kernel.four = kernel.bias = true;
   kernel.activation.kind = Kind::kRelu;
-  result.push_back(product_subject(kernel, {{70, 136, 96, true, 8}}));
+  result.push_back(product_subject(kernel, {{70, 136, 224, true, 8}}));
   return result;
 }
 
