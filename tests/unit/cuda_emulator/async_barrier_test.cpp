@@ -178,7 +178,8 @@ TEST(AsyncBarrier, MistakesInItsUseAreFindings) {
   EXPECT_NE(report_of("  if (thread_x() == 0) all.init(1);\n").find("initialized a second time"),
             std::string::npos);
   // The second arrival ends a phase that is waited for; the third one that nobody has waited for.
-  const std::string lapped = "  if (thread_x() == 0) {\n    all.arrive();\n    all.arrive();\n$  }\n";
+  const std::string lapped =
+      "  if (thread_x() == 0) {\n    all.arrive();\n    all.arrive();\n$  }\n";
   const auto with = [&](const std::string& line) {
     std::string text = lapped;
     return report_of(text.replace(text.find('$'), 1, line));

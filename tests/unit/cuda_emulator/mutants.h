@@ -6,7 +6,8 @@
 //
 // What survives and becomes the same code under all optimisations, given what every launch
 // guarantees (emulator/plain), is equivalent: no test could tell it from the kernel (Papadakis et
-// al., "Trivial compiler equivalence", 2015). It counts neither as caught nor as missed. Launches
+// al., "Trivial compiler equivalence", 2015). So is what a kernel's author judged so, with reasons.
+// It counts neither as caught nor as missed. Launches
 // guarantee numbers of threads and blocks where the kernel has no argument but addresses: then its
 // sizes are those of its description, and it is always launched alike.
 #pragma once
@@ -43,7 +44,7 @@ struct MutantTally {
   int caught = 0;
   int same_code = 0, not_compiling = 0;
   std::vector<std::string> equivalent, survivors;  // kernel and mutant
-  std::vector<std::string> broken;  // kernels whose samples fail as they are
+  std::vector<std::string> broken;                 // kernels whose samples fail as they are
 
   int differing() const { return made - static_cast<int>(equivalent.size()); }
   bool enough(int twentieths) const {
@@ -63,6 +64,14 @@ struct MutantTally {
 
 inline constexpr unsigned kSeconds = 30;  // of a processor; a mutant that runs longer has no end
 
+// Mutants that do what the kernel does, though the compiler cannot see it: texts of the line as it
+// was and as it is.
+struct JudgedEquivalent {
+  std::string before;
+  std::string after;  // ";": the statement is gone
+  const char* why;
+};
+
 // One kernel and its tests.
 struct Subject {
   cuda::KernelSource source;
@@ -70,6 +79,15 @@ struct Subject {
   std::function<bool(const cuda::CompiledKernel&)> passes;
   // The shape of its launches, where it is launched in one shape only, whatever it computes.
   std::function<std::optional<Shape>()> shape_of_every_launch;
+  std::vector<JudgedEquivalent> judged{};
+
+  bool is_judged_equivalent(const Mutant& mutant) const {
+    return std::any_of(judged.begin(), judged.end(), [&](const JudgedEquivalent& each) {
+      return mutant.before.find(each.before) != std::string::npos &&
+             (each.after == ";" ? mutant.after == ";"
+                                : mutant.after.find(each.after) != std::string::npos);
+    });
+  }
 };
 
 // Orders that look random, and stay when something else is added: by hash.
@@ -180,13 +198,14 @@ inline MutantTally run_mutants(std::vector<Subject> subjects, int wanted, int pe
     if (alive.empty()) continue;
     std::vector<cuda::KernelSource> texts;
     for (const Mutant* mutant : alive) texts.push_back({mutant->text, subject.source.entry});
-    const Result<std::vector<bool>> equivalent = compiler.equivalent(
-        {*whole, subject.source.entry}, texts, subject.shape_of_every_launch());
+    const Result<std::vector<bool>> equivalent =
+        compiler.equivalent({*whole, subject.source.entry}, texts, subject.shape_of_every_launch());
     KILN_CHECK_MSG(equivalent.ok(), equivalent.status().to_string());
     for (size_t i = 0; i < alive.size(); ++i) {
-      ((*equivalent)[i] ? tally.equivalent : tally.survivors)
+      const bool same = (*equivalent)[i] || subject.is_judged_equivalent(*alive[i]);
+      (same ? tally.equivalent : tally.survivors)
           .push_back(subject.source.entry + ": " + alive[i]->describe());
-      if (!(*equivalent)[i]) keep(subject, *whole, *alive[i]);
+      if (!same) keep(subject, *whole, *alive[i]);
     }
   }
   compiler.forget_alone();
