@@ -219,7 +219,8 @@ TEST_F(DamagedSteps, EndInATypedError) {
 
 // No op sample is large enough for the kernels of products of 16-bit matrices.
 TEST_F(DamagedSteps, OfLargeProductsToo) {
-  const std::string main = R"(main(%x: f16[300,136], %w: f16[72,136], %b: f16[72], %z: f16[300,72]) {
+  const std::string main =
+      R"(main(%x: f16[300,136], %w: f16[72,136], %b: f16[72], %z: f16[300,72]) {
   %0 = linear(%x, %w, %b) : f16[300,72]
   %1 = add(%0, %z) : f16[300,72]
   %2 = gelu(%1) {approximate="none"} : f16[300,72]
