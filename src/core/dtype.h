@@ -15,6 +15,8 @@ std::string_view dtype_name(DType dtype);  // "f32", "i64", "bool", ...; a liter
 std::optional<DType> dtype_from_name(std::string_view name);
 
 inline bool is_float(DType dtype) { return dtype <= DType::kBF16; }
+// Of the two 16-bit formats.
+inline bool is_half(DType dtype) { return dtype == DType::kF16 || dtype == DType::kBF16; }
 inline bool is_integer(DType dtype) { return dtype >= DType::kI8 && dtype <= DType::kI64; }
 
 // Conversions for the two 16-bit formats, round to nearest even.

@@ -26,10 +26,15 @@ void TensorBox::get(int64_t row, int64_t column, unsigned char* bytes) const {
   }
 }
 
+// Elements have two bytes at least.
+void AsyncBarriers::Copy::mark(uint32_t block_start) const {
+  for (size_t i = 0; i < bytes.size(); i += 2) cells[i].copying = block_start;
+}
+
 std::string AsyncBarriers::init(const void* word, int arrivals, uint32_t thread, uint32_t phase) {
   if (arrivals < 1 || arrivals > kMaxArrivals) return "an asynchronous barrier for no threads";
+  if (barriers_.contains(word)) return "an asynchronous barrier is initialized a second time";
   Barrier& barrier = barriers_[word];
-  barrier = Barrier{};
   barrier.arrivals = barrier.missing = arrivals;
   barrier.made_by = thread;
   barrier.made_in = phase;
@@ -57,32 +62,32 @@ std::string AsyncBarriers::arrive(const void* word, int bytes, uint32_t thread, 
   Barrier* barrier = nullptr;
   if (std::string wrong = find(word, thread, phase, &barrier); !wrong.empty()) return wrong;
   if (barrier->missing == 0) {
-    end_phases(*barrier);
+    if (std::string wrong = end_phases(*barrier); !wrong.empty()) return wrong;
     if (barrier->missing == 0) return "more arrivals at an asynchronous barrier than it is for";
   }
   if (bytes < 0) return "an asynchronous barrier is to expect a negative number of bytes";
   barrier->bytes += bytes;
   --barrier->missing;
-  if (!barrier->waiting.empty()) end_phases(*barrier);
-  return {};
+  return barrier->waiting.empty() ? std::string() : end_phases(*barrier);
 }
 
 std::string AsyncBarriers::copy(const void* word, const TensorBox& box, int64_t row,
-                                int64_t column, void* to, uint32_t thread, uint32_t phase) {
+                                int64_t column, void* to, kiln_emulated::Cell* cells,
+                                uint32_t thread, const Now& now) {
   Barrier* barrier = nullptr;
-  if (std::string wrong = find(word, thread, phase, &barrier); !wrong.empty()) return wrong;
+  if (std::string wrong = find(word, thread, now.phase, &barrier); !wrong.empty()) return wrong;
   if (!barrier->fenced) return "a bulk copy to an asynchronous barrier with no fence behind init()";
   if (box.magic != TensorBox::kMagic) return "a bulk copy by what is no tensor map";
   if (reinterpret_cast<uintptr_t>(to) % TensorBox::kAlignment != 0) {
     return "a bulk copy to what is no multiple of 1024 bytes";
   }
-  Copy copy{std::vector<unsigned char>(box.box_bytes()), to};
+  Copy copy{std::vector<unsigned char>(box.box_bytes()), to, cells};
+  copy.mark(now.block_start);
   box.get(row, column, copy.bytes.data());
   std::memset(to, 0xff, copy.bytes.size());
   barrier->bytes -= static_cast<int64_t>(copy.bytes.size());
   barrier->copies.push_back(std::move(copy));
-  if (!barrier->waiting.empty()) end_phases(*barrier);
-  return {};
+  return barrier->waiting.empty() ? std::string() : end_phases(*barrier);
 }
 
 std::string AsyncBarriers::wait(const void* word, uint32_t parity, uint32_t thread, uint32_t phase,
@@ -90,16 +95,27 @@ std::string AsyncBarriers::wait(const void* word, uint32_t parity, uint32_t thre
   Barrier* barrier = nullptr;
   if (std::string wrong = find(word, thread, phase, &barrier); !wrong.empty()) return wrong;
   if (parity > 1) return "a parity that is neither 0 nor 1";
-  if (barrier->ended % 2 == parity) end_phases(*barrier);
+  if (barrier->ended % 2 == parity) {
+    if (std::string wrong = end_phases(*barrier); !wrong.empty()) return wrong;
+  }
   *over = barrier->ended % 2 != parity;
-  if (!*over) barrier->waiting.push_back(thread);
+  if (*over) {
+    barrier->unseen = false;
+  } else {
+    barrier->waiting.push_back(thread);
+  }
   return {};
 }
 
 // The phase, if it is complete; the next one cannot be.
-void AsyncBarriers::end_phases(Barrier& barrier) {
-  if (barrier.missing != 0 || barrier.bytes != 0) return;
+std::string AsyncBarriers::end_phases(Barrier& barrier) {
+  if (barrier.missing != 0 || barrier.bytes != 0) return {};
+  if (barrier.unseen) {
+    return "a phase of an asynchronous barrier ends, and nobody has waited for the one before it";
+  }
+  barrier.unseen = barrier.waiting.empty();
   for (const Copy& copy : barrier.copies) {
+    copy.mark(0);
     std::memcpy(copy.to, copy.bytes.data(), copy.bytes.size());
   }
   barrier.copies.clear();
@@ -107,6 +123,7 @@ void AsyncBarriers::end_phases(Barrier& barrier) {
   ++barrier.ended;
   woken_.insert(woken_.end(), barrier.waiting.begin(), barrier.waiting.end());
   barrier.waiting.clear();
+  return {};
 }
 
 }  // namespace kiln::emulator

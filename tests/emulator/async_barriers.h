@@ -1,12 +1,15 @@
 // Asynchronous barriers in one block's shared memory, and the bulk copies that they wait for.
 // Everything happens as late as the rules allow: a phase ends, and its copies arrive, when a thread
-// waits for it.
+// waits for it. One that ends before anybody has waited for the one before it is a mistake: who
+// waits knows parities only, and would wait for the wrong one.
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
+
+#include "emulator/races.h"
 
 namespace kiln::emulator {
 
@@ -35,8 +38,9 @@ class AsyncBarriers {
   // "" or what is wrong. `phase`: the running thread's, of the block's barriers.
   std::string init(const void* word, int arrivals, uint32_t thread, uint32_t phase);
   std::string arrive(const void* word, int bytes, uint32_t thread, uint32_t phase);
+  // `cells`: those of `to` on; they say that a copy is under way until it has arrived.
   std::string copy(const void* word, const TensorBox& box, int64_t row, int64_t column, void* to,
-                   uint32_t thread, uint32_t phase);
+                   kiln_emulated::Cell* cells, uint32_t thread, const Now& now);
   // *over: the phase of that parity is over; else the thread is to wait.
   std::string wait(const void* word, uint32_t parity, uint32_t thread, uint32_t phase, bool* over);
   void fence(uint32_t thread);
@@ -48,6 +52,8 @@ class AsyncBarriers {
   struct Copy {
     std::vector<unsigned char> bytes;
     void* to;
+    kiln_emulated::Cell* cells;
+    void mark(uint32_t block_start) const;
   };
   struct Barrier {
     int arrivals = 0, missing = 0;  // of threads, in this phase
@@ -57,9 +63,10 @@ class AsyncBarriers {
     std::vector<uint32_t> waiting;
     uint32_t made_by = 0, made_in = 0;
     bool fenced = false;
+    bool unseen = false;  // nobody has waited for the last phase that ended
   };
   std::string find(const void* word, uint32_t thread, uint32_t phase, Barrier** barrier);
-  void end_phases(Barrier& barrier);
+  std::string end_phases(Barrier& barrier);
 
   std::map<const void*, Barrier> barriers_;
   std::vector<uint32_t> woken_;

@@ -165,6 +165,12 @@ struct Execution::State {
     thread.fiber->pause();
   }
 
+  void let_others_go_on() {
+    if (own->ready.empty()) return;
+    own->ready.push_back(now.thread);
+    current().fiber->pause();
+  }
+
   [[noreturn]] void fail(std::string text) {
     finding = std::move(text);
     finding += "\n  in thread " + triple(machine.thread[0], machine.thread[1], machine.thread[2]) +
@@ -402,6 +408,13 @@ struct Execution::State {
     wake(async_barriers.wait(word, parity, thread_of_cluster(), now.phase, &over));
     if (!over) wait();
   }
+  void copy_under_way(const Region* region, void* address, int count, int element_bytes, bool is) {
+    Cell* const cells = cells_of(region, address);
+    for (int i = 0; i < count; ++i) cells[i * element_bytes].copying = is ? now.block_start : 0;
+  }
+  static Cell* cells_of(const Region* region, const void* address) {
+    return region->cells + (static_cast<const unsigned char*>(address) - region->begin);
+  }
   void copy_box(const Region* region, void* to, const void* map, int64_t row, int64_t column,
                 const Region* barrier_region, void* word) {
     check_word(barrier_region, word);
@@ -410,7 +423,8 @@ struct Execution::State {
     if (box.magic == TensorBox::kMagic) {
       check(region, to, box.box_rows * box.box_columns, box.element_bytes, "copies a box to");
     }
-    wake(async_barriers.copy(word, box, row, column, to, thread_of_cluster(), now.phase));
+    wake(async_barriers.copy(word, box, row, column, to, cells_of(region, to), thread_of_cluster(),
+                             now));
   }
 
   const unsigned char (*exchange(int op, const void* value, int bytes, const char* file,
@@ -598,6 +612,11 @@ Execution::Execution() : state_(std::make_unique<State>()) {
   };
   machine.fence_async_barriers = [] {
     State::running->async_barriers.fence(State::running->thread_of_cluster());
+  };
+  machine.let_others_go_on = [] { State::running->let_others_go_on(); };
+  machine.copy_under_way = [](const Region* region, void* address, int count, int element_bytes,
+                              bool is) {
+    State::running->copy_under_way(region, address, count, element_bytes, is);
   };
   machine.copy_box = [](const Region* region, void* to, const void* map, long long row,
                         long long column, const Region* barrier, void* word) {

@@ -19,6 +19,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "emulator/emulator.h"
+#include "emulator/mutate.h"
 
 extern char** environ;
 
@@ -353,10 +354,8 @@ Result<std::vector<bool>> HostCompiler::equivalent(const KernelSource& source,
   const auto three = [](const auto& of) {
     return std::to_string(of[0]) + ", " + std::to_string(of[1]) + ", " + std::to_string(of[2]);
   };
-  // The first number behind KILN_KERNEL( or KILN_CLUSTER_KERNEL(.
-  const size_t head = std::min(source.text.find("\nKILN_KERNEL("),
-                               source.text.find("\nKILN_CLUSTER_KERNEL("));
-  const size_t threads = source.text.find('(', head) + 1;
+  // The first number behind KILN_KERNEL( and the like.
+  const size_t threads = source.text.find('(', kernel_head(source.text)) + 1;
   const size_t end = source.text.find_first_of(",)", threads);
   std::string contract =
       "#define KILN_MAX_THREADS " + source.text.substr(threads, end - threads) + "\n";

@@ -110,7 +110,7 @@ const std::vector<std::pair<std::string, Rule>>& rules() {
       {"operator", replace_text(R"((\w|\)|\]) \+ )", {"$1 - "})},
       {"operator", replace_text(R"((\w|\)|\]) - )", {"$1 + "})},
       {"operator", replace_text(R"((\w|\)|\]) \* )", {"$1 + "})},
-      {"constant", replace_text(R"(([ (\[-])(\d+)\b(?![.x]))", {"$1($2 + 1)"})},
+      {"constant", replace_text(R"(([ (\[-])(\d+)\b(?![.x]|>\())", {"$1($2 + 1)"})},
       {"lanes", replace_text(R"(mask > 0)", {"mask > 1"})},
       {"lanes", replace_text(R"(/ 2;)", {"/ 4;"})},
       {"lanes", replace_text(R"(shuffle_xor\((.*), (\w+)\))", {"shuffle_xor($1, $2 ^ 1)"})},
@@ -125,6 +125,23 @@ const std::vector<std::pair<std::string, Rule>>& rules() {
       {"condition", condition},
       {"statement",
        replace_text(R"(^( *)(\w+(\[[^;]*\]|\.at\[[^;]*\])? = |store<|store_some<).*;$)", {"$1;"})},
+      {"async", replace_text(R"(\b[\w.]+(\([^;()]*\))?\.(template )?)"
+                             R"((wait|arrive|arrive_expecting|commit|begin|done|init|next))"
+                             R"((<[^;]*>)?\([^;]*\);)",
+                             {";"})},
+      {"async", replace_text(R"(\b(fence_barriers|release|copy_box)\([^;]*\);)", {";"})},
+      {"pending", replace_text(R"(\bwait<([^;]*)>\(\);)", {"wait<$1 + 1>();"})},
+      {"parity", replace_text(R"(parity \^ 1\);)", {"parity);"})},
+      {"parity", replace_text(R"(parity\);)", {"parity ^ 1);"})},
+      {"parity", replace_text(R"(parity \^= 1;)", {";"})},
+      {"stage", replace_text(R"(\brelease\(own\.last\);)", {"release(own.at.stage);"})},
+      {"stage", replace_text(R"(, other\);)", {", own.biases);"})},
+      {"box", replace_text(R"(\bcopy_box\((.*), (\w+), ([^,]+), ([^,]+), (\w+)\);)",
+                           {"copy_box($1, $2, $4, $3, $5);", "copy_box($1, $2, $3 + 8, $4, $5);",
+                            "copy_box($1, $2, $3, $4 + 8, $5);"})},
+      {"accumulate", replace_text(R"((\w+ != 0) \|\| (!first)\))",
+                                  {"true)", "false)", "$1)", "$2)"})},
+      {"column", replace_text(R"(\bbias \+ (\w+|\([^;()]*\)))", {"bias + ($1 + 8)"})},
   };
   return list;
 }
@@ -139,13 +156,24 @@ void words_of(const std::string& line, std::set<std::string>& words) {
 }
 
 bool starts_kernel(const std::string& line) {
-  return line.starts_with("KILN_KERNEL") || line.starts_with("KILN_CLUSTER_KERNEL");
+  return line.starts_with("KILN_") && line.find("KERNEL(") != std::string::npos;
 }
 
-// Which lines the kernel can reach: its own, and those of functions whose names occur in lines that
-// it reaches. A function goes from its KILN_DEVICE to the next one.
+// A statement by which a thread tells others that they may go on.
+bool tells_others(const std::string& line) {
+  static const std::regex call(R"( *(release\(|[\w.]+(\([^;()]*\))?\.arrive).*;)");
+  return std::regex_match(line, call);
+}
+// A statement that declares nothing.
+bool only_acts(const std::string& line) {
+  static const std::regex call(R"( *[\w.]+(\([^;()]*\))?(\.\w+|\.template \w+<[^;]*>)?\(.*\);)");
+  return std::regex_match(line, call);
+}
+
+// Which lines the kernel can reach: its own, and those of functions and structs whose names occur
+// in lines that it reaches. One goes from its KILN_DEVICE or `struct` to the next one.
 std::vector<bool> reached_lines(const std::vector<std::string>& lines) {
-  static const std::regex definition(R"(KILN_DEVICE .*?(\w+)\()");
+  static const std::regex definition(R"(KILN_DEVICE .*?(\w+)\(|^struct (\w+))");
   std::vector<std::string> function(lines.size());  // that a line is in; "" of the kernel
   std::string current = "?";                        // before the first one
   for (size_t i = 0; i < lines.size(); ++i) {
@@ -153,7 +181,7 @@ std::vector<bool> reached_lines(const std::vector<std::string>& lines) {
     if (starts_kernel(lines[i])) {
       current.clear();
     } else if (std::regex_search(lines[i], match, definition)) {
-      current = match[1];
+      current = match[match[1].matched ? 1 : 2];
     }
     function[i] = current;
   }
@@ -204,11 +232,16 @@ Result<std::string> with_headers(const cuda::KernelSource& source) {
   return outside + kNarrow + result;
 }
 
+size_t kernel_head(const std::string& text) {
+  static const std::regex head(R"(\nKILN_(\w+_)?KERNEL\()");
+  std::smatch match;
+  if (!std::regex_search(text, match, head)) return std::string::npos;
+  return static_cast<size_t>(match.position());
+}
+
 std::string failing(const std::string& text) {
   std::string result = text;
-  const size_t head =
-      std::min(result.find("\nKILN_KERNEL("), result.find("\nKILN_CLUSTER_KERNEL("));
-  const size_t body = result.find(") {", head) + 3;
+  const size_t body = result.find(") {", kernel_head(text)) + 3;
   return result.insert(body, " kiln_emulated::machine->fail(\"the kernel runs\");");
 }
 
@@ -219,17 +252,22 @@ std::vector<Mutant> mutants_of(const std::string& text) {
   const std::vector<bool> reached = reached_lines(lines);
 
   std::vector<Mutant> mutants;
-  size_t begin = 0;
-  for (size_t i = 0; i < lines.size(); begin += lines[i++].size() + 1) {
+  size_t begin = 0, before = 0;  // of this line, and of the one before it
+  for (size_t i = 0; i < lines.size(); before = begin, begin += lines[i++].size() + 1) {
     const std::string& line = lines[i];
     const size_t indentation = line.find_first_not_of(' ');
     // Comments, preprocessor lines, what has to do with types, and what only the emulator runs.
     if (!reached[i] || starts_kernel(line) || indentation == std::string::npos ||
         line[indentation] == '/' || line[indentation] == '#' ||
-        line.find("template") != std::string::npos ||
+        line.find("template <") != std::string::npos ||
         line.find("static_assert") != std::string::npos ||
         line.find("KILN_EXPECT") != std::string::npos) {
       continue;
+    }
+    if (i > 0 && tells_others(line) && only_acts(lines[i - 1])) {
+      const std::string swapped = line + "\n" + lines[i - 1];
+      mutants.push_back({text.substr(0, before) + swapped + text.substr(begin + line.size()),
+                         "early", lines[i - 1].substr(indentation), line.substr(indentation)});
     }
     const size_t comment = std::min(line.find(" //"), line.size());
     const std::string code = line.substr(0, comment);

@@ -35,8 +35,19 @@ Result<std::string> with_headers(const cuda::KernelSource& source);
 //   operands    the two operands of a function that is not commutative are swapped
 //   condition   the opposite
 //   statement   an assignment or a store is gone
+// Of barriers in shared memory, copies that go on while the thread does, and products likewise:
+//   async       a wait, an arrival, a commit, a copy, ... is gone
+//   pending     a wait leaves one more under way
+//   parity      the other parity is waited for, or it does not change
+//   early       others are told one statement before they may go on
+//   stage       another stage or buffer
+//   box         the coordinates of a copy are swapped, or off by eight
+//   accumulate  sums go on where they begin, or the other way round
+//   column      the bias of other columns
 std::vector<Mutant> mutants_of(const std::string& text);
 
+// Where the line feed in front of the kernel itself is.
+size_t kernel_head(const std::string& text);
 // The kernel that fails when it runs at all.
 std::string failing(const std::string& text);
 

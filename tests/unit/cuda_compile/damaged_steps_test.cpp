@@ -10,7 +10,9 @@
 #include <string>
 
 #include "backends/cuda/compile/kernel_family.h"
+#include "base/options.h"
 #include "cuda/null_driver.h"
+#include "interp/random_data.h"
 #include "samples/own_cuda_kernels.h"
 #include "samples/sample_check.h"
 #include "samples/sample_program.h"
@@ -161,11 +163,36 @@ void damage_plan(const Json& plan, const Each& each) {
   }
 }
 
-TEST_F(DamagedSteps, EndInATypedError) {
-  constexpr int kOfAPlace = 30;  // damages: one place in one or two samples
+// Counts what becomes of damaged plans.
+struct Damages {
+  static constexpr int kOfAPlace = 30;  // one place in one or two samples
   std::map<std::string, int> seen;
   int tried = 0, accepted = 0;
-  std::set<std::string> kinds;
+  std::set<std::string> kinds;  // of steps
+
+  void of(SampleProgram& program, const SampleData& data, const std::string& name) {
+    const Json plan = to_json(program.plan());
+    for (const StepDesc& step : program.plan().main.steps) kinds.insert(step.kind);
+    const Status unchanged = outcome(program, data, plan);
+    ASSERT_TRUE(unchanged.ok()) << name << ": " << unchanged.to_string();
+    damage_plan(plan, [&](const std::string& place, const Json& damaged) {
+      if (seen[place]++ >= kOfAPlace) return;
+      const Status status = outcome(program, data, damaged);
+      ++tried;
+      if (status.ok()) ++accepted;
+      EXPECT_TRUE(status.ok() || (status.code().starts_with("K") && status.code() != "K9001"))
+          << name << ", " << place << ": " << status.to_string() << "\n"
+          << damaged.dump();
+    });
+  }
+  void report() const {
+    std::cout << tried << " damages at " << seen.size() << " places, " << accepted
+              << " of them harmless\n";
+  }
+};
+
+TEST_F(DamagedSteps, EndInATypedError) {
+  Damages damages;
   OwnCudaKernels cuda;
   for (const OpDef* op : sampled_ops()) {
     for (const OpSample& sample : op->samples()) {
@@ -175,19 +202,7 @@ TEST_F(DamagedSteps, EndInATypedError) {
       auto program = SampleProgram::lower(*op, sample, InputForm::kContiguous,
                                           std::make_unique<OwnCudaKernels>());
       ASSERT_TRUE(program.ok()) << op->name << ": " << program.status().to_string();
-      const Json plan = to_json((*program)->plan());
-      for (const StepDesc& step : (*program)->plan().main.steps) kinds.insert(step.kind);
-      const Status unchanged = outcome(**program, *data, plan);
-      ASSERT_TRUE(unchanged.ok()) << op->name << ": " << unchanged.to_string();
-      damage_plan(plan, [&](const std::string& place, const Json& damaged) {
-        if (seen[place]++ >= kOfAPlace) return;
-        const Status status = outcome(**program, *data, damaged);
-        ++tried;
-        if (status.ok()) ++accepted;
-        EXPECT_TRUE(status.ok() || (status.code().starts_with("K") && status.code() != "K9001"))
-            << op->name << ", " << sample.why << ", " << place << ": " << status.to_string() << "\n"
-            << damaged.dump();
-      });
+      damages.of(**program, *data, op->name + ", " + sample.why);
     }
   }
   // Every own step of the backend occurs.
@@ -195,12 +210,49 @@ TEST_F(DamagedSteps, EndInATypedError) {
        {"cuda.attention", "cuda.conv", "cuda.copy", "cuda.depthwise", "cuda.direct_conv",
         "cuda.gather", "cuda.gemm", "cuda.index", "cuda.index_put", "cuda.iota", "cuda.pad",
         "cuda.pool", "cuda.resize", "cuda.scan", "cuda.scatter", "cuda.sort", "cuda.tile"}) {
-    EXPECT_TRUE(kinds.contains(kind)) << kind;
+    EXPECT_TRUE(damages.kinds.contains(kind)) << kind;
   }
-  EXPECT_GT(tried, 10000);
-  EXPECT_LT(accepted, tried / 2);
-  std::cout << tried << " damages at " << seen.size() << " places, " << accepted
-            << " of them harmless\n";
+  EXPECT_GT(damages.tried, 10000);
+  EXPECT_LT(damages.accepted, damages.tried / 2);
+  damages.report();
+}
+
+// No op sample is large enough for the kernels of products of 16-bit matrices.
+TEST_F(DamagedSteps, OfLargeProductsToo) {
+  const std::string main =
+      R"(main(%x: f16[300,136], %w: f16[72,136], %b: f16[72], %z: f16[300,72]) {
+  %0 = linear(%x, %w, %b) : f16[300,72]
+  %1 = add(%0, %z) : f16[300,72]
+  %2 = gelu(%1) {approximate="none"} : f16[300,72]
+  return %2 {name="y"}
+})";
+  SampleData data;
+  for (const std::vector<int64_t>& shape :
+       std::vector<std::vector<int64_t>>{{300, 136}, {72, 136}, {72}, {300, 72}}) {
+    data.operands.emplace_back(random_data(DType::kF16, shape, DataKind::kUnit, 1));
+  }
+  Damages damages;
+  // On this device by warps, and by warpgroups.
+  for (const char* tilings : {"32x64x64/2/2+64x64x64/3/1", "w128x64+w128x128+32x64x64/2/1"}) {
+    damages.seen.clear();
+    DebugOptions options;
+    options.gemm_tilings = tilings;
+    set_debug_options(options);
+    auto module = parse_module(main);
+    ASSERT_TRUE(module.ok()) << module.status().to_string();
+    auto program =
+        SampleProgram::lower(std::move(*module), {}, std::make_unique<OwnCudaKernels>());
+    set_debug_options({});
+    ASSERT_TRUE(program.ok()) << program.status().to_string();
+    std::set<std::string> families;
+    for (const KernelDesc& kernel : (*program)->plan().kernels) families.insert(kernel.family);
+    EXPECT_EQ(families.contains("warpgroup_gemm"), tilings[0] == 'w');
+    damages.of(**program, data, tilings);
+  }
+  EXPECT_EQ(damages.kinds, std::set<std::string>{"cuda.multistage_gemm"});
+  EXPECT_GT(damages.tried, 1500);
+  EXPECT_LT(damages.accepted, damages.tried / 2);
+  damages.report();
 }
 
 }  // namespace

@@ -3,9 +3,11 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "backends/cuda/compile/cuda_backend.h"
 #include "backends/cuda/compile/gemm_choice.h"
+#include "backends/cuda/compile/kernel_cache.h"
 #include "backends/cuda/compile/warpgroup_choice.h"
 #include "backends/cuda/runtime/multistage_gemm.h"
 #include "base/check.h"
@@ -172,6 +174,23 @@ TEST_F(MultistageGemmProvider, TilingsAreReadAndChecked) {
                            "64x64x64/4/9", "64x64x64/16/1"}) {
     EXPECT_EQ(cuda::parse_gemm_tiling(text).status().code(), "K1002") << text;
   }
+}
+
+TEST_F(MultistageGemmProvider, MachineCodeIsAlsoForGpusWithLessSharedMemory) {
+  DebugOptions options;
+  options.gemm_tilings = "128x128x64/4/1";  // 128 KiB
+  set_debug_options(options);
+  const auto program = lowered(layer("f16", "128", 3072, 768));
+  const auto stages_of = [&](int sm) {
+    std::vector<int64_t> stages;
+    for (const KernelDesc& kernel : cuda::native_kernels(program->plan(), sm)) {
+      if (kernel.family != cuda::MultistageGemm::kFamily) continue;
+      stages.push_back(cuda::MultistageGemm::from_json(kernel.params).value().tiling.stages);
+    }
+    return stages;
+  };
+  EXPECT_EQ(stages_of(80), (std::vector<int64_t>{4, 3}));  // sm_86 takes three
+  EXPECT_EQ(stages_of(90), std::vector<int64_t>{4});
 }
 
 TEST_F(MultistageGemmProvider, TheModelListsValidTilingsBestFirst) {

@@ -129,5 +129,104 @@ KILN_KERNEL(64) void turns(Out<int32> y) {
   for (const int32_t rounds : y.values<int32_t>()) EXPECT_EQ(rounds, 5);
 }
 
+// The report on a kernel of one warp and a barrier, `all`, that thread 0 has made.
+std::string report_of(const std::string& body) {
+  auto kernel = load("one", R"(#include "device/async_copy.h"
+KILN_KERNEL(32) void one(KILN_TENSOR_MAP(a), In<f16> from, Out<float> y) {
+  const int32 base =
+      static_cast<int32>((1024 - shared_address(dynamic_shared<uint8>()) % 1024) % 1024);
+  const Shared<f16> tile = dynamic_shared<f16>(base);
+  const AsyncBarrier all{dynamic_shared<uint64>(base + 8192)};
+  if (thread_x() == 0) {
+    all.init(1);
+    fence_barriers();
+  }
+  barrier();
+)" + body + "  y[thread_x()] = 1.0f;\n}\n");
+  if (kernel == nullptr) return "does not compile";
+  const Buffer a(std::vector<uint16_t>(64 * 64)), y(32 * sizeof(float));
+  MatrixMapBytes map = map_of(a.address(), 64, 64, 64, 64);
+  uint64_t from = a.address(), to = y.address();
+  return kernel->launch_with({{1, 1, 1}, {32, 1, 1}, 16 << 10}, {&map, &from, &to});
+}
+
+TEST(AsyncBarrier, WhatACopyIsUnderWayToIsLeftAlone) {
+  const std::string copy = R"(
+  if (thread_x() == 0) {
+    all.arrive_expecting(8192);
+    copy_box(tile, a, 0, 0, all);
+    $
+  }
+)";
+  const auto with = [&](std::string text, const std::string& line) {
+    return report_of(text.replace(text.find('$'), 1, line));
+  };
+  EXPECT_EQ(with(copy, "all.wait(0); tile[5] = f16{};"), "");
+  EXPECT_NE(with(copy, "tile[5] = f16{};").find("a copy is under way to"), std::string::npos);
+  const std::string own = R"(
+  AsyncCopies copies;
+  copies.start(tile + thread_x() * 8, from + thread_x() * 8, true);
+  copies.commit();
+  $
+)";
+  EXPECT_EQ(with(own, "copies.wait<0>(); tile[thread_x() * 8] = f16{};"), "");
+  EXPECT_NE(with(own, "barrier(); tile[thread_x() * 8] = f16{};").find("a copy is under way to"),
+            std::string::npos);
+}
+
+TEST(AsyncBarrier, MistakesInItsUseAreFindings) {
+  EXPECT_NE(report_of("  if (thread_x() == 0) all.init(1);\n").find("initialized a second time"),
+            std::string::npos);
+  // The second arrival ends a phase that is waited for; the third one that nobody has waited for.
+  const std::string lapped =
+      "  if (thread_x() == 0) {\n    all.arrive();\n    all.arrive();\n$  }\n";
+  const auto with = [&](const std::string& line) {
+    std::string text = lapped;
+    return report_of(text.replace(text.find('$'), 1, line));
+  };
+  EXPECT_EQ(with("    all.wait(0);\n"), "");
+  EXPECT_NE(with("    all.arrive();\n").find("nobody has waited"), std::string::npos);
+}
+
+TEST(AsyncBarrier, AProductReadsWhatIsThereWhenItIsWaitedFor) {
+  // Thread 0 overwrites an operand once the others have said that they need it no more.
+  const auto text = [](const std::string& first, const std::string& second) {
+    return R"(
+KILN_KERNEL(160) void early(Out<float> y) {
+  const int32 base =
+      static_cast<int32>((1024 - shared_address(dynamic_shared<uint8>()) % 1024) % 1024);
+  const Shared<f16> tile = dynamic_shared<f16>(base);
+  const AsyncBarrier free{dynamic_shared<uint64>(base + 8192)};
+  if (thread_x() == 0) free.init(4);
+  for (int32 i = thread_x(); i < 64 * 64; i += 160) tile[i] = to_f16(1.0f);
+  barrier();
+  if (thread_x() >= 128) {
+    if (lane() == 0) {
+      free.wait(0);
+      for (int32 i = 0; i < 64 * 64; ++i) tile[i] = f16{};
+    }
+    return;
+  }
+  float sums[32];
+  WarpgroupProducts products;
+  products.begin();
+  products.start(f16{}, sums, describe_matrix(tile), describe_matrix(tile), false);
+  products.commit();
+  )" + first + second + R"(
+  products.done(sums);
+  if (thread_x() == 0) y[0] = sums[0];
+}
+)";
+  };
+  const std::string wait = "products.wait<0>();\n", release = "if (lane() == 0) free.arrive();\n";
+  for (const bool early : {false, true}) {
+    auto kernel = load("early", early ? text(release, wait) : text(wait, release));
+    ASSERT_NE(kernel, nullptr);
+    const Buffer y(sizeof(float));
+    ASSERT_EQ(kernel->launch({{1, 1, 1}, {160, 1, 1}, 16 << 10}, {y.address()}), "");
+    EXPECT_EQ(y.values<float>()[0], early ? 0.0f : 16.0f);
+  }
+}
+
 }  // namespace
 }  // namespace kiln::emulator

@@ -3,19 +3,14 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstring>
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "backends/cuda/compile/kernel_family.h"
-#include "backends/cuda/runtime/multistage_gemm.h"
 #include "base/options.h"
 #include "emulator/emulated_cuda.h"
-#include "emulator/kernel_run.h"
 #include "interp/interpreter.h"
-#include "interp/random_data.h"
 #include "ops/sample_types.h"
+#include "product_case.h"
 #include "samples/own_cuda_kernels.h"
 #include "samples/sample_check.h"
 #include "samples/sample_program.h"
@@ -26,104 +21,6 @@ namespace {
 using cuda::GemmTiling;
 using cuda::KernelActivation;
 using cuda::MultistageGemm;
-
-struct Problem {
-  int64_t m = 16, n = 16, k = 64;
-  bool baked = true;  // sizes in the source, or arguments of the kernel
-  int64_t gap = 0;    // between rows of all matrices
-};
-
-std::vector<uint8_t> bytes_of(const HostTensor& tensor) {
-  std::vector<uint8_t> bytes(tensor.num_bytes());
-  std::memcpy(bytes.data(), tensor.bytes(), bytes.size());
-  return bytes;
-}
-
-HostTensor rows_of(DType dtype, int64_t rows, int64_t by_row, uint64_t seed) {
-  return random_data(dtype, {rows, by_row}, DataKind::kUnit, seed);
-}
-
-double activated(const KernelActivation& activation, double x) {
-  switch (activation.kind) {
-    case KernelActivation::Kind::kRelu: return std::max(x, 0.0);
-    case KernelActivation::Kind::kGelu: return 0.5 * x * std::erfc(-x * std::sqrt(0.5));
-    case KernelActivation::Kind::kClip: return std::min(std::max(x, activation.alpha),
-                                                        activation.beta);
-    default: return x;
-  }
-}
-
-// "" or what is wrong.
-std::string check(const Problem& p, MultistageGemm kernel) {
-  const int64_t by_k = p.k + p.gap, by_n = p.n + p.gap;
-  const DType dtype = kernel.dtype;
-  const HostTensor a = rows_of(dtype, p.m, by_k, 1), b = rows_of(dtype, p.n, by_k, 2);
-  const HostTensor bias = rows_of(dtype, 1, p.n, 3), d = rows_of(dtype, p.m, by_n, 4);
-  HostTensor c(dtype, {p.m, by_n});
-
-  cuda::NamedSizes<DimExpr> sizes;
-  std::vector<uint64_t> values;
-  const auto size = [&](const char* name, int64_t value) {
-    sizes.add(name, p.baked ? DimExpr(value) : DimExpr::symbol(std::string("s") + name));
-    if (!p.baked) values.push_back(static_cast<uint64_t>(value));
-  };
-  size("m", p.m);
-  size("n", p.n);
-  size("k", p.k);
-  size("am", by_k);
-  size("bn", by_k);
-  size("cm", by_n);
-  size("cn", 1);
-  if (kernel.bias) size("h", 1);
-  if (kernel.add) {
-    size("dm", by_n);
-    size("dn", 1);
-  }
-  kernel.sizes = cuda::KernelSizes(sizes);
-  auto source = cuda::print_kernel({MultistageGemm::kFamily, kernel.to_json()});
-  if (!source.ok()) return source.status().to_string();
-  use_device();
-  auto loaded = LoadedKernel::load(*source);
-  if (!loaded.ok()) return loaded.status().to_string() + "\n" + source->text;
-  const Buffer at_a(bytes_of(a)), at_b(bytes_of(b)), at_bias(bytes_of(bias)), at_d(bytes_of(d));
-  const Buffer at_c(std::vector<uint8_t>(c.num_bytes(), 0));
-  std::vector<uint64_t> arguments{at_a.address(), at_b.address()};
-  if (kernel.bias) arguments.push_back(at_bias.address());
-  if (kernel.add) arguments.push_back(at_d.address());
-  arguments.push_back(at_c.address());
-  arguments.insert(arguments.end(), values.begin(), values.end());
-  const GemmTiling& t = kernel.tiling;
-  Shape shape;
-  shape.grid[0] = cuda::ceil_div(p.m, t.rows) * cuda::ceil_div(p.n, t.columns) * t.split;
-  shape.block[0] = static_cast<int>(t.threads());
-  shape.shared_bytes = t.shared_bytes();
-  const std::string report = (*loaded)->launch(shape, arguments);
-  if (!report.empty()) return report;
-  std::memcpy(c.bytes(), at_c.data(), c.num_bytes());
-
-  const double tolerance = dtype == DType::kF16 ? 1e-3 : 8e-3;
-  for (int64_t i = 0; i < p.m; ++i) {
-    for (int64_t j = 0; j < p.n; ++j) {
-      double sum = 0;
-      for (int64_t l = 0; l < p.k; ++l) {
-        sum += a.get_double(i * by_k + l) * b.get_double(j * by_k + l);
-      }
-      sum *= kernel.alpha;
-      if (kernel.bias) sum += bias.get_double(j);
-      if (kernel.add) sum += d.get_double(i * by_n + j);
-      const double expected = activated(kernel.activation, sum);
-      const double actual = c.get_double(i * by_n + j);
-      if (!(std::fabs(actual - expected) <= tolerance * (1 + std::fabs(expected)))) {
-        return "row " + std::to_string(i) + ", column " + std::to_string(j) + ": " +
-               std::to_string(actual) + ", expected " + std::to_string(expected);
-      }
-    }
-    for (int64_t j = p.n; j < by_n; ++j) {
-      if (c.get_double(i * by_n + j) != 0) return "wrote between rows";
-    }
-  }
-  return {};
-}
 
 MultistageGemm tiled(GemmTiling tiling, int64_t depth, int64_t stages, int64_t split) {
   MultistageGemm kernel;
@@ -138,10 +35,10 @@ MultistageGemm tiled(GemmTiling tiling, int64_t depth, int64_t stages, int64_t s
 TEST(MultistageGemm, EveryTileAtItsEdges) {
   for (const GemmTiling& tile : cuda::gemm_tiles()) {
     // A tile and a bit; a depth that ends inside of a stage.
-    const Problem problem{tile.rows + 5, tile.columns + 8, 136};
+    const ProductProblem problem{tile.rows + 5, tile.columns + 8, 136};
     const MultistageGemm kernel = tiled(tile, 64, 3, 1);
     ASSERT_TRUE(cuda::is_valid(kernel.tiling)) << kernel.tiling.to_string();
-    EXPECT_EQ(check(problem, kernel), "") << kernel.tiling.to_string();
+    EXPECT_EQ(check_product(problem, kernel), "") << kernel.tiling.to_string();
   }
 }
 
@@ -149,8 +46,8 @@ TEST(MultistageGemm, DepthsOfAnyLengthInAnyNumberOfStages) {
   const GemmTiling tile{64, 64, 32, 32};
   for (const int64_t stages : {2, 3, 5}) {
     for (const int64_t k : {8, 64, 192, 200, 448}) {
-      EXPECT_EQ(check({70, 24, k}, tiled(tile, 64, stages, 1)), "") << stages << " " << k;
-      EXPECT_EQ(check({10, 72, k}, tiled(tile, 32, stages, 1)), "") << stages << " " << k;
+      EXPECT_EQ(check_product({70, 24, k}, tiled(tile, 64, stages, 1)), "") << stages << " " << k;
+      EXPECT_EQ(check_product({10, 72, k}, tiled(tile, 32, stages, 1)), "") << stages << " " << k;
     }
   }
 }
@@ -159,9 +56,9 @@ TEST(MultistageGemm, DepthsAreSplitOverClusters) {
   for (const int64_t split : {2, 3, 4, 8}) {
     // Some have nothing of the depth.
     for (const int64_t k : {64, 328, 512}) {
-      EXPECT_EQ(check({50, 136, k}, tiled({32, 64, 16, 32}, 64, 2, split)), "")
+      EXPECT_EQ(check_product({50, 136, k}, tiled({32, 64, 16, 32}, 64, 2, split)), "")
           << split << " " << k;
-      EXPECT_EQ(check({33, 40, k}, tiled({16, 128, 16, 32}, 64, 3, split)), "")
+      EXPECT_EQ(check_product({33, 40, k}, tiled({16, 128, 16, 32}, 64, 3, split)), "")
           << split << " " << k;
     }
   }
@@ -172,23 +69,23 @@ TEST(MultistageGemm, WhatComesBehindTheSums) {
   kernel.bias = kernel.add = true;
   kernel.alpha = 0.5;
   kernel.activation.kind = KernelActivation::Kind::kGelu;
-  EXPECT_EQ(check({40, 72, 136}, kernel), "");
+  EXPECT_EQ(check_product({40, 72, 136}, kernel), "");
   kernel.dtype = DType::kBF16;
   kernel.activation = {KernelActivation::Kind::kClip, -0.25, 1.5};
-  EXPECT_EQ(check({40, 72, 136, false, 8}, kernel), "");
+  EXPECT_EQ(check_product({40, 72, 136, false, 8}, kernel), "");
   kernel.wide = false;
   kernel.activation.kind = KernelActivation::Kind::kRelu;
   kernel.tiling.split = 1;
-  EXPECT_EQ(check({40, 72, 136, false, 8}, kernel), "");
+  EXPECT_EQ(check_product({40, 72, 136, false, 8}, kernel), "");
   // Columns that are no fours.
   kernel.four = false;
-  EXPECT_EQ(check({40, 75, 136, true, 8}, kernel), "");
+  EXPECT_EQ(check_product({40, 75, 136, true, 8}, kernel), "");
   kernel.bias = false;
   kernel.tiling.split = 4;
-  EXPECT_EQ(check({40, 75, 136, false, 8}, kernel), "");
+  EXPECT_EQ(check_product({40, 75, 136, false, 8}, kernel), "");
   kernel.add = false;
   kernel.alpha = 1;
-  EXPECT_EQ(check({7, 3, 64, true}, kernel), "");
+  EXPECT_EQ(check_product({7, 3, 64, true}, kernel), "");
 }
 
 // One step, of a program without libraries, that computes what the reference does.

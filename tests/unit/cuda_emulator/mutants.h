@@ -1,13 +1,13 @@
-// Do the op samples on the emulator find small faults in kernels?
+// Do the tests on the emulator find small faults in kernels?
 //
-// Kernels of the samples are taken in turns, op by op; from each some mutants (emulator/mutate.h),
-// by chance. Those that compile to the same code are no mutants. The others run in every sample
-// that uses the kernel, in a process of their own: a wrong result, a finding, a crash or no end
-// within seconds is a catch.
+// Of each kernel some mutants (emulator/mutate.h) are taken, by chance. Those that compile to the
+// same code are no mutants. The others run in every test of the kernel, in a process of their own:
+// a wrong result, a finding, a crash or no end within seconds is a catch.
 //
 // What survives and becomes the same code under all optimisations, given what every launch
 // guarantees (emulator/plain), is equivalent: no test could tell it from the kernel (Papadakis et
-// al., "Trivial compiler equivalence", 2015). It counts neither as caught nor as missed. Launches
+// al., "Trivial compiler equivalence", 2015). So is what a kernel's author judged so, with reasons.
+// It counts neither as caught nor as missed. Launches
 // guarantee numbers of threads and blocks where the kernel has no argument but addresses: then its
 // sizes are those of its description, and it is always launched alike.
 #pragma once
@@ -20,14 +20,17 @@
 #include <cstdint>
 #include <cstdlib>
 #include <fstream>
+#include <functional>
 #include <map>
+#include <optional>
 #include <random>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "base/check.h"
 #include "base/hash.h"
-#include "emulated_samples.h"
+#include "emulator/emulated_cuda.h"
 #include "emulator/mutate.h"
 
 namespace kiln::emulator {
@@ -41,7 +44,7 @@ struct MutantTally {
   int caught = 0;
   int same_code = 0, not_compiling = 0;
   std::vector<std::string> equivalent, survivors;  // kernel and mutant
-  std::vector<std::string> broken;  // kernels whose samples fail as they are
+  std::vector<std::string> broken;                 // kernels whose samples fail as they are
 
   int differing() const { return made - static_cast<int>(equivalent.size()); }
   bool enough(int twentieths) const {
@@ -59,79 +62,37 @@ struct MutantTally {
   }
 };
 
-inline constexpr size_t kCasesPerMutant = 16;
 inline constexpr unsigned kSeconds = 30;  // of a processor; a mutant that runs longer has no end
 
-// One kernel and the samples that run it.
+// Mutants that do what the kernel does, though the compiler cannot see it: texts of the line as it
+// was and as it is.
+struct JudgedEquivalent {
+  std::string before;
+  std::string after;  // ";": the statement is gone
+  const char* why;
+};
+
+// One kernel and its tests.
 struct Subject {
   cuda::KernelSource source;
-  std::vector<Case*> cases;
+  // Whether all of them pass with this code for the kernel.
+  std::function<bool(const cuda::CompiledKernel&)> passes;
+  // The shape of its launches, where it is launched in one shape only, whatever it computes.
+  std::function<std::optional<Shape>()> shape_of_every_launch;
+  std::vector<JudgedEquivalent> judged{};
+
+  bool is_judged_equivalent(const Mutant& mutant) const {
+    return std::any_of(judged.begin(), judged.end(), [&](const JudgedEquivalent& each) {
+      return mutant.before.find(each.before) != std::string::npos &&
+             (each.after == ";" ? mutant.after == ";"
+                                : mutant.after.find(each.after) != std::string::npos);
+    });
+  }
 };
 
 // Orders that look random, and stay when something else is added: by hash.
 inline std::string order_key(uint64_t seed, const std::string& text) {
   return Hasher128().add_text(std::to_string(seed)).add_text(text).finish().hex();
-}
-
-inline std::vector<Subject> subjects(uint64_t seed) {
-  std::vector<std::vector<Subject>> by_op;
-  std::vector<const OpDef*> ops = sampled_ops();
-  std::sort(ops.begin(), ops.end(), [&](const OpDef* a, const OpDef* b) {
-    return order_key(seed, a->name) < order_key(seed, b->name);
-  });
-  for (const OpDef* op : ops) {
-    by_op.emplace_back();
-    std::map<std::string, size_t> seen;
-    for (Case& of : Cases::get().of(op)) {
-      if (!of.status.ok()) continue;
-      for (const KernelDesc& kernel : of.program->plan().kernels) {
-        Result<cuda::KernelSource> source = cuda::print_kernel(kernel);
-        if (!source.ok()) continue;
-        const auto [at, fresh] = seen.emplace(source->text, by_op.back().size());
-        if (fresh) by_op.back().push_back({*source, {}});
-        std::vector<Case*>& cases = by_op.back()[at->second].cases;
-        if (cases.empty() || cases.back() != &of) cases.push_back(&of);
-      }
-    }
-  }
-  for (std::vector<Subject>& list : by_op) {
-    std::map<std::string, Subject> sorted;
-    for (Subject& subject : list) {
-      sorted.emplace(order_key(seed, subject.source.text), std::move(subject));
-    }
-    list.clear();
-    for (auto& [key, subject] : sorted) list.push_back(std::move(subject));
-  }
-  // In turns.
-  std::vector<Subject> result;
-  std::set<std::string> taken;
-  for (size_t i = 0, left = 1; left != 0; ++i) {
-    left = 0;
-    for (std::vector<Subject>& list : by_op) {
-      if (i >= list.size()) continue;
-      ++left;
-      if (taken.insert(list[i].source.text).second) result.push_back(std::move(list[i]));
-    }
-  }
-  return result;
-}
-
-// Of a kernel that is launched in one shape only.
-inline std::optional<Shape> shape_of_every_launch(const Subject& subject) {
-  std::vector<Shape> shapes;
-  bool sizes = false;
-  const auto observe = [&](const kiln_emulated::Kernel& kernel, const Shape& shape) {
-    if (subject.source.entry != kernel.name) return;
-    for (int i = 0; i < kernel.parameters; ++i)
-      sizes |= kernel.types[i].access == kiln_emulated::kValue;
-    if (shapes.empty() || !(shapes.back() == shape)) shapes.push_back(shape);
-  };
-  Emulator::instance().execution().set_observer(observe);
-  for (size_t i = 0; i < subject.cases.size() && i < kCasesPerMutant; ++i) {
-    KILN_CHECK(check(*subject.cases[i]).empty());
-  }
-  Emulator::instance().execution().set_observer({});
-  return sizes || shapes.size() != 1 ? std::nullopt : std::optional(shapes[0]);
 }
 
 // In a process of its own.
@@ -142,15 +103,7 @@ inline bool survives(const Subject& subject, const cuda::CompiledKernel& mutant)
     const rlimit limit{kSeconds, kSeconds};
     setrlimit(RLIMIT_CPU, &limit);
     Emulator::instance().execution().set_access_limit(int64_t{1} << 26);
-    HostKernelCompiler::instance().set_replacement(
-        [&](const cuda::KernelSource& source, cuda::CompiledKernel& compiled) {
-          if (source.text == subject.source.text) compiled = mutant;
-        });
-    bool passed = true;
-    for (size_t i = 0; i < subject.cases.size() && i < kCasesPerMutant && passed; ++i) {
-      passed = check(*subject.cases[i]).empty();
-    }
-    _exit(passed ? 0 : 1);
+    _exit(subject.passes(mutant) ? 0 : 1);
   }
   int state = 0;
   waitpid(child, &state, 0);
@@ -170,13 +123,14 @@ inline void keep(const Subject& subject, const std::string& before, const Mutant
 }
 
 // About `wanted` mutants that are not equivalent, at most `per_kernel` of a kernel.
-inline MutantTally run_mutants(int wanted, int per_kernel, uint64_t seed) {
+inline MutantTally run_mutants(std::vector<Subject> subjects, int wanted, int per_kernel,
+                               uint64_t seed) {
   MutantTally tally;
   HostCompiler& compiler = HostKernelCompiler::instance().host();
   // For whoever writes a kernel: only those with this in their name, and most of their mutants.
   const char* only = std::getenv("KILN_MUTANTS_ONLY");
-  if (only != nullptr) per_kernel *= 20;
-  for (Subject& subject : subjects(seed)) {
+  if (only != nullptr) wanted *= 20, per_kernel *= 20;
+  for (const Subject& subject : subjects) {
     if (tally.differing() >= wanted) break;
     if (only != nullptr && subject.source.entry.find(only) == std::string::npos) continue;
     Result<std::string> whole = with_headers(subject.source);
@@ -209,7 +163,8 @@ inline MutantTally run_mutants(int wanted, int per_kernel, uint64_t seed) {
     std::vector<Alone> chosen;
     std::vector<size_t> which;
     constexpr size_t kAtATime = 8;
-    for (size_t i = 0; i < order.size() && i < 6 * kAtATime; i += kAtATime) {
+    const size_t most = std::max(6 * kAtATime, 2 * static_cast<size_t>(per_kernel));
+    for (size_t i = 0; i < order.size() && i < most; i += kAtATime) {
       std::vector<cuda::KernelSource> texts;
       for (size_t k = i; k < std::min(order.size(), i + kAtATime); ++k) {
         texts.push_back({mutants[order[k].second].text, subject.source.entry});
@@ -243,13 +198,14 @@ inline MutantTally run_mutants(int wanted, int per_kernel, uint64_t seed) {
     if (alive.empty()) continue;
     std::vector<cuda::KernelSource> texts;
     for (const Mutant* mutant : alive) texts.push_back({mutant->text, subject.source.entry});
-    const Result<std::vector<bool>> equivalent = compiler.equivalent(
-        {*whole, subject.source.entry}, texts, shape_of_every_launch(subject));
+    const Result<std::vector<bool>> equivalent =
+        compiler.equivalent({*whole, subject.source.entry}, texts, subject.shape_of_every_launch());
     KILN_CHECK_MSG(equivalent.ok(), equivalent.status().to_string());
     for (size_t i = 0; i < alive.size(); ++i) {
-      ((*equivalent)[i] ? tally.equivalent : tally.survivors)
+      const bool same = (*equivalent)[i] || subject.is_judged_equivalent(*alive[i]);
+      (same ? tally.equivalent : tally.survivors)
           .push_back(subject.source.entry + ": " + alive[i]->describe());
-      if (!(*equivalent)[i]) keep(subject, *whole, *alive[i]);
+      if (!same) keep(subject, *whole, *alive[i]);
     }
   }
   compiler.forget_alone();

@@ -5,15 +5,22 @@
 
 #include <iostream>
 
+#include "op_mutants.h"
+#include "product_mutants.h"
+
 namespace kiln::emulator {
 namespace {
 
-TEST(Mutants, AreCaught) {
-  const MutantTally tally = run_mutants(210, 2, 2);
+void expect_caught(std::vector<Subject> subjects, int wanted, int per_kernel, int least) {
+  const MutantTally tally = run_mutants(std::move(subjects), wanted, per_kernel, 2);
   std::cout << tally.text();
-  EXPECT_GE(tally.differing(), 200);
+  EXPECT_GE(tally.differing(), least);
   EXPECT_TRUE(tally.enough(kTwentiethsCaught));
 }
+
+TEST(Mutants, AreCaught) { expect_caught(op_subjects(2), 210, 2, 200); }
+TEST(Mutants, OfMultistageGemmAreCaught) { expect_caught(multistage_subjects(), 130, 45, 120); }
+TEST(Mutants, OfWarpgroupGemmAreCaught) { expect_caught(warpgroup_subjects(), 130, 45, 120); }
 
 }  // namespace
 }  // namespace kiln::emulator

@@ -7,11 +7,13 @@
 #include "backends/cuda/compile/kernel_family.h"
 #include "backends/cuda/compile/nvrtc.h"
 #include "backends/cuda/runtime/cuda_device.h"
+#include "backends/cuda/runtime/fitted_kernel.h"
 #include "base/cache_folder.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/options.h"
 #include "base/parallel_for.h"
+#include "tuning/device_spec.h"
 
 namespace kiln::cuda {
 namespace {
@@ -119,15 +121,28 @@ KernelCompiler& nvrtc_kernel_compiler() {
   return *compiler;
 }
 
-Result<NativeCode> compile_native(const EnginePlan& plan, int sm) {
+std::vector<KernelDesc> native_kernels(const EnginePlan& plan, int sm) {
   std::vector<KernelDesc> kernels = plan.kernels;
-  for (KernelDesc& copy : copy_kernels(plan)) {
-    const Hash128 hash = hash_of(copy);
-    const bool there =
-        std::any_of(plan.kernels.begin(), plan.kernels.end(),
-                    [&](const KernelDesc& kernel) { return hash_of(kernel) == hash; });
-    if (!there) kernels.push_back(std::move(copy));
+  const auto add = [&](KernelDesc kernel) {
+    const Hash128 hash = hash_of(kernel);
+    const bool there = std::any_of(kernels.begin(), kernels.end(), [&](const KernelDesc& other) {
+      return hash_of(other) == hash;
+    });
+    if (!there) kernels.push_back(std::move(kernel));
+  };
+  for (KernelDesc& copy : copy_kernels(plan)) add(std::move(copy));
+  for (int other = sm; other / 10 == sm / 10; ++other) {
+    const Result<DeviceSpec> device = DeviceSpec::gpu(other);
+    if (!device.ok()) continue;  // no such GPU
+    for (const KernelDesc& kernel : plan.kernels) {
+      if (auto fitted = fitted_kernel(kernel, device->shared_bytes_per_block)) add(*fitted);
+    }
   }
+  return kernels;
+}
+
+Result<NativeCode> compile_native(const EnginePlan& plan, int sm) {
+  const std::vector<KernelDesc> kernels = native_kernels(plan, sm);
   NativeCode code;
   code.isa = "sm_" + std::to_string(sm);
   code.convention = kernel_convention();

@@ -12,8 +12,11 @@ namespace kiln::cuda {
 // and the log says why.
 KernelCompiler& nvrtc_kernel_compiler();
 
-// The code of all kernels that running the plan on a GPU of compute capability `sm` may need, those
-// of the runtime's own copies included. K5305, K5306.
+// All kernels that running the plan may need on GPUs that machine code for compute capability `sm`
+// runs on: the plan's, those of the runtime's own copies, and what takes their place on GPUs with
+// less shared memory (fitted_kernel.h).
+std::vector<KernelDesc> native_kernels(const EnginePlan& plan, int sm);
+// Their code. K5305, K5306.
 Result<NativeCode> compile_native(const EnginePlan& plan, int sm);
 
 }  // namespace kiln::cuda

@@ -31,7 +31,7 @@ std::string_view bits_type(int64_t bytes) {
 }
 
 std::string_view compute_type(DType dtype) {
-  return dtype == DType::kF16 || dtype == DType::kBF16 ? "float" : device_type(dtype);
+  return is_half(dtype) ? "float" : device_type(dtype);
 }
 
 std::string fill(std::string_view text,

@@ -37,7 +37,7 @@ int library_epilogue_length(Node& anchor, const std::vector<Node*>& epilogue,
 
 int64_t library_channel_multiple(Node& conv) {
   const DType dtype = conv.result()->dtype();
-  const bool half = dtype == DType::kF16 || dtype == DType::kBF16;
+  const bool half = is_half(dtype);
   return half && cudnn().ok() && !is_patch_product(conv) ? 8 : 1;
 }
 

@@ -100,7 +100,7 @@ bool is_direct_conv(Node& node) {
   constexpr int64_t kFewChannels = 4, kMostOut = 32, kMostDepth = 36;
   if (!node.is("conv") || node.get_int("groups") != 1 || is_patch_product(node)) return false;
   const DType dtype = node.result()->dtype();
-  if (dtype != DType::kF16 && dtype != DType::kBF16) return false;
+  if (!is_half(dtype)) return false;
   const DimExpr &in = node.operand(0)->shape()[1], &out = node.result()->shape()[1];
   if (!in.is_constant() || in.value() < 1 || in.value() > kFewChannels) return false;
   if (!out.is_constant() || out.value() > kMostOut || out.value() < 1 ||

@@ -18,8 +18,6 @@ namespace {
 // From here on tiles of 128 x 128 fill a GPU.
 constexpr int64_t kManyBlocks = 100;
 
-bool is_half(DType dtype) { return dtype == DType::kF16 || dtype == DType::kBF16; }
-
 // 128 where the tiles are many enough; `rows`, `columns`, `products`: how large and how many.
 int64_t tile_for(const DimExpr& rows, const DimExpr& columns, const DimExpr& products,
                  DType dtype) {

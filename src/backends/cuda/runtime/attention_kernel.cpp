@@ -12,8 +12,6 @@ namespace {
 constexpr int64_t kMaxHead = 4096;
 constexpr int64_t kSharedBytes = 48 << 10;  // that every device has without asking; simt
 
-bool is_half(DType dtype) { return dtype == DType::kF16 || dtype == DType::kBF16; }
-
 }  // namespace
 
 int64_t AttentionKernel::keys_for(DType dtype, bool matrix, int64_t head_dim, int64_t value_dim) {

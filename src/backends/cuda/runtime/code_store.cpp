@@ -2,9 +2,11 @@
 #include <algorithm>
 #include <cstdlib>
 #include <deque>
+#include <optional>
 #include <string>
 
 #include "backends/cuda/runtime/cuda_device.h"
+#include "backends/cuda/runtime/fitted_kernel.h"
 #include "backends/cuda/runtime/kernel_compiler.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -144,6 +146,19 @@ Result<std::vector<CompiledKernel>> CodeStore::compile(const std::vector<KernelD
 
 Result<std::shared_ptr<KernelCode>> CodeStore::load(const std::vector<KernelDesc>& kernels,
                                                     const NativeCode* native) {
+  std::map<int64_t, KernelDesc> fitted;
+  for (size_t i = 0; i < kernels.size(); ++i) {
+    std::optional<KernelDesc> other = fitted_kernel(kernels[i], max_shared_);
+    if (!other) continue;
+    KILN_LOG(kRuntime, kInfo) << "kernel " << i << " of family '" << other->family
+                              << "' is made smaller for a GPU with " << max_shared_
+                              << " bytes of shared memory";
+    fitted.emplace(static_cast<int64_t>(i), std::move(*other));
+  }
+  const auto kernel = [&](size_t i) -> const KernelDesc& {
+    const auto found = fitted.find(static_cast<int64_t>(i));
+    return found != fitted.end() ? found->second : kernels[i];
+  };
   const std::string misfit =
       native == nullptr || native->kernels.empty() ? "" : this->misfit(*native);
   std::lock_guard lock(mutex_);
@@ -153,14 +168,14 @@ Result<std::shared_ptr<KernelCode>> CodeStore::load(const std::vector<KernelDesc
   std::vector<size_t> positions;
   for (size_t i = 0; i < kernels.size(); ++i) {
     const NativeKernel* given =
-        native != nullptr && misfit.empty() ? native->find(kernels[i]) : nullptr;
-    keys.push_back(given != nullptr ? key_of(*given) : hash_of(kernels[i]));
+        native != nullptr && misfit.empty() ? native->find(kernel(i)) : nullptr;
+    keys.push_back(given != nullptr ? key_of(*given) : hash_of(kernel(i)));
     if (const auto found = modules_.find(keys[i]); found != modules_.end()) {
       loaded[i] = found->second.lock();
     }
     if (loaded[i] != nullptr) continue;
     if (given == nullptr) {
-      wanted.push_back(kernels[i]);
+      wanted.push_back(kernel(i));
       positions.push_back(i);
       continue;
     }
@@ -181,6 +196,7 @@ Result<std::shared_ptr<KernelCode>> CodeStore::load(const std::vector<KernelDesc
   auto code = std::make_shared<KernelCode>();
   code->driver = &driver_;
   code->overlap = sm_ >= 90;
+  code->fitted = std::move(fitted);
   for (size_t i = 0; i < kernels.size(); ++i) {
     modules_[keys[i]] = loaded[i];
     code->kernels.push_back(loaded[i]->kernel);

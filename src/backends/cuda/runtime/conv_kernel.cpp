@@ -42,7 +42,7 @@ Result<ConvKernel> ConvKernel::from_json(const Json& params) {
   KILN_ASSIGN_OR_RETURN(kernel.w_along, params.bool_at("w_along"));
   KILN_ASSIGN_OR_RETURN(kernel.w_eight, params.bool_at("w_eight"));
   KILN_ASSIGN_OR_RETURN(kernel.sizes, KernelSizes::from_json(params));
-  const bool half = kernel.dtype == DType::kF16 || kernel.dtype == DType::kBF16;
+  const bool half = is_half(kernel.dtype);
   const bool fits = is_float(kernel.dtype) && (kernel.tile == 64 || kernel.tile == 128) &&
                     (half || !(kernel.matrix || kernel.x_eight || kernel.w_eight)) &&
                     (!kernel.x_eight || (kernel.channels && kernel.x_along)) &&

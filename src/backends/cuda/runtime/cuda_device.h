@@ -40,7 +40,8 @@ class CodeStore {
   CodeStore(const Driver& driver, int sm, unsigned max_shared)
       : driver_(driver), sm_(sm), max_shared_(max_shared) {}
   // Takes the code from `native`, which may be null, as far as it fits, and the rest from the
-  // compiler. The context must be current. K5309 with the reason when there is neither.
+  // compiler; of kernels that this device has too little shared memory for, that of their stand-ins
+  // (fitted_kernel.h). The context must be current. K5309 with the reason when there is neither.
   Result<std::shared_ptr<KernelCode>> load(const std::vector<KernelDesc>& kernels,
                                            const NativeCode* native);
   // Why code of a file does not fit this device or this build; "" when it does.

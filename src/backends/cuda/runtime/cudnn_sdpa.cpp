@@ -105,7 +105,7 @@ Result<CudnnTensorDesc> describe_mask(const ConcreteView& view, int64_t kv_len) 
 Result<Problem> problem_of(const CudnnSdpaStepParams& params, const CudnnSdpa::Operands& operands) {
   KILN_RETURN_IF_ERROR(check_shapes(params, operands));
   const DType dtype = operands.q.dtype;
-  if (dtype != DType::kF16 && dtype != DType::kBF16) {
+  if (!is_half(dtype)) {
     return refuse("no attention in " + std::string(dtype_name(dtype)));
   }
   if (operands.out.num_elements() == 0 || operands.k.num_elements() == 0) {

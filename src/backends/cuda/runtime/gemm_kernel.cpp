@@ -46,7 +46,7 @@ Result<GemmKernel> GemmKernel::from_json(const Json& params) {
   KILN_ASSIGN_OR_RETURN(kernel.b_eight, params.bool_at("b_eight"));
   KILN_ASSIGN_OR_RETURN(kernel.wide, params.bool_at("wide"));
   KILN_ASSIGN_OR_RETURN(kernel.sizes, KernelSizes::from_json(params));
-  const bool half = kernel.dtype == DType::kF16 || kernel.dtype == DType::kBF16;
+  const bool half = is_half(kernel.dtype);
   fits = fits && kernel.dtype != DType::kBool && (kernel.form != Form::kMatrix || half) &&
          (!(kernel.a_eight || kernel.b_eight) || half);
   if (kernel.form == Form::kRows) {

@@ -276,6 +276,12 @@ Result<const Json*> kernel_params(const StepEnvironment& environment, int64_t in
     return Status::error("K3212", "step names a kernel of another family: '" + kernel.family +
                                       "', expected '" + std::string(family) + "'");
   }
+  if (const auto code = std::dynamic_pointer_cast<const KernelCode>(environment.code)) {
+    // The environment holds it as long as the step.
+    if (const auto found = code->fitted.find(index); found != code->fitted.end()) {
+      return &found->second.params;
+    }
+  }
   return &kernel.params;
 }
 

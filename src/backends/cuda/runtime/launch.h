@@ -3,12 +3,14 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "backends/cuda/runtime/driver.h"
 #include "core/dtype.h"
 #include "runtime/device_runtime.h"
+#include "runtime/plan.h"
 #include "runtime/step.h"
 
 namespace kiln::cuda {
@@ -24,6 +26,8 @@ class KernelCode : public DeviceCode {
   };
   const Driver* driver = nullptr;
   std::vector<Kernel> kernels;        // parallel to EnginePlan::kernels
+  // Descriptions of those that are other ones than the plan's (fitted_kernel.h), by position.
+  std::map<int64_t, KernelDesc> fitted;
   // Whether a kernel may be launched while the one before it on the stream runs (from sm_90 on);
   // each waits for that one itself (device/platform.h, wait_for_previous).
   bool overlap = false;
@@ -124,7 +128,7 @@ LaunchConfig launch_config(const std::array<int64_t, 3>& grid, const std::array<
                            LaunchAttribute& attribute);
 
 // For factories of steps: the code that their kernels are in, or K5311 when the plan's device is no
-// CUDA device; the parameters of kernel `index` of family `family`, or K3212.
+// CUDA device; the parameters of kernel `index` of family `family`, as it was loaded, or K3212.
 Result<std::shared_ptr<const KernelCode>> kernel_code(const StepEnvironment& environment);
 Result<const Json*> kernel_params(const StepEnvironment& environment, int64_t index,
                                   std::string_view family);

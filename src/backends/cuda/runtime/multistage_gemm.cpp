@@ -35,6 +35,11 @@ bool is_valid(const GemmTiling& tiling) {
          tiling.shared_bytes() <= kMaxShared;
 }
 
+GemmTiling with_fitting_stages(GemmTiling tiling, int64_t shared_bytes) {
+  while (tiling.stages > 2 && tiling.shared_bytes() > shared_bytes) --tiling.stages;
+  return tiling;
+}
+
 int64_t GemmTiling::shared_bytes() const {
   const int64_t of_stages = (rows + columns) * depth * 2 * stages;
   const int64_t of_sums = rows * (columns + 8) * 4;

@@ -42,6 +42,9 @@ struct MultistageGemm : ProductKernel {
 const std::vector<GemmTiling>& gemm_tiles();
 // Tiling with a tile of the list, two stages or more, and shared memory that some GPU has.
 bool is_valid(const GemmTiling& tiling);
+// The tiling for GPUs whose blocks may have `shared_bytes` of shared memory: as many stages as fit,
+// two at least. All tiles of the list fit on all GPUs of compute capability 8.0 and later.
+GemmTiling with_fitting_stages(GemmTiling tiling, int64_t shared_bytes);
 
 // Step "cuda.multistage_gemm": the kernels "kernel0" .. of the same product and, perhaps, some of
 // family "warpgroup_gemm", "warpgroup0" .., and a step that computes it, too. The first kernel is

@@ -28,7 +28,7 @@ Status ProductKernel::read(const Json& params) {
 }
 
 bool ProductKernel::is_valid() const {
-  return (dtype == DType::kF16 || dtype == DType::kBF16) && std::isfinite(alpha);
+  return is_half(dtype) && std::isfinite(alpha);
 }
 
 }  // namespace kiln::cuda

@@ -20,6 +20,8 @@ class AsyncCopies {
     Pack<T, kElements> none;
     __builtin_memset(none.at, 0xff, 16);
     store<kElements>(to, none);
+    kiln_emulated::machine->copy_under_way(to.region(), reinterpret_cast<void*>(to.address()),
+                                           kElements, sizeof(T), true);
   }
   template <class T>
   void start_at(const Shared<T>& base, int32 element, const In<T>& from, bool there) {
@@ -35,8 +37,10 @@ class AsyncCopies {
         copies_[left++] = copy;
         continue;
       }
-      kiln_emulated::machine->write(copy.region, reinterpret_cast<void*>(copy.address), copy.bytes,
-                                    static_cast<int>(16 / copy.size), copy.size);
+      void* const to = reinterpret_cast<void*>(copy.address);
+      const int count = static_cast<int>(16 / copy.size);
+      kiln_emulated::machine->copy_under_way(copy.region, to, count, copy.size, false);
+      kiln_emulated::machine->write(copy.region, to, copy.bytes, count, copy.size);
     }
     count_ = left;
   }

@@ -57,6 +57,10 @@ struct Machine {
   // A box of the tensor of a map (cuTensorMapEncodeTiled), which `word` waits for.
   void (*copy_box)(const Region* region, void* to, const void* map, long long row,
                    long long column, const Region* barrier, void* word);
+  // Lets the block's other threads that can go on do so first.
+  void (*let_others_go_on)();
+  // From here on a copy to these elements is under way, or no longer.
+  void (*copy_under_way)(const Region*, void* address, int count, int element_bytes, bool is);
   // Of all threads of the cluster.
   void (*cluster_barrier)(const char* file, int line);
   // As `read`, from the dynamic shared memory of block `rank` of the cluster; region and address

@@ -77,6 +77,8 @@ class WarpgroupProducts {
   }
   template <int32 kPending>
   void wait() {
+    // Who was told that the operands are free may overwrite them before the products read them.
+    kiln_emulated::machine->let_others_go_on();
     int32 left = 0;
     for (int32 i = 0; i < count_; ++i) {
       const Product& each = products_[i];
