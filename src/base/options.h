@@ -30,6 +30,9 @@ namespace kiln {
   ROW(std::string, gemm_tilings, "",                                                               \
       "ROWSxCOLUMNSxDEPTH/STAGES/SPLIT of the kernels that a small GPU product of f16 or bf16 "    \
       "gets, separated by +; all of them: all; never any: none; empty: chosen by size")            \
+  ROW(std::string, attention_tilings, "",                                                          \
+      "QUERIESxKEYS of the kernels that GPU attention of f16 or bf16 gets, behind w those by "     \
+      "warpgroups, separated by +; all of them: all; never any: none; empty: chosen by size")      \
   ROW(bool, cache, true, "keep compiled programs on disk and use those that are there")          \
   ROW(bool, poison_arena, false, "fill arena memory with NaN before every run; finds stale reads")
 

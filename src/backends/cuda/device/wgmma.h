@@ -24,6 +24,10 @@ KILN_DEVICE MatrixDescriptor describe_matrix(Shared<T> matrix) {
           (static_cast<uint64>(shared_address(matrix)) & 0x3ffff) / 16};
 }
 
+// Has products, behind a barrier, see what this thread wrote to shared memory, also by copies that
+// it waited for (device/async_copy.h); bulk copies need none of this.
+KILN_DEVICE void show_to_products() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
 // Registers of a thread from here on, by all threads of a warpgroup; the kernel's registers are
 // those of its launch bounds before.
 template <int32 kRegisters>
@@ -83,8 +87,22 @@ KILN_DEVICE void give_registers() {
       "m64n" columns "k16.f32." type "." type " {" KILN_NAMES_##sums "}, " a_name ", " b_name \
       ", p, 1, 1, 0, 0; }" : KILN_SUMS_##sums \
       : "l"(a.bits), "l"(b.bits), "r"(accumulate ? 1 : 0) : "memory")
+// The same with A in registers and B transposed.
+#define KILN_WGMMA_TRANSPOSED(type) \
+  asm volatile("{ .reg .pred p; setp.ne.b32 p, %37, 0; wgmma.mma_async.sync.aligned." \
+      "m64n64k16.f32." type "." type " {" KILN_NAMES_32 "}, {%32, %33, %34, %35}, %36, p, 1, 1, 1; }" \
+      : KILN_SUMS_32 \
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.bits), "r"(accumulate ? 1 : 0) : "memory")
 // clang-format on
 
+KILN_DEVICE void warpgroup_mma(f16, float (&d)[32], const uint32 (&a)[4], MatrixDescriptor b,
+                               bool accumulate) {
+  KILN_WGMMA_TRANSPOSED("f16");
+}
+KILN_DEVICE void warpgroup_mma(bf16, float (&d)[32], const uint32 (&a)[4], MatrixDescriptor b,
+                               bool accumulate) {
+  KILN_WGMMA_TRANSPOSED("bf16");
+}
 KILN_DEVICE void warpgroup_mma(f16, float (&d)[32], MatrixDescriptor a, MatrixDescriptor b,
                                bool accumulate) {
   KILN_WGMMA("f16", "64", 32, "%32", "%33", "%34");
@@ -118,6 +136,7 @@ KILN_DEVICE void warpgroup_mma(bf16, float (&d)[128], MatrixDescriptor a, Matrix
   KILN_WGMMA("bf16", "256", 128, "%128", "%129", "%130");
 }
 #undef KILN_WGMMA
+#undef KILN_WGMMA_TRANSPOSED
 #undef KILN_NAMES_32
 #undef KILN_SUMS_32
 #undef KILN_NAMES_64
@@ -140,6 +159,13 @@ struct WarpgroupProducts {
   template <class T, int32 kSums>
   KILN_DEVICE void start(T type, float (&d)[kSums], MatrixDescriptor a, MatrixDescriptor b,
                          bool accumulate) {
+    warpgroup_mma(type, d, a, b, accumulate);
+  }
+  // d (64 x 64) += a (64 x 16) * b (16 x 64). Each warp gives its 16 rows of a as those of
+  // mma_16x8x16 (device/mma.h); b has neighbours of a row in memory, not of a column.
+  template <class T>
+  KILN_DEVICE void start_transposed(T type, float (&d)[32], const uint32 (&a)[4],
+                                    MatrixDescriptor b, bool accumulate) {
     warpgroup_mma(type, d, a, b, accumulate);
   }
   // Makes a group of the products since the last.

@@ -8,6 +8,7 @@
 #include "backends/cuda/runtime/library_tuner.h"
 #include "backends/cuda/runtime/step_operands.h"
 #include "base/log.h"
+#include "base/options.h"
 #include "base/status.h"
 #include "runtime/device_runtime.h"
 #include "runtime/step.h"
@@ -95,8 +96,10 @@ class SdpaStep : public Step {
     if (params_.tune && !device_.is_recording(device_.current_stream())) {
       return tune_sdpa(params_, operands, otherwise, device);
     }
-    if (is_small(operands.q, operands.k) && otherwise != nullptr)
+    const bool never_own = debug_options().attention_tilings == "none";
+    if (otherwise != nullptr && !never_own && is_small(operands.q, operands.k)) {
       return std::shared_ptr<CudnnSdpa>();
+    }
     return CudnnSdpa::create(params_, operands, device, false);
   }
 
