@@ -52,8 +52,9 @@ ODD: dict[str, tuple[int, int, int, int, int, int, int, str, bool]] = {
     "full mask of odd rows": (2, 3, 3, 128, 191, 64, 64, "full", False),
     "short": (4, 3, 3, 5, 9, 64, 64, "", False),
 }
-TILINGS = [f"{way}{rows}x{keys}" for way in ("w", "") for rows in (64, 128)
-           for keys in (64, 128, 192, 256) if way or keys < 256]
+# Those of all keys at once only where there are as many keys.
+TILINGS = ["w64x64", "w64x128", "w128x64", "w128x128", "w128x128/2", "w64x208", "w128x208",
+           "w128x208/2", "w256x208/2", "w256x208/4", "64x64", "64x128", "128x128", "64x208"]
 
 
 def mask_of(kind: str, batch: int, rows: int, columns: int) -> Any:

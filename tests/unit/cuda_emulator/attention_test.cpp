@@ -176,22 +176,26 @@ AttentionKernel tiled(const AttentionTiling& tiling) {
   return kernel;
 }
 
-TEST(Attention, EveryTilingAtItsEdges) {
-  for (const AttentionTiling& tiling : cuda::attention_tilings()) {
-    // All keys at once, and some more than that.
-    for (const int64_t columns : {tiling.keys - 11, tiling.keys + 5}) {
-      if (columns > tiling.keys && tiling.keys > 128) continue;
-      EXPECT_EQ(check({tiling.rows + 3, columns}, tiled(tiling)), "")
-          << tiling.to_string() << " " << columns;
+TEST(Attention, TilingsAtTheirEdges) {
+  // All keys at once: by as many parts as there can be, and turns of which some have no queries.
+  for (const AttentionTiling& tiling :
+       {AttentionTiling{true, 64, 16}, {true, 128, 112}, {true, 64, 240}, {true, 128, 128, 2},
+        {true, 256, 208, 4}, {true, 256, 64, 2}, {false, 64, 208}, {false, 128, 48}}) {
+    for (const int64_t rows : {tiling.rows + 3, tiling.rows - 59}) {
+      EXPECT_EQ(check({rows, tiling.keys - 11}, tiled(tiling)), "") << tiling.to_string();
     }
+  }
+  for (const AttentionTiling& tiling :
+       {AttentionTiling{true, 64, 64}, {true, 128, 128}, {false, 64, 128}, {false, 128, 64}}) {
+    EXPECT_EQ(check({tiling.rows + 3, tiling.keys + 5}, tiled(tiling)), "") << tiling.to_string();
   }
 }
 
 constexpr AttentionTiling kByWarps{false, 64, 64}, kByWarpgroups{true, 64, 64};
-constexpr AttentionTiling kBoth[] = {kByWarps, kByWarpgroups, {false, 128, 128}, {true, 128, 128}};
+constexpr AttentionTiling kAll[] = {kByWarps, kByWarpgroups, {true, 128, 128}};
 
 TEST(Attention, HeadsOfAnySize) {
-  for (const AttentionTiling& tiling : kBoth) {
+  for (const AttentionTiling& tiling : kAll) {
     for (const auto& [head, value] : {std::pair{8, 40}, {72, 64}, {64, 128}, {128, 8}}) {
       for (const int64_t columns : {50, 135}) {
         EXPECT_EQ(check({70, columns, head, value}, tiled(tiling)), "")
@@ -206,7 +210,7 @@ TEST(Attention, HeadsOfAnySize) {
 }
 
 TEST(Attention, Causal) {
-  for (const AttentionTiling& tiling : kBoth) {
+  for (const AttentionTiling& tiling : kAll) {
     AttentionKernel kernel = tiled(tiling);
     kernel.causal = true;
     for (const auto& [rows, columns] : {std::pair{64, 64}, {200, 200}, {70, 150}, {150, 70}}) {
@@ -218,7 +222,7 @@ TEST(Attention, Causal) {
 }
 
 TEST(Attention, Masks) {
-  for (const AttentionTiling& tiling : kBoth) {
+  for (const AttentionTiling& tiling : kAll) {
     for (const Mask mask : {Mask::kOfColumns, Mask::kOfRows}) {
       for (const DType dtype : {DType::kF16, DType::kBool, DType::kF32}) {
         AttentionKernel kernel = tiled(tiling);
@@ -233,7 +237,7 @@ TEST(Attention, Masks) {
 }
 
 TEST(Attention, OtherNumbers) {
-  for (const AttentionTiling& tiling : kBoth) {
+  for (const AttentionTiling& tiling : kAll) {
     AttentionKernel kernel = tiled(tiling);
     kernel.dtype = kernel.mask_dtype = DType::kBF16;
     EXPECT_EQ(check({70, 60, 64, 64, Mask::kNone, false}, kernel), "") << tiling.to_string();
@@ -257,8 +261,9 @@ TEST(Attention, ParametersThatDoNotFitAreRefused) {
     return AttentionKernel::from_json(kernel.to_json()).status().code() == "K3212";
   };
   EXPECT_TRUE(refused([](auto& k) { k.tiling.rows = 96; }));
-  EXPECT_TRUE(refused([](auto& k) { k.tiling.keys = 32; }));
-  EXPECT_TRUE(refused([](auto& k) { k.tiling = {false, 64, 256}; }));
+  EXPECT_TRUE(refused([](auto& k) { k.tiling.keys = 40; }));
+  EXPECT_TRUE(refused([](auto& k) { k.tiling.keys = 256; }));
+  EXPECT_TRUE(refused([](auto& k) { k.tiling = {true, 128, 64, 2}; }));
   EXPECT_TRUE(refused([](auto& k) { k.head_dim = 136; }));
   EXPECT_TRUE(refused([](auto& k) { k.q_eight = false; }));
   EXPECT_TRUE(refused([](auto& k) { k.once = true; }));  // the number of keys is not known
@@ -266,7 +271,7 @@ TEST(Attention, ParametersThatDoNotFitAreRefused) {
   EXPECT_TRUE(refused([](auto& k) { k.mask = k.mask_pairs = true; }));
   EXPECT_TRUE(refused([](auto& k) {
     k.head_dim = k.value_dim = 128;
-    k.tiling = {true, 128, 256};  // shared memory
+    k.tiling = {true, 256, 128};  // shared memory, and threads
   }));
   // One family's description is not the other's.
   EXPECT_FALSE(cuda::print_kernel({AttentionKernel::kFamily, good.to_json()}).ok());

@@ -1,6 +1,7 @@
 #include "backends/cuda/compile/attention_choice.h"
 
 #include <algorithm>
+#include <charconv>
 #include <string>
 #include <utility>
 
@@ -9,11 +10,12 @@
 namespace kiln::cuda {
 namespace {
 
+constexpr int64_t kMostAtOnce = 256;
+
 // Smaller is better.
-double cost(const AttentionProblem& p, const AttentionTiling& t) {
+double cost(const AttentionProblem&, const AttentionTiling& t, bool once) {
   double cost = t.warpgroup ? 0 : 100;
-  const int64_t keys = p.columns == 0 ? 64 : p.columns <= 64 ? 64 : p.columns <= 128 ? 128 : 64;
-  if (t.keys != keys) cost += 10;
+  if (!once) cost += t.keys == 64 ? 10 : 20;
   if (t.rows != 64) cost += 1;
   return cost;
 }
@@ -23,27 +25,37 @@ double cost(const AttentionProblem& p, const AttentionTiling& t) {
 std::vector<AttentionTiling> attention_tilings(const AttentionProblem& p,
                                                const DeviceSpec& device) {
   std::vector<std::pair<double, AttentionTiling>> all;
-  for (const AttentionTiling& t : attention_tilings()) {
-    if (t.warpgroup && (device.sm() != AttentionKernel::kWarpgroupCapability || !p.all_eight ||
-                        p.head_dim == 0 || p.value_dim == 0)) {
-      continue;
-    }
-    // More keys at a time than there are, as far as a smaller number does, are zeros.
-    if (p.columns > 0 && t.keys > 64 && t.keys - 64 >= p.columns) continue;
+  const int64_t shared =
+      device.shared_bytes_per_block > 0 ? device.shared_bytes_per_block : int64_t{96} << 10;
+  const auto add = [&](const AttentionTiling& t, bool once) {
     AttentionKernel kernel;
     kernel.matrix = true;
     kernel.tiling = t;
     kernel.head_dim = p.head_dim;
     kernel.value_dim = p.value_dim;
-    kernel.once = p.columns > 0 && p.columns <= t.keys;
+    kernel.once = once;
     kernel.mask_of_columns = true;
-    const int64_t shared =
-        device.shared_bytes_per_block > 0 ? device.shared_bytes_per_block : int64_t{96} << 10;
-    if (kernel.shared_bytes() > shared) continue;
-    // Sums of all keys and values are in a thread's registers.
-    if (!kernel.once && t.keys > 128) continue;
-    if (t.keys / 2 + p.value_dim / 2 + (t.warpgroup ? 0 : p.head_dim / 4) > 176) continue;
-    all.emplace_back(cost(p, t), t);
+    if (!is_valid(t, once) || kernel.shared_bytes() > shared) return;
+    // Scores, sums of values and, by warps, queries are in registers.
+    if (t.keys / 2 + p.value_dim / 2 + (t.warpgroup ? 0 : p.head_dim / 4) > 176) return;
+    all.emplace_back(cost(p, t, once), t);
+  };
+  const bool warpgroups = device.sm() == AttentionKernel::kWarpgroupCapability && p.all_eight &&
+                          p.head_dim > 0 && p.value_dim > 0;
+  const int64_t rows = p.rows == 0 ? 256 : std::max<int64_t>(64, ceil_div(p.rows, 64) * 64);
+  if (p.columns > 0 && p.columns <= kMostAtOnce) {
+    const int64_t keys = ceil_div(p.columns, 16) * 16;
+    for (const auto& [tile, turns] : {std::pair{64, 1}, {128, 1}, {128, 2}, {256, 2}, {256, 4}}) {
+      if (warpgroups && tile <= rows) add({true, tile, keys, turns}, true);
+      if (turns == 1 && tile <= rows) add({false, tile, keys, 1}, true);
+    }
+  }
+  for (const int64_t keys : {64, 128}) {
+    if (p.columns > 0 && p.columns <= keys) continue;
+    for (const int64_t tile : {64, 128}) {
+      if (warpgroups && tile <= rows) add({true, tile, keys, 1}, false);
+      if (tile <= rows) add({false, tile, keys, 1}, false);
+    }
   }
   std::stable_sort(all.begin(), all.end(),
                    [](const auto& x, const auto& y) { return x.first < y.first; });
@@ -53,10 +65,28 @@ std::vector<AttentionTiling> attention_tilings(const AttentionProblem& p,
 }
 
 Result<AttentionTiling> parse_attention_tiling(std::string_view text) {
-  for (const AttentionTiling& tiling : attention_tilings()) {
-    if (tiling.to_string() == text) return tiling;
+  const auto bad = [&] {
+    return Status::error("K1002", "no tiling of attention: '" + std::string(text) + "'");
+  };
+  AttentionTiling tiling;
+  std::string_view rest = text;
+  tiling.warpgroup = rest.starts_with('w');
+  if (tiling.warpgroup) rest.remove_prefix(1);
+  const auto number = [&](int64_t* value) {
+    const auto parsed = std::from_chars(rest.data(), rest.data() + rest.size(), *value);
+    const bool there = parsed.ec == std::errc() && parsed.ptr != rest.data();
+    rest.remove_prefix(static_cast<size_t>(parsed.ptr - rest.data()));
+    return there;
+  };
+  if (!number(&tiling.rows) || !rest.starts_with('x')) return bad();
+  rest.remove_prefix(1);
+  if (!number(&tiling.keys)) return bad();
+  if (rest.starts_with('/')) {
+    rest.remove_prefix(1);
+    if (!number(&tiling.turns)) return bad();
   }
-  return Status::error("K1002", "no tiling of attention: '" + std::string(text) + "'");
+  if (!rest.empty() || !is_valid(tiling, true)) return bad();
+  return tiling;
 }
 
 }  // namespace kiln::cuda

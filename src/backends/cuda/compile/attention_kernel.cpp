@@ -133,7 +133,7 @@ std::string call_text(const AttentionKernel& p, const std::string& type) {
   WarpgroupAttention<$type, $heads, Tile, Index, Scores, Result>{
       $operands, 0}.run();
 )",
-                {{"tile", std::to_string(t.rows / 64) + ", " + keys},
+                {{"tile", std::to_string(t.threads() / 128) + ", " + std::to_string(t.turns) + ", " + keys},
                  {"type", type},
                  {"heads", heads},
                  {"operands", operands}});

@@ -8,12 +8,15 @@
 #include "device/softmax_rows.h"
 #include "device/wgmma.h"
 
-template <int32 kWarpgroups_, int32 kKeys_, bool kOnce_>
+template <int32 kWarpgroups_, int32 kTurns_, int32 kKeys_, bool kOnce_>
 struct WarpgroupAttentionTile {
-  static constexpr int32 kWarpgroups = kWarpgroups_;  // of 64 queries
-  static constexpr int32 kKeys = kKeys_;              // at a time: 64, 128, 192 or 256
-  static constexpr bool kOnce = kOnce_;               // there are no more
-  static constexpr int32 kRows = kWarpgroups * 64, kThreads = kWarpgroups * 128;
+  static constexpr int32 kWarpgroups = kWarpgroups_;
+  // Each takes so many times 64 queries, one after the other; more than one only with kOnce.
+  static constexpr int32 kTurns = kTurns_;
+  static constexpr int32 kKeys = kKeys_;  // at a time, a multiple of 16
+  static constexpr bool kOnce = kOnce_;   // there are no more
+  static constexpr int32 kThreads = kWarpgroups * 128, kRowsOfTurn = kWarpgroups * 64;
+  static constexpr int32 kRows = kRowsOfTurn * kTurns;
   static constexpr int32 kStages = kOnce ? 1 : 2;
 };
 
@@ -38,12 +41,23 @@ KILN_DEVICE void fetch_swizzled(const Rows<T, Index>& from, Index first, const S
   for (int32 part = 0; part < kParts; ++part) {
     KILN_UNROLL
     for (int32 row = 0; row < kRows; row += kThreads / 8) {
+      if (row + kThreads / 8 > kRows && row + own_row >= kRows) continue;
       const bool inside = first + (own_row + row) < from.count &&
                           (part * 64 + 64 <= kColumns || part * 64 + piece * 8 < kColumns);
       copies.start_at(to, SwizzledRows<kRows>::at(own_row, piece) + (part * kRows + row) * 64,
                       from.base + (inside ? own_from + row * from.by_row + part * 64 : 0), inside);
     }
   }
+}
+
+// The most columns that one product may have of so many.
+KILN_DEVICE constexpr int32 columns_of_product(int32 columns) {
+  return columns >= 128 ? columns / 64 * 64 : columns >= 64 ? 64 : columns >= 32 ? 32 : 16;
+}
+template <int32 kAt, int32 kCount, int32 kSums>
+KILN_DEVICE auto part_of(float (&sums)[kSums]) -> float (&)[kCount] {
+  static_assert(kAt + kCount <= kSums, "inside");
+  return *reinterpret_cast<float(*)[kCount]>(sums + kAt);
 }
 
 // Dynamic shared memory: AttentionKernel::shared_bytes.
@@ -97,21 +111,24 @@ struct WarpgroupAttention {
     barrier();
   }
 
-  KILN_DEVICE void multiply_keys(Own& own, float (&score)[kKeys / 2], int32 stage) const {
-    const MatrixDescriptor rows =
-        describe_matrix(queries()).moved(own.warp_row / 64 * (64 * 128));
-    const MatrixDescriptor columns = describe_matrix(keys(stage));
-    own.products.begin();
+  // Scores of the keys from kFirst on, by as many at a time as products have columns.
+  template <int32 kFirst>
+  KILN_DEVICE void multiply_keys(Own& own, float (&score)[kKeys / 2], MatrixDescriptor rows,
+                                 MatrixDescriptor columns) const {
+    constexpr int32 kLeft = kKeys - kFirst, kCount = columns_of_product(kLeft);
+    float(&part)[kCount / 2] = part_of<kFirst / 2, kCount / 2>(score);
     KILN_UNROLL
     for (int32 d = 0; d < kHead; d += 16) {
-      own.products.start(T{}, score, rows.moved(d / 64 * (kRows * 128) + d % 64 * 2),
-                         columns.moved(d / 64 * (kKeys * 128) + d % 64 * 2), d != 0);
+      own.products.start(T{}, part, rows.moved(d / 64 * (kRows * 128) + d % 64 * 2),
+                         columns.moved((d / 64 * kKeys + kFirst) * 128 + d % 64 * 2), d != 0);
     }
-    if constexpr (kHead == 0) {
-      KILN_UNROLL
-      for (int32 i = 0; i < kKeys / 2; ++i) score[i] = 0.0f;
-    }
-    own.products.commit();
+    if constexpr (kCount < kLeft) multiply_keys<kFirst + kCount>(own, score, rows, columns);
+  }
+  template <int32 kFirst>
+  static KILN_DEVICE void scores_done(Own& own, float (&score)[kKeys / 2]) {
+    constexpr int32 kLeft = kKeys - kFirst, kCount = columns_of_product(kLeft);
+    own.products.done(part_of<kFirst / 2, kCount / 2>(score));
+    if constexpr (kCount < kLeft) scores_done<kFirst + kCount>(own, score);
   }
   KILN_DEVICE void add_values(Own& own, const uint32 (&terms)[kKeys / 4], int32 stage,
                               Index keys) const {
@@ -135,14 +152,18 @@ struct WarpgroupAttention {
   }
 
   // Keys [first, first + kKeys), which are there.
-  KILN_DEVICE void take_keys(Own& own, Index first, int32 stage) const {
+  KILN_DEVICE void take_keys(Own& own, Index first, int32 stage, bool values_there) const {
     const Index row = first_row + own.warp_row + lane() / 4;
     float score[kKeys / 2];
-    multiply_keys(own, score, stage);
+    own.products.begin();
+    multiply_keys<0>(own, score,
+                     describe_matrix(queries()).moved(own.warp_row / 64 * (64 * 128)),
+                     describe_matrix(keys(stage)));
+    own.products.commit();
     RowMasks<kKeys / 2, Index, Scores> masks;
     masks.fetch(scores, row, first + lane() % 4 * 2, q.count, k.count);
     own.products.template wait<0>();
-    own.products.done(score);
+    scores_done<0>(own, score);
     if (Tile::kOnce || first + kKeys > k.count ||
         (Scores::kCausal && first + kKeys > first_row + own.warp_row)) {
       finish_scores<true>(score, scores, masks, addends(stage), row, first, k.count);
@@ -153,7 +174,12 @@ struct WarpgroupAttention {
     float factor[2];
     own.rows.template take<Tile::kOnce>(T{}, scores, score, terms, factor);
     if constexpr (Tile::kOnce) {
-      wait_for_copies<0>(own);
+      // Nobody reads these queries any more, either.
+      if (values_there) {
+        barrier();
+      } else {
+        wait_for_copies<0>(own);
+      }
     } else {
       KILN_UNROLL
       for (int32 part = 0; part < kPartsV; ++part) {
@@ -215,7 +241,15 @@ struct WarpgroupAttention {
       own.copies.commit();
       bring_addends<kKeys>(scores, addends(0), Index(0), k.count);
       wait_for_copies<1>(own);
-      take_keys(own, 0, 0);
+      for (int32 turn = 0; turn < Tile::kTurns; ++turn) {
+        if (turn > 0) {
+          own.warp_row += Tile::kRowsOfTurn;
+          if (first_row + turn * Tile::kRowsOfTurn >= q.count) break;
+          own.rows = RowSums{};
+        }
+        take_keys(own, 0, 0, turn > 0);
+        finish(own);
+      }
     } else {
       fetch_values(own, 0, 0);
       own.copies.commit();
@@ -234,12 +268,12 @@ struct WarpgroupAttention {
         }
         // Rows of a warpgroup may have no columns there.
         if (!Scores::kCausal || first < first_row + (own.warp_row / 64 * 64 + 64)) {
-          take_keys(own, first, stage);
+          take_keys(own, first, stage, true);
         }
         stage = 1 - stage;
       }
       barrier();  // nobody reads the queries any more
+      finish(own);
     }
-    finish(own);
   }
 };

@@ -36,8 +36,7 @@ bool tiling_fits(const AttentionKernel& p) {
     return !p.once && !p.tiling.warpgroup &&
            p.tiling.keys == AttentionKernel::simt_keys(p.dtype, p.head_dim, p.value_dim);
   }
-  const std::vector<AttentionTiling>& all = attention_tilings();
-  if (std::find(all.begin(), all.end(), p.tiling) == all.end() ||
+  if (!is_valid(p.tiling, p.once) ||
       !AttentionKernel::takes_matrix(p.dtype, p.head_dim, p.value_dim) ||
       p.shared_bytes() > kMaxShared) {
     return false;
@@ -50,23 +49,16 @@ bool tiling_fits(const AttentionKernel& p) {
 }  // namespace
 
 std::string AttentionTiling::to_string() const {
-  return (warpgroup ? "w" : "") + std::to_string(rows) + "x" + std::to_string(keys);
+  return (warpgroup ? "w" : "") + std::to_string(rows) + "x" + std::to_string(keys) +
+         (turns > 1 ? "/" + std::to_string(turns) : "");
 }
 
-const std::vector<AttentionTiling>& attention_tilings() {
-  static const std::vector<AttentionTiling> all = [] {
-    std::vector<AttentionTiling> list;
-    for (const bool warpgroup : {true, false}) {
-      for (const int64_t rows : {64, 128}) {
-        for (const int64_t keys : {64, 128, 192, 256}) {
-          // Sums of 256 keys and of values are more than a thread by itself has registers for.
-          if (warpgroup || keys < 256) list.push_back({warpgroup, rows, keys});
-        }
-      }
-    }
-    return list;
-  }();
-  return all;
+bool is_valid(const AttentionTiling& t, bool once) {
+  if (t.rows < 64 || t.rows > 256 || t.turns < 1 || t.rows % (64 * t.turns) != 0) return false;
+  if (t.keys < 16 || t.keys % 16 != 0) return false;
+  // What a thread has registers for.
+  if (t.threads() > 256 || t.keys > (!once ? 128 : t.warpgroup ? 256 : 208)) return false;
+  return t.turns == 1 || (t.warpgroup && once);
 }
 
 int64_t AttentionKernel::simt_keys(DType dtype, int64_t head_dim, int64_t value_dim) {
@@ -108,6 +100,7 @@ Json AttentionKernel::to_json() const {
     json.set("warpgroup", tiling.warpgroup);
     json.set("rows", tiling.rows);
     json.set("once", once);
+    if (tiling.turns > 1) json.set("turns", tiling.turns);
   }
   json.set("keys", tiling.keys);
   json.set("causal", causal);
@@ -136,9 +129,12 @@ Result<AttentionKernel> AttentionKernel::from_json(const Json& params) {
   KILN_ASSIGN_OR_RETURN(kernel.tiling.keys, params.int_at("keys", 1, 256));
   // Files of before have none of these.
   if (params.find("rows") != nullptr) {
-    KILN_ASSIGN_OR_RETURN(kernel.tiling.rows, params.int_at("rows", 64, 128));
+    KILN_ASSIGN_OR_RETURN(kernel.tiling.rows, params.int_at("rows", 64, 256));
     KILN_ASSIGN_OR_RETURN(kernel.tiling.warpgroup, params.bool_at("warpgroup"));
     KILN_ASSIGN_OR_RETURN(kernel.once, params.bool_at("once"));
+    if (params.find("turns") != nullptr) {
+      KILN_ASSIGN_OR_RETURN(kernel.tiling.turns, params.int_at("turns", 1, 4));
+    }
   }
   if (params.find("mask_pairs") != nullptr) {
     KILN_ASSIGN_OR_RETURN(kernel.mask_of_columns, params.bool_at("mask_of_columns"));

@@ -16,11 +16,13 @@ namespace kiln::cuda {
 // How the work of matrix instructions is divided.
 struct AttentionTiling {
   bool warpgroup = false;  // by warpgroups: on GPUs of compute capability 9.0 and no others
-  int64_t rows = 64;       // queries of a block, 16 of a warp
+  int64_t rows = 64;       // queries of a block, 16 of a warp at a time
   int64_t keys = 64;       // at a time
+  int64_t turns = 1;       // of a warpgroup, that it takes queries
 
   bool operator==(const AttentionTiling&) const = default;
-  std::string to_string() const;  // "64x64", "w128x64"
+  int64_t threads() const { return rows / turns * 2; }
+  std::string to_string() const;  // "64x64", "w128x64", "w128x64/2"
 };
 
 struct AttentionKernel {
@@ -53,14 +55,14 @@ struct AttentionKernel {
   const char* family() const { return tiling.warpgroup ? kWarpgroupFamily : kFamily; }
   bool all_eight() const { return q_eight && k_eight && v_eight && o_eight; }
   int64_t rows() const { return matrix ? tiling.rows : kSimtRows; }
-  int64_t threads() const { return matrix ? tiling.rows * 2 : 128; }
+  int64_t threads() const { return matrix ? tiling.threads() : 128; }
   int64_t shared_bytes() const;  // dynamic shared memory of a block
   Json to_json() const;
   static Result<AttentionKernel> from_json(const Json& params);  // K3212
 };
 
-// The tilings that there are kernels for, whatever else; not all fit all heads.
-const std::vector<AttentionTiling>& attention_tilings();
+// Whether there are kernels of this tiling, for small heads at least; `once`: for all keys at once.
+bool is_valid(const AttentionTiling& tiling, bool once);
 
 // Step "cuda.attention": kernels of the same attention, the first one "kernel", then "kernel1" ..;
 // one at least is for every GPU. The first one that the GPU has is taken, or with `tune` what is

@@ -54,7 +54,7 @@ class WarpgroupProducts {
   void begin() { begun_ = true; }
   template <class T, int32 kSums>
   void start(T, float (&d)[kSums], MatrixDescriptor a, MatrixDescriptor b, bool accumulate) {
-    static_assert(kSums == 32 || kSums == 64 || kSums == 96 || kSums == 128, "columns");
+    static_assert(kSums == 8 || kSums == 16 || (kSums % 32 == 0 && kSums <= 128), "columns");
     Product& product = add(d, b, accumulate);
     product.a = a;
     product.compute = &compute<T, kSums>;
