@@ -32,10 +32,13 @@ SHAPES: dict[str, tuple[int, int, int, int, str, bool]] = {
     "bert b32": (32, 12, 128, 64, "keys", False),
     "bert b32 no mask": (32, 12, 128, 64, "", False),
     "bert b8 s384": (8, 12, 384, 64, "keys", False),
+    "bert b8 s512": (8, 12, 512, 64, "keys", False),
+    "no mask b4 s1024": (4, 12, 1024, 64, "", False),
     "vit b1": (1, 12, 197, 64, "", False),
     "vit b32": (32, 12, 197, 64, "", False),
     "gpt2 b1": (1, 12, 512, 64, "", True),
     "gpt2 b8": (8, 12, 512, 64, "", True),
+    "gpt2 b4 s1024": (4, 12, 1024, 64, "", True),
 }
 # name: batch, heads, heads of k and v, queries, keys, sizes of a head and of its values, mask,
 # causal.

@@ -34,18 +34,22 @@ struct SwizzledRows {
 template <class T, int32 kRows, int32 kColumns, int32 kThreads, class Index>
 KILN_DEVICE void fetch_swizzled(const Rows<T, Index>& from, Index first, const Shared<T>& to,
                                 AsyncCopies& copies) {
-  constexpr int32 kParts = (kColumns + 63) / 64;
-  const int32 own_row = thread_x() / 8, piece = thread_x() % 8;
-  const Index own_from = (first + own_row) * from.by_row + piece * 8;
+  constexpr int32 kParts = (kColumns + 63) / 64, kStep = kThreads / 8;
+  // By warps and lanes, which the compiler knows not to be negative.
+  const int32 own_row = warp() * 4 + lane() / 8, piece = lane() % 8;
+  const Index left = from.count - first;
+  // One address, to which constants are added; where nothing is read, it may be any.
+  const auto own_from = from.base + ((first + own_row) * from.by_row + piece * 8);
+  const int32 own_to = SwizzledRows<kRows>::at(own_row, piece);
   KILN_UNROLL
   for (int32 part = 0; part < kParts; ++part) {
     KILN_UNROLL
-    for (int32 row = 0; row < kRows; row += kThreads / 8) {
-      if (row + kThreads / 8 > kRows && row + own_row >= kRows) continue;
-      const bool inside = first + (own_row + row) < from.count &&
+    for (int32 row = 0; row < kRows; row += kStep) {
+      if (row + kStep > kRows && row + own_row >= kRows) continue;
+      const bool inside = (row + kStep <= left || row + own_row < left) &&
                           (part * 64 + 64 <= kColumns || part * 64 + piece * 8 < kColumns);
-      copies.start_at(to, SwizzledRows<kRows>::at(own_row, piece) + (part * kRows + row) * 64,
-                      from.base + (inside ? own_from + row * from.by_row + part * 64 : 0), inside);
+      copies.start_at(to, own_to + (part * kRows + row) * 64,
+                      own_from + (row * from.by_row + part * 64), inside);
     }
   }
 }
