@@ -56,8 +56,8 @@ ODD: dict[str, tuple[int, int, int, int, int, int, int, str, bool]] = {
     "short": (4, 3, 3, 5, 9, 64, 64, "", False),
 }
 # Those of all keys at once only where there are as many keys.
-TILINGS = ["w64x64", "w64x128", "w128x64", "w128x128", "w128x128/2", "w64x208", "w128x208",
-           "w128x208/2", "w256x208/2", "w256x208/4", "64x64", "64x128", "128x128", "64x208"]
+TILINGS = ["w64x64", "w64x128", "w128x64", "w128x128", "w64x208", "w128x208", "64x64", "64x128",
+           "128x64", "128x128", "64x208"]
 
 
 def mask_of(kind: str, batch: int, rows: int, columns: int) -> Any:

@@ -32,7 +32,8 @@ constexpr const char* kMaskAt = R"(  KILN_DEVICE Mask mask(Index i, Index j) con
     return base[i * m2 + j * m3];
   }
 )";
-constexpr const char* kMaskPointer = R"(  KILN_DEVICE In<Mask> mask_at([[maybe_unused]] Index i, Index j) const {
+constexpr const char* kMaskPointer =
+    R"(  KILN_DEVICE In<Mask> mask_at([[maybe_unused]] Index i, Index j) const {
     return base + (i * m2 + j * m3);
   }
   KILN_DEVICE float addend(Mask mask) const {
@@ -133,7 +134,7 @@ std::string call_text(const AttentionKernel& p, const std::string& type) {
   WarpgroupAttention<$type, $heads, Tile, Index, Scores, Result>{
       $operands, 0}.run();
 )",
-                {{"tile", std::to_string(t.threads() / 128) + ", " + std::to_string(t.turns) + ", " + keys},
+                {{"tile", std::to_string(t.rows / 64) + ", " + keys},
                  {"type", type},
                  {"heads", heads},
                  {"operands", operands}});

@@ -118,7 +118,7 @@ class AttentionTactic : public Tactic {
     problem.columns = constant_or_zero(k.dims[2]);
     problem.head_dim = kernel.head_dim;
     problem.value_dim = kernel.value_dim;
-    problem.causal = kernel.causal;
+    problem.mask_of_rows = kernel.mask && !kernel.mask_of_columns;
     problem.all_eight = kernel.all_eight();
     const std::vector<AttentionTiling> tilings = choose(problem, device_, tune_);
     for (size_t i = 0; i < tilings.size(); ++i) {
@@ -128,6 +128,7 @@ class AttentionTactic : public Tactic {
                       lowering.kernel({kernel.family(), kernel.to_json()}));
     }
     params.kernels = static_cast<int64_t>(tilings.size());
+    params.preferred_keys = preferred_attention_keys(problem, tilings[0]);
     params.tune = tune_ && tilings.size() > 1;
     params.add_to(step.params);
   }

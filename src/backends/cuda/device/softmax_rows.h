@@ -2,8 +2,9 @@
 // the other with a running maximum and sum (online softmax: Milakov and Gimelshein 2018, arXiv
 // 1805.02867).
 //
-// Of a warp's 16 rows a thread holds, g = lane / 4, t = lane % 4: score[4 n + i] of row g + i / 2 * 8
-// and column 8 n + 2 t + i % 2. Four lanes share a row. Scores are logarithms to base 2.
+// Of a warp's 16 rows a thread holds, g = lane / 4, t = lane % 4: score[4 n + i] of row
+// g + i / 2 * 8 and column 8 n + 2 t + i % 2. Four lanes share a row. Scores are logarithms to base
+// 2.
 //
 // `Scores` has
 //   static constexpr MaskKind kMask
@@ -82,9 +83,10 @@ KILN_DEVICE void finish_scores(float (&score)[kSums], const Scores& scores,
     for (int32 i = 0; i < 4; ++i) {
       float x = score[4 * n + i];
       if constexpr (Scores::kMask != MaskKind::kNone) {
-        const float more = Scores::kMask == MaskKind::kOfColumns
-                               ? of_column.at[i % 2]
-                               : scores.addend(masks.at[masks.kThere ? 2 * n + i / 2 : 0].at[i % 2]);
+        float more = of_column.at[i % 2];
+        if constexpr (Scores::kMask == MaskKind::kOfRows) {
+          more = scores.addend(masks.at[2 * n + i / 2].at[i % 2]);
+        }
         x = scores.masked(x, more);
       } else if constexpr (!kScaledLate<Scores>) {
         x = x * Scores::kScale;

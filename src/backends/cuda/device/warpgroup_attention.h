@@ -8,15 +8,12 @@
 #include "device/softmax_rows.h"
 #include "device/wgmma.h"
 
-template <int32 kWarpgroups_, int32 kTurns_, int32 kKeys_, bool kOnce_>
+template <int32 kWarpgroups_, int32 kKeys_, bool kOnce_>
 struct WarpgroupAttentionTile {
-  static constexpr int32 kWarpgroups = kWarpgroups_;
-  // Each takes so many times 64 queries, one after the other; more than one only with kOnce.
-  static constexpr int32 kTurns = kTurns_;
+  static constexpr int32 kWarpgroups = kWarpgroups_;  // of 64 queries
   static constexpr int32 kKeys = kKeys_;  // at a time, a multiple of 16
   static constexpr bool kOnce = kOnce_;   // there are no more
-  static constexpr int32 kThreads = kWarpgroups * 128, kRowsOfTurn = kWarpgroups * 64;
-  static constexpr int32 kRows = kRowsOfTurn * kTurns;
+  static constexpr int32 kThreads = kWarpgroups * 128, kRows = kWarpgroups * 64;
   static constexpr int32 kStages = kOnce ? 1 : 2;
 };
 
@@ -156,7 +153,7 @@ struct WarpgroupAttention {
   }
 
   // Keys [first, first + kKeys), which are there.
-  KILN_DEVICE void take_keys(Own& own, Index first, int32 stage, bool values_there) const {
+  KILN_DEVICE void take_keys(Own& own, Index first, int32 stage) const {
     const Index row = first_row + own.warp_row + lane() / 4;
     float score[kKeys / 2];
     own.products.begin();
@@ -178,12 +175,7 @@ struct WarpgroupAttention {
     float factor[2];
     own.rows.template take<Tile::kOnce>(T{}, scores, score, terms, factor);
     if constexpr (Tile::kOnce) {
-      // Nobody reads these queries any more, either.
-      if (values_there) {
-        barrier();
-      } else {
-        wait_for_copies<0>(own);
-      }
+      wait_for_copies<0>(own);  // and nobody reads the queries any more
     } else {
       KILN_UNROLL
       for (int32 part = 0; part < kPartsV; ++part) {
@@ -245,15 +237,7 @@ struct WarpgroupAttention {
       own.copies.commit();
       bring_addends<kKeys>(scores, addends(0), Index(0), k.count);
       wait_for_copies<1>(own);
-      for (int32 turn = 0; turn < Tile::kTurns; ++turn) {
-        if (turn > 0) {
-          own.warp_row += Tile::kRowsOfTurn;
-          if (first_row + turn * Tile::kRowsOfTurn >= q.count) break;
-          own.rows = RowSums{};
-        }
-        take_keys(own, 0, 0, turn > 0);
-        finish(own);
-      }
+      take_keys(own, 0, 0);
     } else {
       fetch_values(own, 0, 0);
       own.copies.commit();
@@ -272,12 +256,12 @@ struct WarpgroupAttention {
         }
         // Rows of a warpgroup may have no columns there.
         if (!Scores::kCausal || first < first_row + (own.warp_row / 64 * 64 + 64)) {
-          take_keys(own, first, stage, true);
+          take_keys(own, first, stage);
         }
         stage = 1 - stage;
       }
       barrier();  // nobody reads the queries any more
-      finish(own);
     }
+    finish(own);
   }
 };

@@ -95,7 +95,8 @@ KILN_DEVICE void give_registers() {
 // The same with A in registers and B transposed.
 #define KILN_WGMMA_TRANSPOSED(type) \
   asm volatile("{ .reg .pred p; setp.ne.b32 p, %37, 0; wgmma.mma_async.sync.aligned." \
-      "m64n64k16.f32." type "." type " {" KILN_NAMES_32 "}, {%32, %33, %34, %35}, %36, p, 1, 1, 1; }" \
+      "m64n64k16.f32." type "." type " {" KILN_NAMES_32 "}, {%32, %33, %34, %35}, %36, " \
+      "p, 1, 1, 1; }" \
       : KILN_SUMS_32 \
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.bits), "r"(accumulate ? 1 : 0) : "memory")
 // clang-format on

@@ -49,16 +49,12 @@ bool tiling_fits(const AttentionKernel& p) {
 }  // namespace
 
 std::string AttentionTiling::to_string() const {
-  return (warpgroup ? "w" : "") + std::to_string(rows) + "x" + std::to_string(keys) +
-         (turns > 1 ? "/" + std::to_string(turns) : "");
+  return (warpgroup ? "w" : "") + std::to_string(rows) + "x" + std::to_string(keys);
 }
 
 bool is_valid(const AttentionTiling& t, bool once) {
-  if (t.rows < 64 || t.rows > 256 || t.turns < 1 || t.rows % (64 * t.turns) != 0) return false;
-  if (t.keys < 16 || t.keys % 16 != 0) return false;
-  // What a thread has registers for.
-  if (t.threads() > 256 || t.keys > (!once ? 128 : t.warpgroup ? 256 : 208)) return false;
-  return t.turns == 1 || (t.warpgroup && once);
+  if ((t.rows != 64 && t.rows != 128) || t.keys < 16 || t.keys % 16 != 0) return false;
+  return t.keys <= (!once ? 128 : t.warpgroup ? 256 : 208);  // what a thread has registers for
 }
 
 int64_t AttentionKernel::simt_keys(DType dtype, int64_t head_dim, int64_t value_dim) {
@@ -100,7 +96,6 @@ Json AttentionKernel::to_json() const {
     json.set("warpgroup", tiling.warpgroup);
     json.set("rows", tiling.rows);
     json.set("once", once);
-    if (tiling.turns > 1) json.set("turns", tiling.turns);
   }
   json.set("keys", tiling.keys);
   json.set("causal", causal);
@@ -129,12 +124,9 @@ Result<AttentionKernel> AttentionKernel::from_json(const Json& params) {
   KILN_ASSIGN_OR_RETURN(kernel.tiling.keys, params.int_at("keys", 1, 256));
   // Files of before have none of these.
   if (params.find("rows") != nullptr) {
-    KILN_ASSIGN_OR_RETURN(kernel.tiling.rows, params.int_at("rows", 64, 256));
+    KILN_ASSIGN_OR_RETURN(kernel.tiling.rows, params.int_at("rows", 64, 128));
     KILN_ASSIGN_OR_RETURN(kernel.tiling.warpgroup, params.bool_at("warpgroup"));
     KILN_ASSIGN_OR_RETURN(kernel.once, params.bool_at("once"));
-    if (params.find("turns") != nullptr) {
-      KILN_ASSIGN_OR_RETURN(kernel.tiling.turns, params.int_at("turns", 1, 4));
-    }
   }
   if (params.find("mask_pairs") != nullptr) {
     KILN_ASSIGN_OR_RETURN(kernel.mask_of_columns, params.bool_at("mask_of_columns"));
@@ -313,6 +305,7 @@ KILN_STEP(cuda_attention, kName, make_attention);
 void AttentionStepParams::add_to(Json& params) const {
   if (kernels > 1) params.set("kernels", kernels);
   if (tune) params.set("tune", tune);
+  if (preferred_keys > 0) params.set("preferred_keys", preferred_keys);
 }
 
 Result<AttentionStepParams> AttentionStepParams::from_json(const Json& json) {
@@ -322,6 +315,9 @@ Result<AttentionStepParams> AttentionStepParams::from_json(const Json& json) {
   }
   if (json.find("tune") != nullptr) {
     KILN_ASSIGN_OR_RETURN(p.tune, json.bool_at("tune"));
+  }
+  if (json.find("preferred_keys") != nullptr) {
+    KILN_ASSIGN_OR_RETURN(p.preferred_keys, json.int_at("preferred_keys", 0, INT32_MAX));
   }
   return p;
 }

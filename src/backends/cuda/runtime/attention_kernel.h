@@ -16,13 +16,12 @@ namespace kiln::cuda {
 // How the work of matrix instructions is divided.
 struct AttentionTiling {
   bool warpgroup = false;  // by warpgroups: on GPUs of compute capability 9.0 and no others
-  int64_t rows = 64;       // queries of a block, 16 of a warp at a time
+  int64_t rows = 64;       // queries of a block, 16 of a warp
   int64_t keys = 64;       // at a time
-  int64_t turns = 1;       // of a warpgroup, that it takes queries
 
   bool operator==(const AttentionTiling&) const = default;
-  int64_t threads() const { return rows / turns * 2; }
-  std::string to_string() const;  // "64x64", "w128x64", "w128x64/2"
+  int64_t threads() const { return rows * 2; }
+  std::string to_string() const;  // "64x64", "w128x64"
 };
 
 struct AttentionKernel {
@@ -70,6 +69,9 @@ bool is_valid(const AttentionTiling& tiling, bool once);
 struct AttentionStepParams {
   int64_t kernels = 1;
   bool tune = false;
+  // With no more keys than these the first kernel, where the GPU has it, is expected to be faster
+  // than a library's.
+  int64_t preferred_keys = 0;
 
   static constexpr int64_t kMaxKernels = 64;
   static std::string kernel_key(int64_t i) {
