@@ -86,9 +86,9 @@ std::string check(const Problem& p, AttentionKernel kernel) {
   size("rows", p.rows);
   size("columns", p.columns);
   const auto strides = [&](const std::string& name, const HostTensor& of) {
-    int64_t stride = of.num_elements();
     for (int i = 0; i < 4; ++i) {
-      stride /= of.size(i);
+      int64_t stride = 1;
+      for (int after = i + 1; after < 4; ++after) stride *= of.size(after);
       size(name + std::to_string(i), stride);
     }
   };
@@ -241,6 +241,8 @@ TEST(Attention, OtherNumbers) {
     AttentionKernel kernel = tiled(tiling);
     kernel.dtype = kernel.mask_dtype = DType::kBF16;
     EXPECT_EQ(check({70, 60, 64, 64, Mask::kNone, false}, kernel), "") << tiling.to_string();
+    // Without any key, zeros.
+    EXPECT_EQ(check({70, 0, 64, 64, Mask::kNone, false}, kernel), "") << tiling.to_string();
     kernel.wide = false;
     kernel.scale = -0.5;  // the largest product is not the largest score
     EXPECT_EQ(check({70, 60}, kernel), "") << tiling.to_string();

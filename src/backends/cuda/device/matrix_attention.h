@@ -243,7 +243,8 @@ struct MatrixAttention {
       take_keys(own, 0);
     } else {
       for (Index first = 0; first < end_key; first += kKeys) take_keys(own, first);
-      own.copies.template wait<0>();
+      own.copies.template wait<0>();  // those before a loop that has nothing to do
+      barrier();
     }
     finish(own);
   }

@@ -260,7 +260,8 @@ struct WarpgroupAttention {
         }
         stage = 1 - stage;
       }
-      barrier();  // nobody reads the queries any more
+      own.copies.template wait<0>();  // those before a loop that has nothing to do
+      barrier();                      // and nobody reads the queries any more
     }
     finish(own);
   }
