@@ -20,8 +20,7 @@ AttentionProblem problem(int64_t rows, int64_t columns) {
 
 std::vector<std::string> names(const AttentionProblem& p, int sm = 90) {
   std::vector<std::string> result;
-  for (const AttentionTiling& tiling :
-       cuda::attention_tilings(p, DeviceSpec::gpu(sm).value())) {
+  for (const AttentionTiling& tiling : cuda::attention_tilings(p, DeviceSpec::gpu(sm).value())) {
     result.push_back(tiling.to_string());
   }
   return result;
@@ -62,9 +61,9 @@ TEST(AttentionChoice, WarpgroupsWhereThereAreSuchAndOperandsSuitThem) {
       const std::vector<std::string> list = names(p);
       EXPECT_TRUE(any_by_warpgroups(list)) << head << " " << keys;
       // One for every GPU.
-      EXPECT_TRUE(std::any_of(list.begin(), list.end(), [](const std::string& name) {
-        return !name.starts_with('w');
-      })) << head << " " << keys;
+      EXPECT_TRUE(std::any_of(list.begin(), list.end(),
+                              [](const std::string& name) { return !name.starts_with('w'); }))
+          << head << " " << keys;
     }
   }
 }

@@ -152,8 +152,8 @@ std::string check(const Problem& p, AttentionKernel kernel) {
       for (int64_t e = 0; e < p.value_dim; ++e) {
         double sum = 0;
         for (int64_t j = 0; j < p.columns; ++j) {
-          sum += terms[static_cast<size_t>(j)] *
-                 v.get_double((kv * p.columns + j) * p.value_dim + e);
+          sum +=
+              terms[static_cast<size_t>(j)] * v.get_double((kv * p.columns + j) * p.value_dim + e);
         }
         const double expected = total == 0 ? 0 : sum / total;
         const double actual = out.get_double((head * p.rows + i) * p.value_dim + e);
@@ -179,9 +179,12 @@ AttentionKernel tiled(const AttentionTiling& tiling) {
 
 TEST(Attention, TilingsAtTheirEdges) {
   // All keys at once: in as many parts as there can be.
-  for (const AttentionTiling& tiling :
-       {AttentionTiling{true, 64, 16}, {true, 128, 112}, {true, 64, 240}, {true, 128, 208},
-        {false, 64, 208}, {false, 128, 48}}) {
+  for (const AttentionTiling& tiling : {AttentionTiling{true, 64, 16},
+                                        {true, 128, 112},
+                                        {true, 64, 240},
+                                        {true, 128, 208},
+                                        {false, 64, 208},
+                                        {false, 128, 48}}) {
     for (const int64_t rows : {tiling.rows + 3, tiling.rows - 59}) {
       EXPECT_EQ(check({rows, tiling.keys - 11}, tiled(tiling)), "") << tiling.to_string();
     }

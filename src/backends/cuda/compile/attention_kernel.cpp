@@ -100,14 +100,13 @@ std::string scores_text(const AttentionKernel& p) {
   }
   std::string mask;
   if (p.mask) {
-    mask = fill(
-        kMaskPointer,
-        {{"addend", of_bool ? "    return mask ? 0.0f : -infinity_of(0.0f);\n"
-                            : fill(kAddInBase2, {{"log2e", double_literal(kLog2E)}})},
-         {"masked", of_bool ? "    return addend == 0.0f ? product * kScale : addend;\n"
-                            : "    return multiply_add(product, kScale, addend);\n"}});
+    mask = fill(kMaskPointer,
+                {{"addend", of_bool ? "    return mask ? 0.0f : -infinity_of(0.0f);\n"
+                                    : fill(kAddInBase2, {{"log2e", double_literal(kLog2E)}})},
+                 {"masked", of_bool ? "    return addend == 0.0f ? product * kScale : addend;\n"
+                                    : "    return multiply_add(product, kScale, addend);\n"}});
   }
-  return fill(kMatrixScores, {{"kind", !p.mask              ? "kNone"
+  return fill(kMatrixScores, {{"kind", !p.mask             ? "kNone"
                                        : p.mask_of_columns ? "kOfColumns"
                                                            : "kOfRows"},
                               {"causal", yes(p.causal)},
@@ -124,8 +123,8 @@ std::string call_text(const AttentionKernel& p, const std::string& type) {
   const std::string heads = std::to_string(p.head_dim) + ", " + std::to_string(p.value_dim);
   const std::string operands = "of_q, of_k, of_v, scores, result, first_row, end_key";
   if (!p.matrix) {
-    return "  simt_attention<" + type + ", " + heads + ", " + std::to_string(p.tiling.keys) +
-           ">(" + operands + ");\n";
+    return "  simt_attention<" + type + ", " + heads + ", " + std::to_string(p.tiling.keys) + ">(" +
+           operands + ");\n";
   }
   const AttentionTiling& t = p.tiling;
   const std::string keys = std::to_string(t.keys) + ", " + yes(p.once);
@@ -153,7 +152,7 @@ std::string call_text(const AttentionKernel& p, const std::string& type) {
 KernelSource print_attention(const AttentionKernel& p) {
   const std::string type(device_type(p.dtype)), rows = std::to_string(p.rows());
   KernelParts parts;
-  parts.headers = {!p.matrix           ? "device/attention.h"
+  parts.headers = {!p.matrix            ? "device/attention.h"
                    : p.tiling.warpgroup ? "device/warpgroup_attention.h"
                                         : "device/matrix_attention.h"};
   parts.wide = p.wide;

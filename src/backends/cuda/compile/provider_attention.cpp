@@ -92,8 +92,7 @@ class AttentionTactic : public Tactic {
  private:
   void add_kernels(AttentionKernel& kernel, StepDesc& step, EngineLowering& lowering) const {
     AttentionStepParams params;
-    kernel.matrix =
-        AttentionKernel::takes_matrix(kernel.dtype, kernel.head_dim, kernel.value_dim);
+    kernel.matrix = AttentionKernel::takes_matrix(kernel.dtype, kernel.head_dim, kernel.value_dim);
     if (!kernel.matrix) {
       kernel.tiling.keys =
           AttentionKernel::simt_keys(kernel.dtype, kernel.head_dim, kernel.value_dim);

@@ -107,8 +107,8 @@ struct MatrixAttention {
         KILN_UNROLL
         for (int32 d = 0; d < kDepth; d += 16) {
           uint32 b[4];
-          load_matrices_at<T>(b, keys(), (n * 8 + lane() / 16 * 8 + lane() % 8) * kPitch + d +
-                                             lane() / 8 % 2 * 8);
+          load_matrices_at<T>(
+              b, keys(), (n * 8 + lane() / 16 * 8 + lane() % 8) * kPitch + d + lane() / 8 % 2 * 8);
           const uint32 first[2] = {b[0], b[1]}, second[2] = {b[2], b[3]};
           mma_16x8x16(T{}, low, own.left[d / 16], first);
           mma_16x8x16(T{}, high, own.left[d / 16], second);
@@ -129,8 +129,8 @@ struct MatrixAttention {
       KILN_UNROLL
       for (int32 e = 0; e < kOut / 8; e += 2) {
         uint32 b[4];
-        load_matrices_transposed_at<T>(
-            b, values(), (n * 8 + lane() % 16) * kPitchV + e * 8 + lane() / 16 * 8);
+        load_matrices_transposed_at<T>(b, values(),
+                                       (n * 8 + lane() % 16) * kPitchV + e * 8 + lane() / 16 * 8);
         const uint32 first[2] = {b[0], b[1]}, second[2] = {b[2], b[3]};
         float low[4], high[4];
         for (int32 i = 0; i < 4; ++i) {
@@ -208,8 +208,8 @@ struct MatrixAttention {
       KILN_UNROLL
       for (int32 e = 0; e < kOut / 8; ++e) {
         for (int32 r = 0; r < 2; ++r) {
-          const Pack<T, 2> pair{{narrow<T>(own.sums[4 * e + 2 * r]),
-                                 narrow<T>(own.sums[4 * e + 2 * r + 1])}};
+          const Pack<T, 2> pair{
+              {narrow<T>(own.sums[4 * e + 2 * r]), narrow<T>(own.sums[4 * e + 2 * r + 1])}};
           store<2>(results + ((warp_row() + g + r * 8) * kPitchV + e * 8 + t * 2), pair);
         }
       }

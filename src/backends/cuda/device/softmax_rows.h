@@ -24,7 +24,7 @@ enum class MaskKind { kNone, kOfColumns, kOfRows };
 
 // Without a mask, products are scaled where the maximum is subtracted: as one instruction.
 template <class Scores>
-constexpr bool kScaledLate = Scores::kMask == MaskKind::kNone && Scores::kScale > 0;
+constexpr bool kScaledLate = Scores::kMask == MaskKind::kNone&& Scores::kScale > 0;
 
 // Masks of each row, on their way while the products are computed.
 template <int32 kSums, class Index, class Scores>

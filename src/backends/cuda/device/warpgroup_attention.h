@@ -11,8 +11,8 @@
 template <int32 kWarpgroups_, int32 kKeys_, bool kOnce_>
 struct WarpgroupAttentionTile {
   static constexpr int32 kWarpgroups = kWarpgroups_;  // of 64 queries
-  static constexpr int32 kKeys = kKeys_;  // at a time, a multiple of 16
-  static constexpr bool kOnce = kOnce_;   // there are no more
+  static constexpr int32 kKeys = kKeys_;              // at a time, a multiple of 16
+  static constexpr bool kOnce = kOnce_;               // there are no more
   static constexpr int32 kThreads = kWarpgroups * 128, kRows = kWarpgroups * 64;
   static constexpr int32 kStages = kOnce ? 1 : 2;
 };
@@ -157,8 +157,7 @@ struct WarpgroupAttention {
     const Index row = first_row + own.warp_row + lane() / 4;
     float score[kKeys / 2];
     own.products.begin();
-    multiply_keys<0>(own, score,
-                     describe_matrix(queries()).moved(own.warp_row / 64 * (64 * 128)),
+    multiply_keys<0>(own, score, describe_matrix(queries()).moved(own.warp_row / 64 * (64 * 128)),
                      describe_matrix(keys(stage)));
     own.products.commit();
     RowMasks<kKeys / 2, Index, Scores> masks;

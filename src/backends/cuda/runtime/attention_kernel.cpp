@@ -16,7 +16,7 @@ namespace kiln::cuda {
 namespace {
 
 constexpr int64_t kMaxHead = 4096, kMaxMatrixHead = 128;
-constexpr int64_t kMaxShared = 227 << 10;  // dynamic; what some GPU has
+constexpr int64_t kMaxShared = 227 << 10;   // dynamic; what some GPU has
 constexpr int64_t kSharedBytes = 48 << 10;  // that every device has without asking; simt
 
 bool is_half(DType dtype) { return dtype == DType::kF16 || dtype == DType::kBF16; }
@@ -170,15 +170,13 @@ class AttentionStep : public Step {
   Result<std::unique_ptr<BoundStep>> bind(const BindContext& given) const override {
     BindContext context = given;
     KILN_RETURN_IF_ERROR(check_views(kName, context));
-    KILN_ASSIGN_OR_RETURN(
-        const int capability,
-        compute_capability(*variants_[0].kernel.code, device_.device().index));
+    KILN_ASSIGN_OR_RETURN(const int capability,
+                          compute_capability(*variants_[0].kernel.code, device_.device().index));
     const bool tune = tune_ && context.outputs[0].num_elements() != 0 &&
                       !device_.is_recording(device_.current_stream());
     std::vector<std::unique_ptr<BoundStep>> bound;
     for (const Variant& variant : variants_) {
-      if (variant.params.tiling.warpgroup &&
-          capability != AttentionKernel::kWarpgroupCapability) {
+      if (variant.params.tiling.warpgroup && capability != AttentionKernel::kWarpgroupCapability) {
         continue;
       }
       KILN_ASSIGN_OR_RETURN(std::unique_ptr<BoundStep> one, bind_variant(variant, context));
@@ -279,8 +277,8 @@ Result<std::unique_ptr<Step>> make_attention(const StepDesc& desc,
     if (kernel.ok()) {
       variant.kernel = std::move(*kernel);
     } else {
-      KILN_ASSIGN_OR_RETURN(
-          variant.kernel, step_kernel(desc, environment, AttentionKernel::kWarpgroupFamily, key));
+      KILN_ASSIGN_OR_RETURN(variant.kernel,
+                            step_kernel(desc, environment, AttentionKernel::kWarpgroupFamily, key));
     }
     KILN_ASSIGN_OR_RETURN(variant.params, AttentionKernel::from_json(*variant.kernel.params));
     if (variant.params.tiling.warpgroup == kernel.ok() ||
