@@ -1,6 +1,6 @@
 // causal attention by warps with a mask of rows, operands that lie anyhow
-// | attention {"dtype": "bf16", "matrix": true, "warpgroup": false, "rows": 128, "once": false, "keys": 64,
-// |  "head_dim": 40, "value_dim": 20, "causal": true, "scale": 0.125, "mask": true,
+// | attention {"dtype": "bf16", "matrix": true, "warpgroup": false, "rows": 128, "once": false,
+// |  "keys": 64, "head_dim": 40, "value_dim": 20, "causal": true, "scale": 0.125, "mask": true,
 // |  "mask_dtype": "bool", "mask_of_columns": false, "mask_pairs": false, "q_eight": true,
 // |  "k_eight": true, "v_eight": false, "o_eight": false, "wide": true, "sizes": {"batch": null,
 // |  "heads": 12, "kv_heads": 4, "rows": null, "columns": null, "q0": null, "q1": null, "q2": 40,

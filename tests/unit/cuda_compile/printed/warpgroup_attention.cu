@@ -1,4 +1,4 @@
-// attention for all keys at once, a mask of keys, rows that are not known
+// all keys at once, a mask of keys, rows that are not known
 // | warpgroup_attention {"dtype": "f16", "matrix": true, "warpgroup": true, "rows": 64, "once": true, "keys": 112,
 // |  "head_dim": 64, "value_dim": 64, "causal": false, "scale": 0.125, "mask": true,
 // |  "mask_dtype": "f16", "mask_of_columns": true, "mask_pairs": false, "q_eight": true,
