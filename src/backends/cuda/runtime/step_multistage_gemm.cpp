@@ -121,13 +121,10 @@ class MultistageGemmStep : public Step {
   Result<DeviceKind> device_kind(const KernelCode& code) const {
     CUdevice device = 0;
     DeviceKind kind;
-    int major = 0, minor = 0;
+    KILN_ASSIGN_OR_RETURN(kind.capability, compute_capability(code, device_.device().index));
     KILN_CUDA_RETURN_IF_ERROR(*code.driver, DeviceGet, &device, device_.device().index);
-    KILN_CUDA_RETURN_IF_ERROR(*code.driver, DeviceGetAttribute, &major, kAttributeMajor, device);
-    KILN_CUDA_RETURN_IF_ERROR(*code.driver, DeviceGetAttribute, &minor, kAttributeMinor, device);
     KILN_CUDA_RETURN_IF_ERROR(*code.driver, DeviceGetAttribute, &kind.multiprocessors,
                               kAttributeMultiprocessors, device);
-    kind.capability = major * 10 + minor;
     return kind;
   }
 
