@@ -3,9 +3,12 @@
 //   %2 = conv(%x, %w) : f32[1,64,56,56]        becomes   ... : f32[1,64,56,56]@nhwc
 //
 // Convolutions and pools are computed channels-last, the fastest order on CPUs
-// (docs/performance.md); what follows them elementwise stays so. Attention writes [batch, length,
-// heads, dim], in which merging the heads moves nothing. Everything else is contiguous. Nothing is
-// inserted: kernels take strided operands, or copy.
+// (docs/performance.md); what follows them elementwise stays so. Attention writes in the order in
+// which the permute behind it reads, [batch, length, heads, dim] or [length, batch, heads, dim], so
+// that merging the heads moves nothing. Everything else is contiguous. Nothing is inserted: kernels
+// take strided operands, or copy.
+#include <algorithm>
+
 #include "ir/op_def.h"
 #include "passes/pass_manager.h"
 
@@ -18,15 +21,25 @@ bool is_spatial(Node& node) {
          node.is("resize");
 }
 
+// Rows stay rows; what reads them may want them in another order than [batch, length, heads].
+Layout layout_of_attention(Node& node) {
+  Layout layout;
+  layout.order = {0, 2, 1, 3};
+  const std::vector<Use>& uses = node.result()->uses();
+  if (uses.empty() || !uses[0].node->is("permute")) return layout;
+  const std::vector<int64_t>& order = uses[0].node->get_ints("order");
+  const bool alike = std::all_of(uses.begin(), uses.end(), [&](const Use& use) {
+    return use.node->is("permute") && use.node->get_ints("order") == order;
+  });
+  if (alike && order.back() == 3) layout.order.assign(order.begin(), order.end());
+  return layout;
+}
+
 Layout layout_for(Node& node, int result) {
   const TensorType& type = node.result(result)->tensor();
   const int rank = type.rank();
   if (is_spatial(node) && rank >= 3 && rank <= 5) return Layout::channels_last(rank);
-  if (node.is("attention") && rank == 4) {
-    Layout layout;
-    layout.order = {0, 2, 1, 3};
-    return layout;
-  }
+  if (node.is("attention") && rank == 4) return layout_of_attention(node);
   const bool follows = node.op->has(kElementwise) || node.op->has(kRowwise) ||
                        node.op->has(kReduction) || node.is("batch_norm") || node.is("concat") ||
                        node.is("pad");

@@ -152,20 +152,27 @@ struct EngineLowering::Impl {
     return dense_view(index, type.shape, type.layout.order);
   }
 
-  // Roots of outputs: the value whose buffer can be the output itself, because only reshapes of
-  // dense tensors lie between them.
+  // Roots of outputs: the value whose buffer can be the output itself, because only permutes, and
+  // reshapes of dense tensors, lie between them.
   void find_output_roots() {
     for (size_t i = 0; i < module.outputs.size(); ++i) {
       if (module.outputs[i].kind != OutputSpec::Kind::kResult) continue;
       Value* value = module.main.outputs()[i];
       if (!value->type.is_tensor()) continue;
       std::vector<int> order = module.outputs[i].order;
-      if (is_identity(order)) {
-        while (value->producer() != nullptr && value->producer()->is("reshape") &&
-               value->tensor().layout.is_contiguous()) {
-          value = value->producer()->operand(0);
+      if (order.empty()) order = identity_order(value->tensor().rank());
+      while (value->producer() != nullptr && value->tensor().layout.is_contiguous()) {
+        Node& view = *value->producer();
+        if (view.is("permute")) {
+          for (int& axis : order) {
+            axis = static_cast<int>(view.get_ints("order")[static_cast<size_t>(axis)]);
+          }
+        } else if (view.is("reshape") && is_identity(order)) {
+          order = identity_order(view.operand(0)->tensor().rank());
+        } else {
+          break;
         }
-        order.clear();
+        value = view.operand(0);
       }
       if (value->producer() == nullptr || !value->type.is_tensor()) continue;
       if (!same_order(value->tensor().layout.order, order)) continue;

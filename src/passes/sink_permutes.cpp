@@ -1,0 +1,229 @@
+// sink-permutes: a permute of rows moves behind the product of them by a matrix, and behind norms
+// of them, when it vanishes or costs nothing there.
+//
+//   %0 = permute(%x) {order=[1,0,2]} : f32[?s,?b,8]              x: [?b,?s,8]
+//   %1 = linear(%0, %c0) : f32[?s,?b,8]
+//   %2 = reshape(%1) {shape=[?s,?b,2,4]} : f32[?s,?b,2,4]
+//   %3 = permute(%2) {order=[1,2,0,3]} : f32[?b,2,?s,4]
+//   %4 = attention(%3, ...) : f32[?b,2,?s,4]
+//   %5 = permute(%4) {order=[2,0,1,3]} : f32[?s,?b,2,4]
+//   %6 = reshape(%5) {shape=[?s,?b,8]} : f32[?s,?b,8]
+//   %7 = linear(%6, %c1) : f32[?s,?b,8]
+//   %8 = permute(%7) {order=[1,0,2]} : f32[?b,?s,8]
+// becomes, with simplify-views
+//   %0 = linear(%x, %c0) : f32[?b,?s,8]
+//   %1 = reshape(%0) {shape=[?b,?s,2,4]} : f32[?b,?s,2,4]
+//   %2 = permute(%1) {order=[0,2,1,3]} : f32[?b,2,?s,4]
+//   %3 = attention(%2, ...) : f32[?b,2,?s,4]
+//   %4 = permute(%3) {order=[0,2,1,3]} : f32[?b,?s,2,4]
+//   %5 = reshape(%4) {shape=[?b,?s,8]} : f32[?b,?s,8]
+//   %6 = linear(%5, %c1) : f32[?b,?s,8]
+//
+// A product takes its rows in any order, but a kernel wants them as a dense matrix, which a permuted
+// view is not: without this, torch.nn.MultiheadAttention, whose rows are [length, batch], copies
+// whatever has them as [batch, length]. The canonical order of rows is the one in which the tensor
+// behind the permute has them, so permutes go down, as reshapes do (hoist-reshapes) and as permutes
+// do behind elementwise ops (merge-transposes). Nothing moves them up again.
+//
+// One moves only when every use of the product takes it: another permute, which it merges with;
+// attention, which reads strided views; an elementwise op whose other operand is permuted alike; or
+// after what passes it on to such a use (products, norms, elementwise ops, slices, reshapes that
+// split axes). Elsewhere it would only copy the result of the product instead of its rows, and the
+// result may be larger: a vocabulary.
+#include <algorithm>
+#include <numeric>
+#include <optional>
+#include <set>
+
+#include "ir/op_def.h"
+#include "passes/match.h"
+#include "passes/rewriter.h"
+
+namespace kiln {
+namespace {
+
+using Ints = std::vector<int64_t>;
+
+// Every row of operand 0 by the same matrix.
+bool is_row_product(Node& node) {
+  if (node.is("linear")) return true;
+  return node.is("matmul") && !node.get_bool("transpose_a") &&
+         node.operand(1)->tensor().rank() == 2;
+}
+
+// How many of the last axes a norm works along; 0 when it is no norm.
+int axes_of_norm(Node& node) {
+  if (!node.op->has(kRowwise) || node.num_results() != 1) return 0;
+  if (node.op->field_index("axis") >= 0) {
+    return node.result()->tensor().rank() - static_cast<int>(node.get_int("axis"));
+  }
+  return node.op->field_index("num_axes") >= 0 ? static_cast<int>(node.get_int("num_axes")) : 0;
+}
+
+// The axes before the last `kept` ones, in another order than that of the tensor they come from.
+struct PermutedRows {
+  Value* source = nullptr;
+  Ints sorted;  // order of a permute of the source that has them in its order, the rest as it was
+  Ints order;   // of the permute that is to follow
+};
+
+// permute(source), or a reshape of it that joins what follows the rows into the last axis.
+std::optional<PermutedRows> permuted_rows(Value* value, int kept) {
+  const Shape& shape = value->shape();
+  const size_t rows = shape.size() - static_cast<size_t>(kept);
+  if (!value->tensor().layout.is_contiguous()) return std::nullopt;
+  Node* reshape = producer_of(value, "reshape");
+  Node* permute = producer_of(reshape == nullptr ? value : reshape->operand(0), "permute");
+  if (permute == nullptr || rows < 2) return std::nullopt;
+  const Shape& before = permute->result()->shape();
+  if (reshape != nullptr) {
+    if (kept != 1 || before.size() < shape.size()) return std::nullopt;
+    const auto end = before.begin() + static_cast<std::ptrdiff_t>(rows);
+    // Sizes of 0 make products equal that say nothing of their factors.
+    if (!std::equal(before.begin(), end, shape.begin()) ||
+        !(num_elements(Shape(end, before.end())) == shape.back())) {
+      return std::nullopt;
+    }
+  }
+  const Ints& axes = permute->get_ints("order");
+  const auto end = axes.begin() + static_cast<std::ptrdiff_t>(rows);
+  if (std::is_sorted(axes.begin(), end)) return std::nullopt;
+  PermutedRows found{permute->operand(0), axes, Ints(shape.size())};
+  const auto sorted_end = found.sorted.begin() + static_cast<std::ptrdiff_t>(rows);
+  std::sort(found.sorted.begin(), sorted_end);
+  std::iota(found.order.begin(), found.order.end(), 0);
+  for (size_t i = 0; i < rows; ++i) {
+    found.order[i] = std::find(found.sorted.begin(), sorted_end, axes[i]) - found.sorted.begin();
+  }
+  return found;
+}
+
+Value* rows_in_source_order(Rewriter& r, const PermutedRows& rows, const Shape& permuted) {
+  Value* value = rows.source;
+  if (!std::is_sorted(rows.sorted.begin(), rows.sorted.end())) {
+    value = r.create("permute", {value}, {{"order", rows.sorted}});
+  }
+  Shape shape(permuted.size());
+  for (size_t i = 0; i < shape.size(); ++i) {
+    shape[static_cast<size_t>(rows.order[i])] = permuted[i];
+  }
+  return r.reshape(value, shape);
+}
+
+// Whether each axis of `to` is a part of one axis of `from`, axes of size 1 apart.
+bool only_splits(const Shape& from, const Shape& to) {
+  size_t at = 0;
+  for (const DimExpr& size : from) {
+    if (size.is_value(1)) continue;
+    DimExpr product(1);
+    while (at < to.size() && !(product == size)) product *= to[at++];
+    if (!(product == size)) return false;
+  }
+  return std::all_of(to.begin() + static_cast<std::ptrdiff_t>(at), to.end(),
+                     [](const DimExpr& size) { return size.is_value(1); });
+}
+
+// Asks what would become of a permute.
+class Descent {
+ public:
+  Descent(Module& module, Ints order) : module_(module), order_(std::move(order)) {}
+
+  // Every use of a value takes it permuted; `whole`: its axes are those of the product.
+  bool ends_well(Value* value, bool whole = true) {
+    if (!seen_.insert(value).second) return true;
+    if (value->graph()->is_output(value) || value->uses().empty()) return false;
+    return std::all_of(value->uses().begin(), value->uses().end(),
+                       [&](const Use& use) { return takes(use, value, whole); });
+  }
+
+ private:
+  bool takes(const Use& use, Value* value, bool whole) {
+    Node& node = *use.node;
+    if (node.is("permute")) return !is_output_as_it_lies(node);
+    if (node.is("attention")) return use.operand < 3;
+    if (node.is("slice")) return ends_well(node.result(), whole);
+    if (node.is("reshape")) {
+      return only_splits(value->shape(), node.result()->shape()) &&
+             ends_well(node.result(), false);
+    }
+    if (!whole) return false;
+    if (is_row_product(node)) return use.operand == 0 && ends_well(node.result());
+    const int kept = axes_of_norm(node);
+    if (kept > 0) return use.operand == 0 && stay(kept) && ends_well(node.result());
+    return node.op->has(kElementwise) && node.num_results() == 1 &&
+           node.result()->shape() == value->shape() && takes_elementwise(node, value);
+  }
+
+  // An output in the memory order of the permute's operand: what would move is the rows that are
+  // written there.
+  bool is_output_as_it_lies(Node& permute) const {
+    for (size_t i = 0; i < module_.outputs.size(); ++i) {
+      if (module_.main.outputs()[i] != permute.result()) continue;
+      Ints lies;
+      for (const int axis : module_.outputs[i].order) {
+        lies.push_back(permute.get_ints("order")[static_cast<size_t>(axis)]);
+      }
+      if (!lies.empty() && std::is_sorted(lies.begin(), lies.end())) return true;
+    }
+    return false;
+  }
+
+  bool stay(int kept) const {
+    for (size_t i = order_.size() - static_cast<size_t>(kept); i < order_.size(); ++i) {
+      if (order_[i] != static_cast<int64_t>(i)) return false;
+    }
+    return true;
+  }
+
+  bool takes_elementwise(Node& node, Value* value) {
+    bool joins = false;
+    for (Value* operand : node.operands()) {
+      if (operand == nullptr) return false;
+      if (operand == value || varies_along_last(operand)) continue;
+      if (!is_permuted_alike(operand)) return false;
+      joins = true;
+    }
+    return joins || ends_well(node.result());
+  }
+
+  static bool varies_along_last(Value* value) {
+    const Shape& shape = value->shape();
+    return std::all_of(shape.begin(), shape.empty() ? shape.end() : shape.end() - 1,
+                       [](const DimExpr& size) { return size.is_value(1); });
+  }
+
+  bool is_permuted_alike(Value* value) const {
+    Node* node = value->producer();
+    if (node == nullptr) return false;
+    if (node->is("permute")) return node->get_ints("order") == order_;
+    if (!is_row_product(*node)) return false;
+    const std::optional<PermutedRows> rows = permuted_rows(node->operand(0), 1);
+    return rows && rows->order == order_;
+  }
+
+  Module& module_;
+  Ints order_;
+  std::set<Value*> seen_;  // lookups only
+};
+
+bool below_rows(Rewriter& r) {
+  Node& node = r.node();
+  const int kept = is_row_product(node) ? 1 : axes_of_norm(node);
+  if (kept == 0 || !node.result()->tensor().layout.is_contiguous()) return false;
+  const std::optional<PermutedRows> rows = permuted_rows(node.operand(0), kept);
+  if (!rows || !Descent(r.module(), rows->order).ends_well(node.result()) || !r.allowed()) {
+    return false;
+  }
+  std::vector<Value*> operands = node.operands();
+  operands[0] = rows_in_source_order(r, *rows, node.operand(0)->shape());
+  Value* y = r.create_like(node, std::move(operands));
+  return r.replace(r.create("permute", {y}, {{"order", rows->order}}));
+}
+
+}  // namespace
+
+KILN_PASS(sink_permutes, "permutes of rows move behind products and norms, where they vanish") {
+  return rewrite_all(module, context, {below_rows});
+}
+
+}  // namespace kiln
