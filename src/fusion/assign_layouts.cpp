@@ -5,8 +5,9 @@
 // Convolutions and pools are computed channels-last, the fastest order on CPUs
 // (docs/performance.md); what follows them elementwise stays so. Attention writes in the order in
 // which the permute behind it reads, [batch, length, heads, dim] or [length, batch, heads, dim], so
-// that merging the heads moves nothing. Everything else is contiguous. Nothing is inserted: kernels
-// take strided operands, or copy.
+// that merging the heads moves nothing. What is computed elementwise for an output alone is written
+// as that lies. Everything else is contiguous. Nothing is inserted: kernels take strided operands,
+// or copy.
 #include <algorithm>
 
 #include "ir/op_def.h"
@@ -35,7 +36,20 @@ Layout layout_of_attention(Node& node) {
   return layout;
 }
 
-Layout layout_for(Node& node, int result) {
+// Of a value that is one output of the program and nothing else.
+Layout layout_of_output(Module& module, Value* value) {
+  Layout layout;
+  if (!value->uses().empty()) return layout;
+  int found = 0;
+  for (size_t i = 0; i < module.outputs.size(); ++i) {
+    if (module.main.outputs()[i] != value) continue;
+    ++found;
+    if (module.outputs[i].kind == OutputSpec::Kind::kResult) layout.order = module.outputs[i].order;
+  }
+  return found == 1 ? layout : Layout{};
+}
+
+Layout layout_for(Module& module, Node& node, int result) {
   const TensorType& type = node.result(result)->tensor();
   const int rank = type.rank();
   if (is_spatial(node) && rank >= 3 && rank <= 5) return Layout::channels_last(rank);
@@ -51,7 +65,7 @@ Layout layout_for(Node& node, int result) {
     if (node.op->has(kElementwise) && !(source.shape == type.shape)) continue;
     return source.layout;
   }
-  return {};
+  return node.op->has(kElementwise) ? layout_of_output(module, node.result(result)) : Layout{};
 }
 
 }  // namespace
@@ -62,7 +76,7 @@ KILN_PASS(assign_layouts, "memory order of every tensor") {
     if (node->is("reorder") || node->is("aten.call")) continue;
     for (int i = 0; i < node->num_results(); ++i) {
       if (!node->result(i)->type.is_tensor()) continue;
-      const Layout layout = layout_for(*node, i);
+      const Layout layout = layout_for(module, *node, i);
       if (node->result(i)->tensor().layout == layout || !context.should_rewrite()) continue;
       node->result(i)->tensor().layout = layout;
       changed = true;

@@ -27,9 +27,9 @@
 //
 // One moves only when every use of the product takes it: another permute, which it merges with;
 // attention, which reads strided views; an elementwise op whose other operand is permuted alike; or
-// after what passes it on to such a use (products, norms, elementwise ops, slices, reshapes that
-// split axes). Elsewhere it would only copy the result of the product instead of its rows, and the
-// result may be larger: a vocabulary.
+// what passes it on to such uses (products, norms, elementwise ops, slices, reshapes that split
+// axes). Elsewhere it would only copy the result of the product instead of its rows, and the result
+// may be larger: a vocabulary.
 #include <algorithm>
 #include <numeric>
 #include <optional>
@@ -176,14 +176,18 @@ class Descent {
   }
 
   bool takes_elementwise(Node& node, Value* value) {
-    bool joins = false;
+    bool meets_permute = false;
     for (Value* operand : node.operands()) {
       if (operand == nullptr) return false;
       if (operand == value || varies_along_last(operand)) continue;
-      if (!is_permuted_alike(operand)) return false;
-      joins = true;
+      Node* permute = producer_of(operand, "permute");
+      if (permute != nullptr && permute->get_ints("order") == order_) {
+        meets_permute = true;
+      } else if (!is_product_alike(operand)) {
+        return false;
+      }
     }
-    return joins || ends_well(node.result());
+    return meets_permute || ends_well(node.result());
   }
 
   static bool varies_along_last(Value* value) {
@@ -192,11 +196,10 @@ class Descent {
                        [](const DimExpr& size) { return size.is_value(1); });
   }
 
-  bool is_permuted_alike(Value* value) const {
+  // A product whose rows are in the same order.
+  bool is_product_alike(Value* value) const {
     Node* node = value->producer();
-    if (node == nullptr) return false;
-    if (node->is("permute")) return node->get_ints("order") == order_;
-    if (!is_row_product(*node)) return false;
+    if (node == nullptr || !is_row_product(*node)) return false;
     const std::optional<PermutedRows> rows = permuted_rows(node->operand(0), 1);
     return rows && rows->order == order_;
   }
