@@ -150,7 +150,8 @@ bool below_matmul(Rewriter& r) {
   return r.replace(r.reshape(y, node.result()->shape()));
 }
 
-// attention of [b*h, s, d], all three made of [b, h, ...], under a mask that has no batch axes.
+// attention of [b*h, s, d], all three made of [b, h, ...], under a mask that has no batch axes. More
+// than two of those would only be joined again: kernels have batch and heads.
 bool below_attention(Rewriter& r) {
   Node& node = r.node();
   if (!node.is("attention")) return false;
@@ -160,7 +161,8 @@ bool below_attention(Rewriter& r) {
   std::vector<Value*> operands;
   for (int i = 0; i < 3; ++i) {
     Value* source = source_keeping(node.operand(i), 2);
-    if (source == nullptr || !(batch(source) == batch(operands.empty() ? source : operands[0]))) {
+    if (source == nullptr || source->tensor().rank() > 4 ||
+        !(batch(source) == batch(operands.empty() ? source : operands[0]))) {
       return false;
     }
     operands.push_back(source);

@@ -26,17 +26,20 @@
 // do behind elementwise ops (merge-transposes). Nothing moves them up again.
 //
 // One moves only when every use of the product takes it: another permute, which it merges with;
-// attention, which reads strided views; an elementwise op whose other operand is permuted alike; or
-// what passes it on to such uses (products, norms, elementwise ops, slices, reshapes that split
-// axes). Elsewhere it would only copy the result of the product instead of its rows, and the result
-// may be larger: a vocabulary.
+// attention, which reads strided views; an elementwise op whose other operand is permuted alike; an
+// output that lies so in memory; or what passes it on to such uses (products, norms, elementwise
+// ops, slices, reshapes). Elsewhere it would only copy the result of the product instead of its
+// rows, and the result may be larger: a vocabulary. For the same reason nothing behind it may need a
+// copy that it does not need now, as attention in windows may, which joins rows.
 #include <algorithm>
 #include <numeric>
 #include <optional>
 #include <set>
 
+#include "core/strides.h"
 #include "ir/op_def.h"
 #include "passes/match.h"
+#include "passes/permute_rules.h"
 #include "passes/rewriter.h"
 
 namespace kiln {
@@ -110,62 +113,105 @@ Value* rows_in_source_order(Rewriter& r, const PermutedRows& rows, const Shape& 
   return r.reshape(value, shape);
 }
 
-// Whether each axis of `to` is a part of one axis of `from`, axes of size 1 apart.
-bool only_splits(const Shape& from, const Shape& to) {
-  size_t at = 0;
-  for (const DimExpr& size : from) {
-    if (size.is_value(1)) continue;
-    DimExpr product(1);
-    while (at < to.size() && !(product == size)) product *= to[at++];
-    if (!(product == size)) return false;
-  }
-  return std::all_of(to.begin() + static_cast<std::ptrdiff_t>(at), to.end(),
-                     [](const DimExpr& size) { return size.is_value(1); });
-}
-
-// Asks what would become of a permute.
+// Asks what would become of the permute.
 class Descent {
  public:
   Descent(Module& module, Ints order) : module_(module), order_(std::move(order)) {}
 
-  // Every use of a value takes it permuted; `whole`: its axes are those of the product.
-  bool ends_well(Value* value, bool whole = true) {
-    if (!seen_.insert(value).second) return true;
-    if (value->graph()->is_output(value) || value->uses().empty()) return false;
-    return std::all_of(value->uses().begin(), value->uses().end(),
-                       [&](const Use& use) { return takes(use, value, whole); });
+  // Every use of a product's result takes it permuted.
+  bool ends_well(Value* result) {
+    Shape sorted(order_.size());
+    for (size_t i = 0; i < sorted.size(); ++i) {
+      sorted[static_cast<size_t>(order_[i])] = result->shape()[i];
+    }
+    Reading reading{dense_strides(result->shape(), {}), dense_strides(sorted, {})};
+    permute(order_, &reading.after);
+    return is_taken(result, reading);
   }
 
  private:
-  bool takes(const Use& use, Value* value, bool whole) {
-    Node& node = *use.node;
-    if (node.is("permute")) return !is_output_as_it_lies(node);
-    if (node.is("attention")) return use.operand < 3;
-    if (node.is("slice")) return ends_well(node.result(), whole);
-    if (node.is("reshape")) {
-      return only_splits(value->shape(), node.result()->shape()) &&
-             ends_well(node.result(), false);
-    }
-    if (!whole) return false;
-    if (is_row_product(node)) return use.operand == 0 && ends_well(node.result());
-    const int kept = axes_of_norm(node);
-    if (kept > 0) return use.operand == 0 && stay(kept) && ends_well(node.result());
-    return node.op->has(kElementwise) && node.num_results() == 1 &&
-           node.result()->shape() == value->shape() && takes_elementwise(node, value);
+  // How a value is read, as views of the product.
+  struct Reading {
+    SymbolicStrides before, after;  // as the rows are now, as they would be
+    bool as_product = true;         // the axes are those of the product
+    bool permuted = false;          // a permute has been met
+  };
+
+  static void permute(const Ints& order, SymbolicStrides* strides) {
+    SymbolicStrides moved;
+    for (const int64_t axis : order) moved.push_back((*strides)[static_cast<size_t>(axis)]);
+    *strides = std::move(moved);
   }
 
-  // An output in the memory order of the permute's operand: what would move is the rows that are
-  // written there.
-  bool is_output_as_it_lies(Node& permute) const {
-    for (size_t i = 0; i < module_.outputs.size(); ++i) {
-      if (module_.main.outputs()[i] != permute.result()) continue;
-      Ints lies;
-      for (const int axis : module_.outputs[i].order) {
-        lies.push_back(permute.get_ints("order")[static_cast<size_t>(axis)]);
-      }
-      if (!lies.empty() && std::is_sorted(lies.begin(), lies.end())) return true;
+  bool is_taken(Value* value, const Reading& reading) {
+    if (!seen_.insert(value).second) return true;
+    if (value->graph()->is_output(value)) {
+      if (!is_taken_by_outputs(value, reading)) return false;
+    } else if (value->uses().empty()) {
+      return false;
     }
-    return false;
+    return std::all_of(value->uses().begin(), value->uses().end(),
+                       [&](const Use& use) { return is_taken_by(use, value, reading); });
+  }
+
+  bool is_taken_by(const Use& use, Value* value, Reading reading) {
+    Node& node = *use.node;
+    if (node.is("permute")) {
+      permute(node.get_ints("order"), &reading.before);
+      permute(node.get_ints("order"), &reading.after);
+      reading.as_product = false;
+      reading.permuted = true;
+      return is_taken(node.result(), reading);
+    }
+    if (node.is("slice")) {
+      const auto axis = static_cast<size_t>(node.get_int("axis"));
+      reading.before[axis] *= node.get_dim("step");
+      reading.after[axis] *= node.get_dim("step");
+      return is_taken(node.result(), reading);
+    }
+    if (node.is("attention") && use.operand < 3) {
+      // Kernels have one batch axis, and heads.
+      Shape shape = value->shape();
+      while (shape.size() > 4) {
+        shape[1] *= shape[0];
+        shape.erase(shape.begin());
+      }
+      return reshape(value->shape(), shape, &reading.after) ||
+             !reshape(value->shape(), shape, &reading.before);
+    }
+    if (node.is("reshape")) {
+      const Shape& shape = node.result()->shape();
+      const bool copies = !reshape(value->shape(), shape, &reading.before);
+      // One that needs a copy either way leaves a dense tensor.
+      if (!reshape(value->shape(), shape, &reading.after)) return copies;
+      if (copies) reading.before = reading.after;
+      reading.as_product = false;
+      return is_taken(node.result(), reading);
+    }
+    if (reading.permuted) return true;
+    if (!reading.as_product) return false;
+    const int kept = is_row_product(node) ? 1 : axes_of_norm(node);
+    if (kept > 0) return use.operand == 0 && stay(kept) && ends_well(node.result());
+    return node.op->has(kElementwise) && node.num_results() == 1 &&
+           node.result()->shape() == value->shape() && is_taken_elementwise(node, value);
+  }
+
+  static bool reshape(const Shape& from, const Shape& to, SymbolicStrides* strides) {
+    SymbolicStrides result;
+    if (!reshape_strides(from, *strides, to, &result)) return false;
+    *strides = std::move(result);
+    return true;
+  }
+
+  // Outputs have the memory order that they had at capture: what lies so needs no copy.
+  bool is_taken_by_outputs(Value* value, const Reading& reading) const {
+    for (size_t i = 0; i < module_.outputs.size(); ++i) {
+      if (module_.main.outputs()[i] != value) continue;
+      const SymbolicStrides wanted = dense_strides(value->shape(), module_.outputs[i].order);
+      if (reading.after == wanted) continue;
+      if (!reading.permuted || reading.before == wanted) return false;
+    }
+    return true;
   }
 
   bool stay(int kept) const {
@@ -175,7 +221,7 @@ class Descent {
     return true;
   }
 
-  bool takes_elementwise(Node& node, Value* value) {
+  bool is_taken_elementwise(Node& node, Value* value) {
     bool meets_permute = false;
     for (Value* operand : node.operands()) {
       if (operand == nullptr) return false;
@@ -226,7 +272,8 @@ bool below_rows(Rewriter& r) {
 }  // namespace
 
 KILN_PASS(sink_permutes, "permutes of rows move behind products and norms, where they vanish") {
-  return rewrite_all(module, context, {below_rows});
+  // Together, so that one run goes through all layers of a network.
+  return rewrite_all(module, context, {below_rows, permute_below_elementwise});
 }
 
 }  // namespace kiln
