@@ -150,8 +150,8 @@ bool below_matmul(Rewriter& r) {
   return r.replace(r.reshape(y, node.result()->shape()));
 }
 
-// attention of [b*h, s, d], all three made of [b, h, ...], under a mask that has no batch axes. More
-// than two of those would only be joined again: kernels have batch and heads.
+// attention of [b*h, s, d], all three made of [b, h, ...], under a mask that has no batch axes.
+// More than two of those would only be joined again: kernels have batch and heads.
 bool below_attention(Rewriter& r) {
   Node& node = r.node();
   if (!node.is("attention")) return false;

@@ -19,18 +19,18 @@
 //   %5 = reshape(%4) {shape=[?b,?s,8]} : f32[?b,?s,8]
 //   %6 = linear(%5, %c1) : f32[?b,?s,8]
 //
-// A product takes its rows in any order, but a kernel wants them as a dense matrix, which a permuted
-// view is not: without this, torch.nn.MultiheadAttention, whose rows are [length, batch], copies
-// whatever has them as [batch, length]. The canonical order of rows is the one in which the tensor
-// behind the permute has them, so permutes go down, as reshapes do (hoist-reshapes) and as permutes
-// do behind elementwise ops (merge-transposes). Nothing moves them up again.
+// A product takes its rows in any order, but a kernel wants them as a dense matrix, which a
+// permuted view is not: without this, torch.nn.MultiheadAttention, whose rows are [length, batch],
+// copies whatever has them as [batch, length]. The canonical order of rows is that of the tensor in
+// front of the permute, so permutes go down, as reshapes do (hoist-reshapes) and as permutes do
+// behind elementwise ops (merge-transposes). Nothing moves them up again.
 //
 // One moves only when every use of the product takes it: another permute, which it merges with;
 // attention, which reads strided views; an elementwise op whose other operand is permuted alike; an
 // output that lies so in memory; or what passes it on to such uses (products, norms, elementwise
 // ops, slices, reshapes). Elsewhere it would only copy the result of the product instead of its
-// rows, and the result may be larger: a vocabulary. For the same reason nothing behind it may need a
-// copy that it does not need now, as attention in windows may, which joins rows.
+// rows, and the result may be larger: a vocabulary. For the same reason nothing behind it may need
+// a copy that it does not need now, as attention in windows may, which joins rows.
 #include <algorithm>
 #include <numeric>
 #include <optional>

@@ -1,5 +1,5 @@
-"""torch.nn.MultiheadAttention computes on [length, batch, ...], its callers on [batch, length, ...]:
-between the two no tensor is copied, on the CPU or on a GPU, and the numbers are PyTorch's."""
+"""torch.nn.MultiheadAttention computes on [length, batch, ...], many callers on [batch, length,
+...]: between the two no tensor is copied, on the CPU or on a GPU, and the numbers are PyTorch's."""
 
 from __future__ import annotations
 
