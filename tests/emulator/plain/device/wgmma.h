@@ -3,6 +3,7 @@
 
 #include "device/async_barrier.h"
 
+#define KILN_WARPGROUPS
 #define KILN_SOLE_KERNEL(max_threads) extern "C"
 
 struct MatrixDescriptor {
