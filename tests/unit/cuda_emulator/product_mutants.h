@@ -55,15 +55,15 @@ inline std::vector<Subject> multistage_subjects() {
   const std::vector<JudgedEquivalent> judged =
       joined(kEightsAlongDepth,
              {{"if (i >= kEarly) late", "if (true) late", "loads what is not used"},
-              {"if (step == 0) {", "if (step == (0 + 1)) {", "copies start a little later"},
+              {"if (s + kStages - 1 < count) {", "< count + 1", "one stage more, which is waited for"},
+       {"if (step == 0) {", "if (step == (0 + 1)) {", "copies start a little later"},
               {"left[2][kStripes]", "left[(2 + 1)][kStripes]", "one more buffer"},
               {"right[2][kBands / 2]", "right[(2 + 1)][kBands / 2]", "one more buffer"}});
   // Copies of a stage behind the last one: they are waited for, or go to where no sums will lie.
   const std::vector<JudgedEquivalent> sums_in_one_stage =
       joined(judged, {{"if (s < count) {", "if (s <= count) {", "see above"},
                       {"if (s < count) {", "if (true) {", "see above"},
-                      {"if (s + kStages - 1 < count) {", "< count + 1", "see above"},
-                      {"if (i >= kEarly) late", "if (!(i >= kEarly)) late", "all are early"}});
+                             {"if (i >= kEarly) late", "if (!(i >= kEarly)) late", "all are early"}});
   const std::vector<JudgedEquivalent> alone = joined(
       judged, {{"if constexpr (kParts > 1)", "if constexpr (kParts >= 1)", "a cluster of one"},
                {"if (s < count) {", "if (true) {", "always, here"},
@@ -129,7 +129,7 @@ inline std::vector<Subject> warpgroup_subjects() {
   kernel.activation.kind = Kind::kGelu;
   result.push_back(product_subject(
       kernel,
-      {{100, 72, 136, false, 8, 3}, {300, 136, 200, false, 0, 2}, {257, 200, 328, false, 8, 1}},
+      {{100, 72, 136, false, 8, 3}, {300, 136, 200, false, 0, 2}, {257, 136, 328, false, 8, 1}},
       joined(joined(judged, of_add), at_the_end)));
   // One tile after the other; a band of tiles that is not full, and more than one band.
   kernel.tiling = {1, 128, 2, false, 3};
@@ -143,7 +143,6 @@ inline std::vector<Subject> warpgroup_subjects() {
   // Sizes in the source; two blocks of 64 rows for a warpgroup.
   kernel.tiling = {2, 64, 2, false, 3};
   kernel.dtype = DType::kF16;
-  kernel.bias = false;
   kernel.add = true;
   result.push_back(product_subject(kernel, {{300, 136, 456, true, 8, 2}},
                                    joined(joined(judged, of_add), in_turns)));
