@@ -55,15 +55,15 @@ inline std::vector<Subject> multistage_subjects() {
   const std::vector<JudgedEquivalent> judged =
       joined(kEightsAlongDepth,
              {{"if (i >= kEarly) late", "if (true) late", "loads what is not used"},
-              {"if (s + kStages - 1 < count) {", "< count + 1", "one stage more, which is waited for"},
-       {"if (step == 0) {", "if (step == (0 + 1)) {", "copies start a little later"},
+              {"if (s + kStages - 1 < count) {", "< count + 1", "one more, which is waited for"},
+              {"if (step == 0) {", "if (step == (0 + 1)) {", "copies start a little later"},
               {"left[2][kStripes]", "left[(2 + 1)][kStripes]", "one more buffer"},
               {"right[2][kBands / 2]", "right[(2 + 1)][kBands / 2]", "one more buffer"}});
   // Copies of a stage behind the last one: they are waited for, or go to where no sums will lie.
   const std::vector<JudgedEquivalent> sums_in_one_stage =
       joined(judged, {{"if (s < count) {", "if (s <= count) {", "see above"},
                       {"if (s < count) {", "if (true) {", "see above"},
-                             {"if (i >= kEarly) late", "if (!(i >= kEarly)) late", "all are early"}});
+                      {"if (i >= kEarly) late", "if (!(i >= kEarly)) late", "all are early"}});
   const std::vector<JudgedEquivalent> alone = joined(
       judged, {{"if constexpr (kParts > 1)", "if constexpr (kParts >= 1)", "a cluster of one"},
                {"if (s < count) {", "if (true) {", "always, here"},
@@ -71,7 +71,7 @@ inline std::vector<Subject> multistage_subjects() {
                {"if (count > 0)", "if (true)", "always, here"},
                {"if (s + 1 < count) product.load", "if (true)", "loads what is not used"},
                {"if (s + 1 < count) product.load", "s + 1 <= count", "loads what is not used"},
-               {"(first + i * kAtOnce) % kAcross", "(first + i + kAtOnce)", "in another order"},
+               {"(first + i * kAtOnce) % kAcross", "(first + i + kAtOnce)", "another order"},
                {"depth_left = ", ";", "is not used: the depth has whole stages"}});
   std::vector<Subject> result;
   cuda::MultistageGemm kernel;
