@@ -28,9 +28,12 @@ namespace kiln {
   ROW(std::string, cublaslt_library, "", "path of libcublasLt.so, instead of searching for it")    \
   ROW(std::string, cudnn_library, "", "path of libcudnn.so.9, instead of searching for it")        \
   ROW(std::string, gemm_tilings, "",                                                               \
-      "ROWSxCOLUMNSxDEPTH/STAGES/SPLIT, by warpgroups wROWSxCOLUMNS, of the kernels that a GPU "   \
-      "product of f16 or bf16 gets, separated by +; all of them: all; never any: none; empty: "    \
-      "chosen by size")                                                                            \
+      "ROWSxCOLUMNSxDEPTH/STAGES/SPLIT, by warpgroups wROWSxCOLUMNS (s behind it: one tile after " \
+      "the other), of the kernels that a GPU product of f16 or bf16 gets, separated by +; all of " \
+      "them: all, or warpgroups; never any: none; empty: chosen by size")                          \
+  ROW(std::string, attention_tilings, "",                                                          \
+      "QUERIESxKEYS of the kernels that GPU attention of f16 or bf16 gets, behind w those by "     \
+      "warpgroups, separated by +; all of them: all; never any: none; empty: chosen by size")      \
   ROW(bool, cache, true, "keep compiled programs on disk and use those that are there")          \
   ROW(bool, poison_arena, false, "fill arena memory with NaN before every run; finds stale reads")
 

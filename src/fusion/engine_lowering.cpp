@@ -27,75 +27,13 @@ bool same_order(const std::vector<int>& a, const std::vector<int>& b) {
 
 }  // namespace
 
-std::vector<DimExpr> dense_strides(const Shape& dims, const std::vector<int>& order) {
-  std::vector<DimExpr> strides(dims.size());
-  DimExpr stride = 1;
-  for (size_t i = dims.size(); i-- > 0;) {
-    const size_t dim = order.empty() ? i : static_cast<size_t>(order[i]);
-    strides[dim] = stride;
-    stride *= dims[dim];
-  }
-  return strides;
-}
-
-bool is_contiguous(const PlanView& view) {
-  DimExpr expected = 1;
-  for (size_t i = view.dims.size(); i-- > 0;) {
-    if (view.dims[i].is_value(1)) continue;
-    if (!(view.strides[i] == expected)) return false;
-    expected *= view.dims[i];
-  }
-  return true;
-}
+bool is_contiguous(const PlanView& view) { return are_contiguous(view.dims, view.strides); }
 
 bool reshape_view(const PlanView& view, const Shape& dims, PlanView* out) {
   out->slot = view.slot;
   out->offset = view.offset;
   out->dims = dims;
-  out->strides.assign(dims.size(), DimExpr(0));
-  if (is_contiguous(view)) {
-    out->strides = dense_strides(dims, {});
-    return true;
-  }
-  // Chunks of source dims that form one arithmetic progression are matched with groups of target
-  // dims of the same size.
-  Shape source_dims;
-  std::vector<DimExpr> source_strides;
-  for (size_t i = 0; i < view.dims.size(); ++i) {
-    if (view.dims[i].is_value(1)) continue;
-    source_dims.push_back(view.dims[i]);
-    source_strides.push_back(view.strides[i]);
-  }
-  if (source_dims.empty()) {
-    for (DimExpr& stride : out->strides) stride = 1;
-    return true;
-  }
-  size_t target = dims.size();
-  size_t chunk_end = source_dims.size();
-  while (chunk_end > 0) {
-    size_t chunk = chunk_end - 1;
-    DimExpr size = source_dims[chunk];
-    while (chunk > 0 && source_strides[chunk - 1] == source_strides[chunk] * source_dims[chunk]) {
-      --chunk;
-      size *= source_dims[chunk];
-    }
-    DimExpr stride = source_strides[chunk_end - 1];
-    DimExpr covered = 1;
-    while (!(covered == size)) {
-      if (target == 0) return false;
-      --target;
-      out->strides[target] = stride;
-      covered *= dims[target];
-      stride *= dims[target];
-    }
-    chunk_end = chunk;
-  }
-  while (target > 0) {
-    --target;
-    if (!dims[target].is_value(1)) return false;
-    out->strides[target] = 1;
-  }
-  return true;
+  return reshape_strides(view.dims, view.strides, dims, &out->strides);
 }
 
 struct EngineLowering::Impl {
@@ -152,20 +90,27 @@ struct EngineLowering::Impl {
     return dense_view(index, type.shape, type.layout.order);
   }
 
-  // Roots of outputs: the value whose buffer can be the output itself, because only reshapes of
-  // dense tensors lie between them.
+  // Roots of outputs: the value whose buffer can be the output itself, because only permutes, and
+  // reshapes of dense tensors, lie between them.
   void find_output_roots() {
     for (size_t i = 0; i < module.outputs.size(); ++i) {
       if (module.outputs[i].kind != OutputSpec::Kind::kResult) continue;
       Value* value = module.main.outputs()[i];
       if (!value->type.is_tensor()) continue;
       std::vector<int> order = module.outputs[i].order;
-      if (is_identity(order)) {
-        while (value->producer() != nullptr && value->producer()->is("reshape") &&
-               value->tensor().layout.is_contiguous()) {
-          value = value->producer()->operand(0);
+      if (order.empty()) order = identity_order(value->tensor().rank());
+      while (value->producer() != nullptr && value->tensor().layout.is_contiguous()) {
+        Node& view = *value->producer();
+        if (view.is("permute")) {
+          for (int& axis : order) {
+            axis = static_cast<int>(view.get_ints("order")[static_cast<size_t>(axis)]);
+          }
+        } else if (view.is("reshape") && is_identity(order)) {
+          order = identity_order(view.operand(0)->tensor().rank());
+        } else {
+          break;
         }
-        order.clear();
+        value = view.operand(0);
       }
       if (value->producer() == nullptr || !value->type.is_tensor()) continue;
       if (!same_order(value->tensor().layout.order, order)) continue;

@@ -12,16 +12,15 @@
 #include <string>
 #include <vector>
 
+#include "core/strides.h"
 #include "ir/module.h"
 #include "runtime/plan.h"
 
 namespace kiln {
 
-// Strides (elements) of a dense tensor stored in `order` (outermost first; empty: contiguous).
-std::vector<DimExpr> dense_strides(const Shape& dims, const std::vector<int>& order);
 bool is_contiguous(const PlanView& view);
 // The view with other dims over the same elements in the same logical order; false where strides
-// cannot say it. After torch's computeStride, on symbolic sizes.
+// cannot say it.
 bool reshape_view(const PlanView& view, const Shape& dims, PlanView* out);
 
 class EngineLowering {

@@ -12,7 +12,11 @@
 // A reshape passes
 //   linear, softmax, layer norm, ... when the axes that they work along stay as they are;
 //   elementwise ops, when all operands come from one shape or broadcast along axes that stay;
-//   matmul, when both operands join the same batch axes.
+//   matmul and attention, when their operands join the same batch axes;
+//   a permute in front of attention or of a reshape, when it joins axes: the permute moves their
+//   parts. As strided views they may be impossible to join: [b*h] of [s,b*h,d], of a projection, in
+//   torch.nn.MultiheadAttention. In front of matmul it stays: several batch axes are several calls
+//   of a library that has one stride for them.
 // A reshape behind a linear (or behind elementwise ops behind it) moves up when there is another
 // one in front that cannot come down, as in the projection of joined heads:
 //
@@ -146,6 +150,105 @@ bool below_matmul(Rewriter& r) {
   return r.replace(r.reshape(y, node.result()->shape()));
 }
 
+// attention of [b*h, s, d], all three made of [b, h, ...], under a mask that has no batch axes.
+// More than two of those would only be joined again: kernels have batch and heads.
+bool below_attention(Rewriter& r) {
+  Node& node = r.node();
+  if (!node.is("attention")) return false;
+  const auto batch = [](Value* value) {
+    return Shape(value->shape().begin(), value->shape().end() - 2);
+  };
+  std::vector<Value*> operands;
+  for (int i = 0; i < 3; ++i) {
+    Value* source = source_keeping(node.operand(i), 2);
+    if (source == nullptr || source->tensor().rank() > 4 ||
+        !(batch(source) == batch(operands.empty() ? source : operands[0]))) {
+      return false;
+    }
+    operands.push_back(source);
+  }
+  Value* mask = node.operand(3);
+  if (mask != nullptr) {
+    const Shape& shape = mask->shape();
+    const size_t lead = shape.size() - std::min<size_t>(shape.size(), 2);
+    const auto end = shape.begin() + static_cast<std::ptrdiff_t>(lead);
+    if (!std::all_of(shape.begin(), end, [](const DimExpr& dim) { return dim.is_value(1); })) {
+      return false;
+    }
+  }
+  if (!r.allowed()) return false;
+  if (mask != nullptr) {
+    const Shape& shape = mask->shape();
+    const size_t kept = std::min<size_t>(shape.size(), 2);
+    mask = r.reshape(mask, Shape(shape.end() - static_cast<std::ptrdiff_t>(kept), shape.end()));
+  }
+  operands.push_back(mask);
+  return r.replace(r.reshape(r.create_like(node, operands), node.result()->shape()));
+}
+
+// Sizes of which the axes of both shapes are products, and where those of each axis of `to` begin.
+struct CommonParts {
+  Shape sizes;
+  std::vector<size_t> begin;  // one more than axes
+  bool joins = false;         // an axis of `to` has several
+};
+
+bool find_common_parts(const Shape& from, const Shape& to, CommonParts* parts) {
+  size_t at = 0;
+  DimExpr rest = 1;  // of from[at - 1]
+  for (const DimExpr& size : to) {
+    parts->begin.push_back(parts->sizes.size());
+    DimExpr wanted = size;
+    while (!wanted.is_value(1)) {
+      while (rest.is_value(1) && at < from.size()) rest = from[at++];
+      DimExpr quotient;
+      if (rest.is_value(0) || rest.is_value(1) || wanted.is_value(0)) return false;
+      if (DimExpr::divide_exactly(wanted, rest, &quotient)) {
+        parts->sizes.push_back(rest);
+        wanted = quotient;
+        rest = 1;
+      } else if (DimExpr::divide_exactly(rest, wanted, &quotient)) {
+        parts->sizes.push_back(wanted);
+        wanted = 1;
+        rest = quotient;
+      } else {
+        return false;
+      }
+    }
+    parts->joins = parts->joins || parts->sizes.size() - parts->begin.back() > 1;
+  }
+  parts->begin.push_back(parts->sizes.size());
+  while (rest.is_value(1) && at < from.size()) rest = from[at++];
+  return rest.is_value(1);
+}
+
+bool below_permute(Rewriter& r) {
+  Node& node = r.node();
+  Value* result = node.is("permute") ? node.result() : nullptr;
+  if (result == nullptr || r.graph().is_output(result)) return false;
+  for (const Use& use : result->uses()) {
+    const bool attended = use.node->is("attention") && use.operand < 3;
+    if (!attended && !use.node->is("reshape")) return false;
+  }
+  Node* reshape = producer_of(node.operand(0), "reshape");
+  if (reshape == nullptr || !node.operand(0)->tensor().layout.is_contiguous()) return false;
+  CommonParts parts;
+  Value* source = reshape->operand(0);
+  if (!find_common_parts(source->shape(), node.operand(0)->shape(), &parts) || !parts.joins ||
+      !r.allowed()) {
+    return false;
+  }
+  std::vector<int64_t> order;
+  for (const int64_t axis : node.get_ints("order")) {
+    const auto i = static_cast<size_t>(axis);
+    for (size_t k = parts.begin[i]; k < parts.begin[i + 1]; ++k) {
+      order.push_back(static_cast<int64_t>(k));
+    }
+  }
+  Value* moved = r.create("permute", {r.reshape(source, parts.sizes)}, {{"order", order}});
+  return r.replace(r.reshape(moved, result->shape()));
+}
+
 // The operand of an elementwise node that has the shape of the result, when all others broadcast
 // along the last `kept` axes; -1 when there is none or more than one.
 int only_whole_operand(Node& node, int kept, std::vector<bool>* trims) {
@@ -216,7 +319,8 @@ bool above_linear(Rewriter& r) {
 
 KILN_PASS(hoist_reshapes, "reshapes move down until they meet and cancel") {
   return rewrite_all(module, context,
-                     {below_linear, below_rowwise, below_elementwise, below_matmul, above_linear});
+                     {below_linear, below_rowwise, below_elementwise, below_matmul, below_attention,
+                      below_permute, above_linear});
 }
 
 }  // namespace kiln

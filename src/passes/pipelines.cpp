@@ -10,9 +10,11 @@ const std::vector<NamedPipeline>& named_pipelines() {
        // neighbours, a folded weight makes a batch norm foldable, a dead branch makes a use the
        // only one. fold_constants comes after what creates views of weights, cse and dce last, so
        // that "has one use" is true when the next round asks.
-       "fix(canonicalize, simplify_views, sink_expands, index_to_view, simplify_masks, "
+       "fix(fix(canonicalize, simplify_views, sink_expands, index_to_view, simplify_masks, "
        "merge_transposes, hoist_reshapes, fold_bias, fold_batch_norm, recognize_activations, "
        "recognize_attention, fold_constants, cse, dce), "
+       // Whether a permute is free behind a product is known when what follows has its form.
+       "sink_permutes), "
        // A batch norm that no weight took by now never will; and linears are merged when no other
        // pass can make two of them one.
        "decompose_batch_norm, merge_linears, "

@@ -70,16 +70,27 @@ bool reshape_for_permute(Rewriter& r) {
   return r.allowed() && r.replace(r.reshape(node.operand(0), node.result()->shape()));
 }
 
-// A reshape that only splits axes, behind a permute of another reshape's result: that one can split
-// them itself. What it joined before, [s, b, h*d] -> [s, b*h, d], is then never joined, which
-// strides may be unable to express: attention of torch.nn.MultiheadAttention.
+bool is_only_permuted(Value* value) {
+  return !value->uses().empty() && !value->graph()->is_output(value) &&
+         std::all_of(value->uses().begin(), value->uses().end(),
+                     [](const Use& use) { return use.node->is("permute"); });
+}
+
+// A reshape that only splits axes, behind a permute,
+//   of another reshape's result: that one can split them itself. What it joined before,
+//     [s, b, h*d] -> [s, b*h, d], is then never joined, which strides may be unable to express:
+//     attention of torch.nn.MultiheadAttention;
+//   and in front of others: the permutes meet.
 bool split_before_permute(Rewriter& r) {
   Node& node = r.node();
-  if (!node.is("reshape") || !node.operand(0)->has_one_use()) return false;
+  if (!node.is("reshape")) return false;
   Node* permute = producer_of(node.operand(0), "permute");
-  if (permute == nullptr || !permute->operand(0)->has_one_use()) return false;
-  Node* first = producer_of(permute->operand(0), "reshape");
-  if (first == nullptr) return false;
+  if (permute == nullptr) return false;
+  Value* source = permute->operand(0);
+  Node* first = producer_of(source, "reshape");
+  const bool joined_before =
+      first != nullptr && node.operand(0)->has_one_use() && source->has_one_use();
+  if (!joined_before && !is_only_permuted(node.result())) return false;
   // What each axis of the permute's result becomes.
   const Shape& to = node.result()->shape();
   std::vector<Shape> parts;
@@ -87,6 +98,11 @@ bool split_before_permute(Rewriter& r) {
   for (const DimExpr& size : node.operand(0)->shape()) {
     Shape part;
     DimExpr product(1);
+    if (size.is_value(1)) {
+      if (at < to.size() && to[at].is_value(1)) part.push_back(to[at++]);
+      parts.push_back(std::move(part));
+      continue;
+    }
     do {
       if (at == to.size()) return false;
       product = product * to[at];
@@ -117,7 +133,7 @@ bool split_before_permute(Rewriter& r) {
       moved.push_back(begin[static_cast<size_t>(order[i])] + static_cast<int64_t>(k));
     }
   }
-  Value* source = r.reshape(first->operand(0), split);
+  source = r.reshape(joined_before ? first->operand(0) : source, split);
   return r.replace(r.create("permute", {source}, {{"order", moved}}));
 }
 

@@ -1,10 +1,11 @@
 """Times of Kiln's own kernels for small products, in every tiling, beside cuBLASLt's algorithms.
 
-  gemm_bench.py [--only REGEX] [--check] [--json FILE]
+  gemm_bench.py [--only REGEX] [--tilings TILINGS] [--check] [--json FILE]
 
-Compiles one linear layer a shape with tune="default" and the debug switch gemm_tilings=all, so that
-the tuner times everything as it does for users: each candidate in a CUDA graph of repeats, over
-copies of the operands that together are larger than the L2 cache. What it logs is the table.
+Compiles one linear layer a shape with tune="default" and the debug switch gemm_tilings=all (or
+TILINGS), so that the tuner times everything as it does for users: each candidate in a CUDA graph of
+repeats, over copies of the operands that together are larger than the L2 cache. What it logs is the
+table.
 --check instead runs each tiling of some shapes by itself and compares with torch in float32.
 """
 
@@ -24,7 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # name: rows, columns, depth, what comes behind (bias always).
 SHAPES: dict[str, tuple[int, int, int, str]] = {}
-for _model, _rows in (("bert", 128), ("vit", 197), ("gpt2", 512), ("bert32", 4096)):
+for _model, _rows in (("bert", 128), ("vit", 197), ("gpt2", 512), ("bert32", 4096),
+                      ("vit32", 6304)):
   SHAPES[f"{_model} qkv"] = (_rows, 2304, 768, "")
   SHAPES[f"{_model} out"] = (_rows, 768, 768, "add")
   SHAPES[f"{_model} fc1"] = (_rows, 3072, 768, "")
@@ -101,6 +103,9 @@ def parse(log: str) -> dict[str, dict[str, Any]]:
     elif match := re.match(r"kiln tuning debug: .* kiln:multistage_gemm (\S+) stages (\d+) split "
                            r"(\d+): ([0-9.e+-]+)$", line):
       current["own"][f"{match[1]}/{match[2]}/{match[3]}"] = float(match[4])
+    elif match := re.match(r"kiln tuning debug: .* kiln:warpgroup_gemm (\S+) stages (\d+)( overlap)?: "
+                           r"([0-9.e+-]+)$", line):
+      current["own"][f"w{match[1]}/{match[2]}/{'o' if match[3] else 's'}"] = float(match[4])
     elif match := re.match(r"kiln tuning debug: cublaslt .*: ([0-9.e+-]+)$", line):
       current["library"].append(float(match[1]))
   return shapes
@@ -126,6 +131,8 @@ def by_split_and_tile(shapes: dict[str, dict[str, Any]]) -> None:
     best: dict[str, dict[int, float]] = {}
     for tiling, us in times["own"].items():
       tile, _, split = tiling.split("/")
+      if tile.startswith("w"):
+        continue
       of_tile = best.setdefault(tile, {})
       of_tile[int(split)] = min(us, of_tile.get(int(split), 1e9))
     print(name)
@@ -137,6 +144,7 @@ def main() -> int:
   parser = argparse.ArgumentParser(description=__doc__,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--only", default="")
+  parser.add_argument("--tilings", default="all")
   parser.add_argument("--check", action="store_true")
   parser.add_argument("--json", type=Path, default=None)
   parser.add_argument("--child", nargs="+", default=None, help=argparse.SUPPRESS)
@@ -146,7 +154,7 @@ def main() -> int:
     return 0
   names = [name for name in SHAPES if re.search(options.only, name)]
   if not options.check:
-    shapes = parse(run_child(names, "default", "all"))
+    shapes = parse(run_child(names, "default", options.tilings))
     if options.json is not None:
       options.json.write_text(json.dumps(shapes))
     table(shapes)

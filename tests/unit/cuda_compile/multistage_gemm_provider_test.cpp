@@ -108,6 +108,40 @@ TEST_F(MultistageGemmProvider, ManyTilesWithTheExactGeluGoToWarpgroups) {
   }
 }
 
+// Without an activation that the library lacks: where the model is sure.
+TEST_F(MultistageGemmProvider, ManyTilesWithoutAnAddendGoToWarpgroupsWithTheLibraryInReserve) {
+  const std::string product = R"(main(%x: f16[4096,768], %w: f16[2304,768], %b: f16[2304]) {
+  %0 = linear(%x, %w, %b) : f16[4096,2304]
+  return %0 {name="y"}
+})";
+  const auto program = lowered(product);
+  EXPECT_EQ(program->steps(), "cuda.multistage_gemm");
+  const auto params =
+      cuda::MultistageGemmStepParams::from_json(program->plan().main.steps[0].params);
+  ASSERT_TRUE(params.ok()) << params.status().to_string();
+  EXPECT_EQ(params->warpgroup_kernels, 1);
+  EXPECT_FALSE(params->tune);
+  EXPECT_EQ(params->otherwise_kind, "cuda.cublaslt");
+  EXPECT_EQ(steps_of(R"(main(%x: f16[4096,768], %w: f16[768,768], %z: f16[4096,768]) {
+  %0 = linear(%x, %w) : f16[4096,768]
+  %1 = add(%0, %z) : f16[4096,768]
+  return %1 {name="y"}
+})"),
+            "cuda.cublaslt");
+}
+
+TEST_F(MultistageGemmProvider, TilesOverlapWhereThereAreSeveralForAMultiprocessor) {
+  const DeviceSpec device = DeviceSpec::gpu(90).value();
+  const auto overlaps = [&](int64_t n) {
+    for (const auto& tiling : cuda::warpgroup_gemm_tilings({4096, n, 768, true}, device)) {
+      if (tiling.overlap && tiling.columns == 192) return true;
+    }
+    return false;
+  };
+  EXPECT_FALSE(overlaps(768));
+  EXPECT_TRUE(overlaps(2304));
+}
+
 TEST_F(MultistageGemmProvider, OtherGpusHaveNoWarpgroups) {
   const cuda::GemmProblem problem{4096, 3072, 768, false};
   EXPECT_FALSE(cuda::warpgroup_gemm_tilings(problem, DeviceSpec::gpu(90).value()).empty());
@@ -129,7 +163,7 @@ TEST_F(MultistageGemmProvider, TheSwitchNamesTilings) {
   options.gemm_tilings = "w128x192";
   set_debug_options(options);
   EXPECT_EQ(lowered(layer("f16", "128", 3072, 768))->plan().kernels.size(), 2u);
-  EXPECT_EQ(cuda::parse_warpgroup_tiling("w128x200").status().code(), "K1002");
+  EXPECT_EQ(cuda::parse_warpgroup_tiling("w128x200", false).status().code(), "K1002");
 }
 
 TEST_F(MultistageGemmProvider, TilingsAreReadAndChecked) {

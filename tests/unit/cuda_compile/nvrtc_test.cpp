@@ -165,7 +165,7 @@ TEST_F(Nvrtc, CompilesGemmsByWarpgroups) {
   }
   kernel.sizes = cuda::KernelSizes(sizes);
   Sources sources;
-  for (const cuda::WarpgroupTiling& tiling : cuda::warpgroup_tilings()) {
+  for (const cuda::WarpgroupTiling& tiling : cuda::warpgroup_tilings(true)) {
     kernel.tiling = tiling;
     kernel.dtype = tiling.overlap ? DType::kF16 : DType::kBF16;
     const auto source = cuda::print_kernel({cuda::WarpgroupGemm::kFamily, kernel.to_json()});

@@ -66,7 +66,7 @@ inline std::string launch_product(LoadedKernel& loaded, const cuda::WarpgroupGem
   Shape shape;
   shape.grid[0] = p.blocks;
   shape.block[0] = static_cast<int>(t.threads());
-  shape.shared_bytes = t.shared_bytes();
+  shape.shared_bytes = t.shared_bytes(kernel.add);
   return loaded.launch_with(shape, arguments);
 }
 

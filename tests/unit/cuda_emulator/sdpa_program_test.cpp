@@ -8,6 +8,7 @@
 
 #include "backends/cuda/compile/library_providers.h"
 #include "backends/cuda/compile/own_providers.h"
+#include "base/options.h"
 #include "emulated_samples.h"
 #include "ops/sample_types.h"
 #include "unit/cuda_runtime/fake_cudnn.h"
@@ -76,17 +77,30 @@ class SdpaProgram : public testing::Test {
 TEST_F(SdpaProgram, ManyScoresGoToCudnnAndFewDoNot) {
   const DimExpr length = DimExpr::symbol("s");
   OpSample dynamic = make_sample(
-      "dynamic length", {f16({1, 8, length, 8}), f16({1, 8, length, 8}), f16({1, 8, length, 8})},
+      "dynamic length", {f16({1, 1, length, 8}), f16({1, 1, length, 8}), f16({1, 1, length, 8})},
       {{"is_causal", true}});
   dynamic.tolerance *= 3;  // the probabilities are rounded to f16 too, as in the op's own samples
   SymbolValues many, few;
-  many["s"] = 257;
+  many["s"] = 1026;
   few["s"] = 65;
   Outcome outcome = run(dynamic, many);
   EXPECT_EQ(outcome.steps, "cuda.cudnn_sdpa cuda.copy");
   EXPECT_EQ(outcome.by_cudnn, 1);
   fake_cudnn().executions = 0;
   EXPECT_EQ(run(dynamic, few).by_cudnn, 0);
+}
+
+TEST_F(SdpaProgram, FewKeysStayWithTheKernelByWarpgroups) {
+  // As many scores as cuDNN is taken for otherwise.
+  OpSample sample = make_sample(
+      "few keys", {f16({16, 4, 128, 8}), f16({16, 4, 64, 8}), f16({16, 4, 64, 8})});
+  sample.tolerance *= 3;
+  EXPECT_EQ(run(sample).by_cudnn, 0);
+  DebugOptions options;
+  options.attention_tilings = "none";
+  set_debug_options(options);
+  EXPECT_EQ(run(sample).by_cudnn, 1);
+  set_debug_options({});
 }
 
 TEST_F(SdpaProgram, TheOwnKernelStandsIn) {

@@ -83,8 +83,8 @@ ProviderList cuda_providers(const LibraryWishes& wishes) {
   providers.push_back(make_depthwise_provider());
   providers.push_back(make_multistage_gemm_provider(wishes));
   for (auto& library : library_providers(wishes)) providers.push_back(std::move(library));
-  providers.push_back(make_cudnn_sdpa_provider(wishes, make_attention_provider()));
-  providers.push_back(make_attention_provider());
+  providers.push_back(make_cudnn_sdpa_provider(wishes, make_attention_provider(wishes)));
+  providers.push_back(make_attention_provider(wishes));
   providers.push_back(make_tile_provider());
   providers.push_back(make_indexing_provider());
   providers.push_back(make_movement_provider());

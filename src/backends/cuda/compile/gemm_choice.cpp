@@ -91,9 +91,13 @@ double library_gemm_time(const GemmProblem& p, const DeviceSpec& device) {
   // Millions of products, as many multiprocessors as an H200 has.
   const double work = static_cast<double>(p.m) * static_cast<double>(p.n) *
                       static_cast<double>(p.k) * 1e-6 / scale_of(device);
-  const double time = 3.8 + 0.0014 * static_cast<double>(std::min<int64_t>(p.k, 4096)) +
-                      0.0017 * work + 0.0014 * std::max(0.0, work - 1200);
-  return std::max(time, 3.8 + memory_time(bytes_of(p), device));
+  const double results =
+      static_cast<double>(p.m) * static_cast<double>(p.n) * 1e-6 / scale_of(device);
+  // Few tiles wait for the operands, many for the matrix instructions.
+  const double few = 3.8 + 0.0014 * static_cast<double>(std::min<int64_t>(p.k, 4096)) +
+                     0.0017 * work;
+  const double many = 3.5 + 0.00246 * work + (p.add ? 0.8 : 0.33) * results;
+  return std::max({few, many, 3.8 + memory_time(bytes_of(p), device)});
 }
 
 double elementwise_time(const GemmProblem& p, const DeviceSpec& device) {

@@ -31,6 +31,7 @@ CublasLtStepParams cublaslt_step_params(Node& anchor, const ProductEpilogue& epi
                                         const LibraryWishes& wishes, int sm);
 // Own kernels for what the libraries are slow at.
 std::unique_ptr<KernelProvider> make_multistage_gemm_provider(const LibraryWishes& wishes);
+std::unique_ptr<KernelProvider> make_attention_provider(const LibraryWishes& wishes);
 std::unique_ptr<KernelProvider> make_cudnn_conv_provider(const LibraryWishes& wishes);
 // `own`: of Kiln's own attention kernel, whose steps stand in where cuDNN does not compute it.
 std::unique_ptr<KernelProvider> make_cudnn_sdpa_provider(const LibraryWishes& wishes,

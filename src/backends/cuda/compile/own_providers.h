@@ -13,7 +13,6 @@ namespace kiln::cuda {
 std::unique_ptr<KernelProvider> make_movement_provider();   // copies, pads, scans, sorts, sources
 std::unique_ptr<KernelProvider> make_indexing_provider();   // embedding, gathers, scatters
 std::unique_ptr<KernelProvider> make_pool_provider();       // pools and interpolation
-std::unique_ptr<KernelProvider> make_attention_provider();  // attention
 // A convolution that is make_depthwise_provider()'s, where the dtype suits it.
 bool is_depthwise(Node& node);
 std::unique_ptr<KernelProvider> make_depthwise_provider();  // convolution of each channel by itself

@@ -33,6 +33,9 @@ constexpr int64_t kMinRows = 9, kMinDepth = 32;
 // faster by less than this.
 constexpr size_t kTimedTilings = 10, kTimedWarpgroups = 3;
 constexpr double kDoubt = 1.5;
+// When they are not, by so much those by warpgroups must be expected to be faster than the library,
+// where it computes the same.
+constexpr double kSure = 1.08;
 
 bool takes_activation(const KernelActivation&, DType) { return true; }
 
@@ -90,21 +93,19 @@ struct Choice {
 void force_tilings(const GemmProblem& problem, const DeviceSpec& device, Choice* choice) {
   std::string_view rest = debug_options().gemm_tilings;
   if (rest == "none") return;
-  if (rest == "all") {
+  const bool by_warpgroups = takes_warpgroups(problem, device);
+  if (rest == "all" || rest == "warpgroups") {
     choice->tilings = gemm_tilings(problem, device);
-    choice->warpgroups = warpgroup_gemm_tilings(problem, device);
+    if (rest == "warpgroups") choice->tilings.resize(1);
+    if (by_warpgroups) choice->warpgroups = warpgroup_tilings(problem.add);
     return;
   }
-  const std::vector<WarpgroupTiling> possible = warpgroup_gemm_tilings(problem, device);
   while (!rest.empty()) {
     const size_t end = std::min(rest.find('+'), rest.size());
     const auto tiling = parse_gemm_tiling(rest.substr(0, end));
     if (tiling.ok()) choice->tilings.push_back(*tiling);
-    const auto warpgroup = parse_warpgroup_tiling(rest.substr(0, end));
-    if (warpgroup.ok() &&
-        std::find(possible.begin(), possible.end(), *warpgroup) != possible.end()) {
-      choice->warpgroups.push_back(*warpgroup);
-    }
+    const auto warpgroup = parse_warpgroup_tiling(rest.substr(0, end), problem.add);
+    if (warpgroup.ok() && by_warpgroups) choice->warpgroups.push_back(*warpgroup);
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }
   if (choice->tilings.empty() && !choice->warpgroups.empty()) {
@@ -157,13 +158,17 @@ Choice choose(const Anchor& match, const std::vector<Node*>& nodes, const Device
   if (by_library < choice.nodes) others += elementwise_time(*problem, device);
   const double by_warps = own_gemm_time(*problem, tilings[0], device);
   double own = by_warps;
-  // Those are at par with the library where it has everything that is behind the sums, so that
-  // only a measurement can tell (docs/decisions/020).
+  // Where the library has everything that is behind the sums, and that is an addend, those are at
+  // par with it, so that only a measurement can tell (docs/decisions/020).
   std::vector<WarpgroupTiling> warpgroups;
-  if (wishes.tune || !choice.library) warpgroups = warpgroup_gemm_tilings(*problem, device);
-  if (!warpgroups.empty()) {
-    own = std::min(own, warpgroup_gemm_time(*problem, warpgroups[0], device));
+  if (wishes.tune || !choice.library || !problem->add) {
+    warpgroups = warpgroup_gemm_tilings(*problem, device);
   }
+  const auto time_of = [&](const WarpgroupTiling& tiling) {
+    return warpgroup_gemm_time(*problem, tiling, device) *
+           (choice.library && !wishes.tune ? kSure : 1);
+  };
+  if (!warpgroups.empty()) own = std::min(own, time_of(warpgroups[0]));
   const bool must = fused && by_library < static_cast<int>(nodes.size());
   if (library && !must && own > others * (wishes.tune && choice.library ? kDoubt : 1)) {
     *reason = "the library is expected to be faster";
@@ -175,7 +180,7 @@ Choice choose(const Anchor& match, const std::vector<Node*>& nodes, const Device
   const bool warps = by_warps <= own * doubt;
   choice.tilings = first_unlike(tilings, wishes.tune && warps ? kTimedTilings : 1);
   for (const WarpgroupTiling& tiling : warpgroups) {
-    const double time = warpgroup_gemm_time(*problem, tiling, device);
+    const double time = time_of(tiling);
     if (time > own * doubt || choice.warpgroups.size() == (wishes.tune ? kTimedWarpgroups : 1)) {
       break;
     }
@@ -293,7 +298,8 @@ class MultistageTactic : public Tactic {
     const auto dense = [](const PlanView* view) {
       return view == nullptr || view->strides.back().is_value(1);
     };
-    if (choice_.library && choice_.tune && dense(bias) && dense(d) && dense(&c)) {
+    const bool stands_in = choice_.tune || params.warpgroup_kernels > 0;
+    if (choice_.library && stands_in && dense(bias) && dense(d) && dense(&c)) {
       params.otherwise_kind = "cuda.cublaslt";
       params.otherwise_params =
           cublaslt_step_params(*match_.anchor, epilogue, wishes_, sm_).to_json();

@@ -15,10 +15,13 @@ namespace kiln::cuda {
 // Microseconds.
 double warpgroup_gemm_time(const GemmProblem& problem, const WarpgroupTiling& tiling,
                            const DeviceSpec& device);
-// Those that can compute it, best first; none on other GPUs than of compute capability 9.0.
+// Whether those kernels can compute it: on GPUs of compute capability 9.0 and no others.
+bool takes_warpgroups(const GemmProblem& problem, const DeviceSpec& device);
+// The tilings worth trying, best first.
 std::vector<WarpgroupTiling> warpgroup_gemm_tilings(const GemmProblem& problem,
                                                     const DeviceSpec& device);
-// "w128x192": the first of the list with such a tile; K1002 for what is none.
-Result<WarpgroupTiling> parse_warpgroup_tiling(std::string_view text);
+// "w128x192": the first of the list with such a tile, "w128x192s": without overlap of tiles. `add`:
+// something is added to each result. K1002 for what is none.
+Result<WarpgroupTiling> parse_warpgroup_tiling(std::string_view text, bool add);
 
 }  // namespace kiln::cuda

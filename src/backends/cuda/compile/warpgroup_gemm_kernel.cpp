@@ -25,7 +25,7 @@ std::string result_text(const WarpgroupGemm& p, const std::string& type,
   if (p.bias) value += "    value = value + of_column;\n";
   if (p.add) value += "    value = value + of_result;\n";
   return fill(R"(struct Result {
-  static constexpr bool kBias = $has_bias, kAdd = $has_add;
+  static constexpr bool kBias = $has_bias;
   Out<$type> base;
 $pointers$members  KILN_DEVICE In<$type> bias_at([[maybe_unused]] Index column) const { return $bias; }
   KILN_DEVICE In<$type> add_at([[maybe_unused]] Index row, [[maybe_unused]] Index column) const {
@@ -40,7 +40,6 @@ $value    return $activation;
 )",
               {{"type", type},
                {"has_bias", either(p.bias, "true", "false")},
-               {"has_add", either(p.add, "true", "false")},
                {"pointers", (p.bias ? "  In<" + type + "> bias;\n" : "") +
                                 (p.add ? "  In<" + type + "> d;\n" : "")},
                {"members", size_members(p.sizes, of_c)},
@@ -69,15 +68,19 @@ Result<KernelSource> print_warpgroup_gemm(const Json& json) {
   parts.comment = "// Tiles of " + t.to_string() + ", by turns over all blocks.\n";
   const std::string operands = std::string("c") + (p.bias ? ", bias" : "") +
                                (p.add ? ", d" : "") + size_values(p.sizes, of_c);
-  parts.body = fill(R"(  using Tile = WarpgroupTile<$tile>;
-  const Result result{$operands};
-  WarpgroupProduct<$type, Tile, Index, Result>{a, b, result, m, n, k, 0, 0, 0, 0}.run();
+  parts.early = fill(R"(  using Tile = WarpgroupTile<$tile>;
+  const WarpgroupProblem<$type, Tile, Index> problem(a, b, m, n, k);
+  problem.prepare();
 )",
                     {{"tile", std::to_string(t.row_blocks) + ", " + std::to_string(t.columns) +
                                   ", " + std::to_string(t.consumers) + ", " +
-                                  (t.overlap ? "true" : "false") + ", " + std::to_string(t.stages)},
-                     {"type", type},
-                     {"operands", operands}});
+                                  (t.overlap ? "true, " : "false, ") + std::to_string(t.stages) +
+                                  (p.add ? ", true" : ", false")},
+                     {"type", type}});
+  parts.body = fill(R"(  const Result result{$operands};
+  WarpgroupProduct<$type, Tile, Index, Result>(problem, result).run();
+)",
+                    {{"type", type}, {"operands", operands}});
   return assemble(parts, p.sizes);
 }
 

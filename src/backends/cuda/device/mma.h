@@ -46,13 +46,22 @@ KILN_DEVICE void load_matrices_transposed(uint32 (&result)[4], Shared<T> row) {
       : "l"(row)
       : "memory");
 }
-// load_matrices of the row at base + element: with one base for many rows, addresses are sums of 32
+// The same of the row at base + element: with one base for many rows, addresses are sums of 32
 // bits.
 template <class T>
 KILN_DEVICE void load_matrices_at(uint32 (&result)[4], Shared<T> base, int32 element) {
   asm volatile(
       "{ .reg .u64 a; .reg .u32 s; cvta.to.shared.u64 a, %4; cvt.u32.u64 s, a; add.u32 s, s, %5;"
       " ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [s]; }"
+      : "=r"(result[0]), "=r"(result[1]), "=r"(result[2]), "=r"(result[3])
+      : "l"(base), "r"(element * 2)
+      : "memory");
+}
+template <class T>
+KILN_DEVICE void load_matrices_transposed_at(uint32 (&result)[4], Shared<T> base, int32 element) {
+  asm volatile(
+      "{ .reg .u64 a; .reg .u32 s; cvta.to.shared.u64 a, %4; cvt.u32.u64 s, a; add.u32 s, s, %5;"
+      " ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [s]; }"
       : "=r"(result[0]), "=r"(result[1]), "=r"(result[2]), "=r"(result[3])
       : "l"(base), "r"(element * 2)
       : "memory");

@@ -24,6 +24,8 @@ using uint64 = unsigned long long;
 #define KILN_EXPECT(condition)
 // Before a loop that indexes arrays held in registers.
 #define KILN_UNROLL _Pragma("unroll")
+#define KILN_PRAGMA(text) _Pragma(#text)
+#define KILN_UNROLL_BY(times) KILN_PRAGMA(unroll(times))  // 1: not at all
 
 template <class T>
 using In = const T* KILN_RESTRICT;

@@ -15,6 +15,12 @@ struct alignas(64) TensorMap {
 KILN_DEVICE void prefetch(const TensorMap& map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
 }
+// Brings a box to the L2 cache.
+KILN_DEVICE void prefetch_box(const TensorMap& map, int32 row, int32 column) {
+  asm volatile("cp.async.bulk.prefetch.tensor.2d.L2.global.tile [%0, {%1, %2}];" ::"l"(&map),
+               "r"(column), "r"(row)
+               : "memory");
+}
 
 // The box whose first element is (row, column), to `to`, a multiple of 1024 bytes; elements outside
 // of the tensor are zeros. Its bytes are counted by `barrier`.

@@ -5,6 +5,11 @@
 
 #include "device/async_barrier.h"
 
+// Defined where there are such instructions. Kernels are empty elsewhere: who launches them knows.
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define KILN_WARPGROUPS
+#endif
+
 // A kernel of which one block has a multiprocessor's registers for itself.
 #define KILN_SOLE_KERNEL(max_threads) extern "C" __global__ __launch_bounds__(max_threads, 1)
 
@@ -24,6 +29,10 @@ KILN_DEVICE MatrixDescriptor describe_matrix(Shared<T> matrix) {
           (static_cast<uint64>(shared_address(matrix)) & 0x3ffff) / 16};
 }
 
+// Has products, behind a barrier, see what this thread wrote to shared memory, also by copies that
+// it waited for (device/async_copy.h); bulk copies need none of this.
+KILN_DEVICE void show_to_products() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
 // Registers of a thread from here on, by all threads of a warpgroup; the kernel's registers are
 // those of its launch bounds before.
 template <int32 kRegisters>
@@ -36,10 +45,11 @@ KILN_DEVICE void give_registers() {
 }
 
 // clang-format off
-// The first 32, 64, ... of a thread's sums as operands: their names in the text, and themselves.
-#define KILN_NAMES_32 \
-  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, " \
-  "%18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+// The first 8, 16, ... of a thread's sums as operands: their names in the text, and themselves.
+#define KILN_NAMES_8 "%0, %1, %2, %3, %4, %5, %6, %7"
+#define KILN_NAMES_16 KILN_NAMES_8 ", %8, %9, %10, %11, %12, %13, %14, %15"
+#define KILN_NAMES_32 KILN_NAMES_16 ", " \
+  "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
 #define KILN_NAMES_64 KILN_NAMES_32 ", " \
   "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
   "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
@@ -50,11 +60,15 @@ KILN_DEVICE void give_registers() {
   "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, " \
   "%110, %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, " \
   "%124, %125, %126, %127"
-#define KILN_SUMS_32 \
-  "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), \
-  "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), \
-  "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), \
-  "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), \
+#define KILN_SUMS_8 \
+  "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), \
+  "+f"(d[6]), "+f"(d[7])
+#define KILN_SUMS_16 KILN_SUMS_8, \
+  "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), \
+  "+f"(d[14]), "+f"(d[15])
+#define KILN_SUMS_32 KILN_SUMS_16, \
+  "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), \
+  "+f"(d[22]), "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), \
   "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31])
 #define KILN_SUMS_64 KILN_SUMS_32, \
   "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]), "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), \
@@ -83,8 +97,39 @@ KILN_DEVICE void give_registers() {
       "m64n" columns "k16.f32." type "." type " {" KILN_NAMES_##sums "}, " a_name ", " b_name \
       ", p, 1, 1, 0, 0; }" : KILN_SUMS_##sums \
       : "l"(a.bits), "l"(b.bits), "r"(accumulate ? 1 : 0) : "memory")
+// The same with A in registers and B transposed.
+#define KILN_WGMMA_TRANSPOSED(type) \
+  asm volatile("{ .reg .pred p; setp.ne.b32 p, %37, 0; wgmma.mma_async.sync.aligned." \
+      "m64n64k16.f32." type "." type " {" KILN_NAMES_32 "}, {%32, %33, %34, %35}, %36, " \
+      "p, 1, 1, 1; }" \
+      : KILN_SUMS_32 \
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.bits), "r"(accumulate ? 1 : 0) : "memory")
 // clang-format on
 
+KILN_DEVICE void warpgroup_mma(f16, float (&d)[32], const uint32 (&a)[4], MatrixDescriptor b,
+                               bool accumulate) {
+  KILN_WGMMA_TRANSPOSED("f16");
+}
+KILN_DEVICE void warpgroup_mma(bf16, float (&d)[32], const uint32 (&a)[4], MatrixDescriptor b,
+                               bool accumulate) {
+  KILN_WGMMA_TRANSPOSED("bf16");
+}
+KILN_DEVICE void warpgroup_mma(f16, float (&d)[8], MatrixDescriptor a, MatrixDescriptor b,
+                               bool accumulate) {
+  KILN_WGMMA("f16", "16", 8, "%8", "%9", "%10");
+}
+KILN_DEVICE void warpgroup_mma(bf16, float (&d)[8], MatrixDescriptor a, MatrixDescriptor b,
+                               bool accumulate) {
+  KILN_WGMMA("bf16", "16", 8, "%8", "%9", "%10");
+}
+KILN_DEVICE void warpgroup_mma(f16, float (&d)[16], MatrixDescriptor a, MatrixDescriptor b,
+                               bool accumulate) {
+  KILN_WGMMA("f16", "32", 16, "%16", "%17", "%18");
+}
+KILN_DEVICE void warpgroup_mma(bf16, float (&d)[16], MatrixDescriptor a, MatrixDescriptor b,
+                               bool accumulate) {
+  KILN_WGMMA("bf16", "32", 16, "%16", "%17", "%18");
+}
 KILN_DEVICE void warpgroup_mma(f16, float (&d)[32], MatrixDescriptor a, MatrixDescriptor b,
                                bool accumulate) {
   KILN_WGMMA("f16", "64", 32, "%32", "%33", "%34");
@@ -118,6 +163,11 @@ KILN_DEVICE void warpgroup_mma(bf16, float (&d)[128], MatrixDescriptor a, Matrix
   KILN_WGMMA("bf16", "256", 128, "%128", "%129", "%130");
 }
 #undef KILN_WGMMA
+#undef KILN_WGMMA_TRANSPOSED
+#undef KILN_NAMES_8
+#undef KILN_SUMS_8
+#undef KILN_NAMES_16
+#undef KILN_SUMS_16
 #undef KILN_NAMES_32
 #undef KILN_SUMS_32
 #undef KILN_NAMES_64
@@ -129,7 +179,8 @@ KILN_DEVICE void warpgroup_mma(bf16, float (&d)[128], MatrixDescriptor a, Matrix
 
 // The products that a warpgroup started, in groups; all its 128 threads take part in each call.
 //
-//   d (64 x N) = a (64 x 16) * b (N x 16)^T, or d += a * b^T; N is 64, 128, 192 or 256; sums in f32
+//   d (64 x N) = a (64 x 16) * b (N x 16)^T, or d += a * b^T; N is 16, 32, 64,
+//   128, 192 or 256; sums in f32
 //
 // Thread 32 w + l of the warpgroup holds of d, g = l / 4, t = l % 4 (PTX ISA, "Register fragments
 // for wgmma.mma_async.m64nNk16"): d[4 j + e] is row 16 w + g + e / 2 * 8, column 8 j + 2 t + e % 2.
@@ -140,6 +191,13 @@ struct WarpgroupProducts {
   template <class T, int32 kSums>
   KILN_DEVICE void start(T type, float (&d)[kSums], MatrixDescriptor a, MatrixDescriptor b,
                          bool accumulate) {
+    warpgroup_mma(type, d, a, b, accumulate);
+  }
+  // d (64 x 64) += a (64 x 16) * b (16 x 64). Each warp gives its 16 rows of a as those of
+  // mma_16x8x16 (device/mma.h); b has neighbours of a row in memory, not of a column.
+  template <class T>
+  KILN_DEVICE void start_transposed(T type, float (&d)[32], const uint32 (&a)[4],
+                                    MatrixDescriptor b, bool accumulate) {
     warpgroup_mma(type, d, a, b, accumulate);
   }
   // Makes a group of the products since the last.

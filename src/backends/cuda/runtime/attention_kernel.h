@@ -5,33 +5,80 @@
 // f32), and the result [batch, heads, q_len, value_dim].
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "backends/cuda/runtime/kernel_sizes.h"
 #include "core/dtype.h"
 
 namespace kiln::cuda {
 
+// How the work of matrix instructions is divided.
+struct AttentionTiling {
+  bool warpgroup = false;  // by warpgroups: on GPUs of compute capability 9.0 and no others
+  int64_t rows = 64;       // queries of a block, 16 of a warp
+  int64_t keys = 64;       // at a time
+
+  bool operator==(const AttentionTiling&) const = default;
+  int64_t threads() const { return rows * 2; }
+  std::string to_string() const;  // "64x64", "w128x64"
+};
+
 struct AttentionKernel {
   static constexpr const char* kFamily = "attention";
-  static constexpr int64_t kSimtRows = 16, kMatrixRows = 64;  // queries of a block
+  static constexpr const char* kWarpgroupFamily = "warpgroup_attention";
+  static constexpr int kWarpgroupCapability = 90;
+  static constexpr int64_t kSimtRows = 16;
 
   DType dtype = DType::kF32;
   bool matrix = false;  // by matrix instructions; 16-bit floats with heads of up to 128
   int64_t head_dim = 0, value_dim = 0;
-  int64_t keys = 32;  // at a time
+  AttentionTiling tiling;  // without matrix instructions only `keys` means something
+  bool once = false;       // there are no more keys than of one time; with matrix instructions
   bool causal = false;
   double scale = 1;
   bool mask = false;
   DType mask_dtype = DType::kBool;
+  bool mask_of_columns = false;  // all rows have the same; with matrix instructions
+  bool mask_pairs = false;       // two neighbours of a row may be read as one; else
   // Whether eight elements of a row of q, k, v, the result may be read or written as one.
   bool q_eight = false, k_eight = false, v_eight = false, o_eight = false;
   bool wide = true;
   KernelSizes sizes;
 
-  // Keys at a time that shared memory has room for; 0 when heads are too large.
-  static int64_t keys_for(DType dtype, bool matrix, int64_t head_dim, int64_t value_dim);
+  // Keys at a time that shared memory has room for without matrix instructions; 0 when heads are
+  // too large.
+  static int64_t simt_keys(DType dtype, int64_t head_dim, int64_t value_dim);
+  // Whether matrix instructions compute it.
+  static bool takes_matrix(DType dtype, int64_t head_dim, int64_t value_dim);
+  const char* family() const { return tiling.warpgroup ? kWarpgroupFamily : kFamily; }
+  bool all_eight() const { return q_eight && k_eight && v_eight && o_eight; }
+  int64_t rows() const { return matrix ? tiling.rows : kSimtRows; }
+  int64_t threads() const { return matrix ? tiling.threads() : 128; }
   int64_t shared_bytes() const;  // dynamic shared memory of a block
   Json to_json() const;
   static Result<AttentionKernel> from_json(const Json& params);  // K3212
+};
+
+// Whether there are kernels of this tiling, for small heads at least; `once`: for all keys at once.
+bool is_valid(const AttentionTiling& tiling, bool once);
+
+// Step "cuda.attention": kernels of the same attention, the first one "kernel", then "kernel1" ..;
+// one at least is for every GPU. The first one that the GPU has is taken, or with `tune` what is
+// fastest.
+struct AttentionStepParams {
+  int64_t kernels = 1;
+  bool tune = false;
+  // With no more keys than these the first kernel, where the GPU has it, is expected to be faster
+  // than a library's.
+  int64_t preferred_keys = 0;
+
+  static constexpr int64_t kMaxKernels = 64;
+  static std::string kernel_key(int64_t i) {
+    return i == 0 ? "kernel" : "kernel" + std::to_string(i);
+  }
+  void add_to(Json& params) const;
+  static Result<AttentionStepParams> from_json(const Json& params);  // K3212
 };
 
 // K3240 where shapes do not fit. `mask`: null without one.

@@ -255,6 +255,15 @@ LaunchConfig launch_config(const std::array<int64_t, 3>& grid, const std::array<
   return config;
 }
 
+Result<int> compute_capability(const KernelCode& code, int device) {
+  CUdevice handle = 0;
+  int major = 0, minor = 0;
+  KILN_CUDA_RETURN_IF_ERROR(*code.driver, DeviceGet, &handle, device);
+  KILN_CUDA_RETURN_IF_ERROR(*code.driver, DeviceGetAttribute, &major, kAttributeMajor, handle);
+  KILN_CUDA_RETURN_IF_ERROR(*code.driver, DeviceGetAttribute, &minor, kAttributeMinor, handle);
+  return major * 10 + minor;
+}
+
 Result<std::shared_ptr<const KernelCode>> kernel_code(const StepEnvironment& environment) {
   auto code = std::dynamic_pointer_cast<const KernelCode>(environment.code);
   if (code == nullptr) {

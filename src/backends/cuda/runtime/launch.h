@@ -127,6 +127,9 @@ LaunchConfig launch_config(const std::array<int64_t, 3>& grid, const std::array<
                            int64_t shared_bytes, CUstream stream, bool overlap,
                            LaunchAttribute& attribute);
 
+// 90 for 9.0, of device number `device`.
+Result<int> compute_capability(const KernelCode& code, int device);
+
 // For factories of steps: the code that their kernels are in, or K5311 when the plan's device is no
 // CUDA device; the parameters of kernel `index` of family `family`, as it was loaded, or K3212.
 Result<std::shared_ptr<const KernelCode>> kernel_code(const StepEnvironment& environment);

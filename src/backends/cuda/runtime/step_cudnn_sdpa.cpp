@@ -3,11 +3,13 @@
 #include <cmath>
 #include <utility>
 
+#include "backends/cuda/runtime/attention_kernel.h"
 #include "backends/cuda/runtime/cublaslt_step.h"
 #include "backends/cuda/runtime/cudnn_sdpa.h"
 #include "backends/cuda/runtime/library_tuner.h"
 #include "backends/cuda/runtime/step_operands.h"
 #include "base/log.h"
+#include "base/options.h"
 #include "base/status.h"
 #include "runtime/device_runtime.h"
 #include "runtime/step.h"
@@ -17,10 +19,11 @@ namespace {
 
 constexpr std::string_view kName = "cuda.cudnn_sdpa";
 constexpr std::string_view kOwnStep = "cuda.attention";
-// What stays with the other step unless measured otherwise: fewer queries, which do not fill a tile
-// of cuDNN's kernels, and fewer scores in all, where clearing cuDNN's workspace costs more than its
-// kernel saves (H200, heads of 64: 12 heads of 128 tokens 4.3 us against 4.7 and 1.3 for the
-// clearing; 12 heads of 512 tokens 12.9 against 9.4).
+// What stays with the other step unless measured otherwise, where its kernel is by warps: fewer
+// queries, which do not fill a tile of cuDNN's kernels, and fewer scores in all, where clearing
+// cuDNN's workspace costs more than its kernel saves (H200, heads of 64: 12 heads of 128 tokens
+// 4.3 us against 4.7 and 1.3 for the clearing; 12 heads of 512 tokens 12.9 against 9.4). Kernels by
+// warpgroups stay for longer: AttentionStepParams::preferred_keys.
 constexpr int64_t kFewQueries = 64, kFewScores = int64_t{1} << 19;
 
 bool is_small(const ConcreteView& q, const ConcreteView& k) {
@@ -53,8 +56,13 @@ class BoundNothing : public BoundStep {
 
 class SdpaStep : public Step {
  public:
-  SdpaStep(CudnnSdpaStepParams params, std::unique_ptr<Step> otherwise, DeviceRuntime& device)
-      : params_(std::move(params)), otherwise_(std::move(otherwise)), device_(device) {}
+  // `preferred_keys`: with no more keys, `otherwise` is expected to be faster.
+  SdpaStep(CudnnSdpaStepParams params, std::unique_ptr<Step> otherwise, int64_t preferred_keys,
+           DeviceRuntime& device)
+      : params_(std::move(params)),
+        otherwise_(std::move(otherwise)),
+        preferred_keys_(preferred_keys),
+        device_(device) {}
 
   Result<std::unique_ptr<BoundStep>> bind(const BindContext& context) const override {
     for (const auto* views : {&context.inputs, &context.outputs}) {
@@ -95,15 +103,28 @@ class SdpaStep : public Step {
     if (params_.tune && !device_.is_recording(device_.current_stream())) {
       return tune_sdpa(params_, operands, otherwise, device);
     }
-    if (is_small(operands.q, operands.k) && otherwise != nullptr)
+    const bool never_own = debug_options().attention_tilings == "none";
+    if (otherwise != nullptr && !never_own &&
+        (operands.k.dims[2] <= preferred_keys_ || is_small(operands.q, operands.k))) {
       return std::shared_ptr<CudnnSdpa>();
+    }
     return CudnnSdpa::create(params_, operands, device, false);
   }
 
   CudnnSdpaStepParams params_;
   std::unique_ptr<Step> otherwise_;
+  int64_t preferred_keys_;
   DeviceRuntime& device_;
 };
+
+// Of the own step; 0 where the GPU does not have the kernel that is meant.
+Result<int64_t> preferred_keys(const Json& own, const StepEnvironment& environment, int device) {
+  KILN_ASSIGN_OR_RETURN(const AttentionStepParams params, AttentionStepParams::from_json(own));
+  if (params.preferred_keys == 0) return 0;
+  KILN_ASSIGN_OR_RETURN(const auto code, kernel_code(environment));
+  KILN_ASSIGN_OR_RETURN(const int capability, compute_capability(*code, device));
+  return capability == AttentionKernel::kWarpgroupCapability ? params.preferred_keys : 0;
+}
 
 Result<std::unique_ptr<Step>> make(const StepDesc& desc, const StepEnvironment& environment) {
   KILN_ASSIGN_OR_RETURN(CudnnSdpaStepParams params, CudnnSdpaStepParams::from_json(desc.params));
@@ -112,13 +133,17 @@ Result<std::unique_ptr<Step>> make(const StepDesc& desc, const StepEnvironment& 
     return Status::error("K3212", "attention step: wrong number of operands");
   }
   std::unique_ptr<Step> otherwise;
+  int64_t own_keys = 0;
   if (!params.otherwise_kind.empty()) {
+    KILN_ASSIGN_OR_RETURN(own_keys, preferred_keys(params.otherwise_params, environment,
+                                                   device->device().index));
     StepDesc other = desc;
     other.kind = params.otherwise_kind;
     other.params = params.otherwise_params;
     KILN_ASSIGN_OR_RETURN(otherwise, StepRegistry::global().create(other, environment));
   }
-  return std::unique_ptr<Step>(new SdpaStep(std::move(params), std::move(otherwise), *device));
+  return std::unique_ptr<Step>(
+      new SdpaStep(std::move(params), std::move(otherwise), own_keys, *device));
 }
 
 KILN_STEP(cuda_cudnn_sdpa, kName, make);

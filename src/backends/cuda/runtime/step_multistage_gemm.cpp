@@ -52,6 +52,9 @@ class MultistageGemmStep : public Step {
     const bool tune = tune_ && warpgroups + others > 1 &&
                       context.outputs[0].num_elements() != 0 &&
                       !device_.is_recording(device_.current_stream());
+    // A GPU that the kernels were not chosen for.
+    const bool other_device = !warpgroups_.empty() && warpgroups == 0;
+    if (!tune && other_device && otherwise_ != nullptr) return otherwise_->bind(given);
     std::vector<std::unique_ptr<BoundStep>> bound;
     for (size_t i = 0; i < warpgroups && (tune || i == 0); ++i) {
       KILN_ASSIGN_OR_RETURN(std::unique_ptr<BoundStep> one,
@@ -118,13 +121,10 @@ class MultistageGemmStep : public Step {
   Result<DeviceKind> device_kind(const KernelCode& code) const {
     CUdevice device = 0;
     DeviceKind kind;
-    int major = 0, minor = 0;
+    KILN_ASSIGN_OR_RETURN(kind.capability, compute_capability(code, device_.device().index));
     KILN_CUDA_RETURN_IF_ERROR(*code.driver, DeviceGet, &device, device_.device().index);
-    KILN_CUDA_RETURN_IF_ERROR(*code.driver, DeviceGetAttribute, &major, kAttributeMajor, device);
-    KILN_CUDA_RETURN_IF_ERROR(*code.driver, DeviceGetAttribute, &minor, kAttributeMinor, device);
     KILN_CUDA_RETURN_IF_ERROR(*code.driver, DeviceGetAttribute, &kind.multiprocessors,
                               kAttributeMultiprocessors, device);
-    kind.capability = major * 10 + minor;
     return kind;
   }
 

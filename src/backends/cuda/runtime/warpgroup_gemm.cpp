@@ -15,17 +15,22 @@ constexpr int64_t kMaxShared = 227 << 10;  // of a block, on GPUs of compute cap
 
 }  // namespace
 
-const std::vector<WarpgroupTiling>& warpgroup_tilings() {
-  static const std::vector<WarpgroupTiling> tilings = {
+std::vector<WarpgroupTiling> warpgroup_tilings(bool add) {
+  std::vector<WarpgroupTiling> tilings = {
       {1, 192, 2, true, 5}, {1, 192, 3, false, 4}, {1, 128, 2, true, 6},
       {1, 64, 2, true, 8},  {1, 256, 2, false, 4}, {1, 192, 2, false, 5},
   };
+  for (WarpgroupTiling& tiling : tilings) {
+    while (tiling.shared_bytes(add) > kMaxShared) --tiling.stages;
+  }
   return tilings;
 }
 
-int64_t WarpgroupTiling::shared_bytes() const {
+int64_t WarpgroupTiling::shared_bytes(bool add) const {
   const int64_t of_stages = stages * (rows() + columns) * WarpgroupGemm::kDepth * 2;
-  const int64_t of_warps = consumers * 4 * (16 * 128 + columns * 2 * (overlap ? 2 : 1));
+  // Groups of 16 x 64: results, and addends of one or two to come.
+  const int64_t groups = 1 + (!add ? 0 : row_blocks * columns > 64 ? 2 : 1);
+  const int64_t of_warps = consumers * 4 * (groups * 16 * 128 + columns * 2 * (overlap ? 2 : 1));
   const int64_t of_barriers = stages * 16;
   return 1024 + of_stages + of_warps + of_barriers;  // stages begin at multiples of 1024
 }
@@ -59,7 +64,7 @@ Result<WarpgroupGemm> WarpgroupGemm::from_json(const Json& params) {
   const int64_t sums = tiling.row_blocks * tiling.columns / 2 * (tiling.overlap ? 2 : 1);
   if (!kernel.is_valid() || tiling.columns % 64 != 0 ||
       sums > (tiling.consumers == 2 ? 192 : 128) || tiling.rows() > 256 ||
-      tiling.shared_bytes() > kMaxShared) {
+      tiling.shared_bytes(kernel.add) > kMaxShared) {
     return Status::error("K3212", "warpgroup_gemm kernel: parameters do not fit each other");
   }
   return kernel;
@@ -88,7 +93,7 @@ Result<std::unique_ptr<BoundStep>> bind_warpgroup_gemm(const StepKernel& kernel,
   const bool fits = takes_width(a, 1, 8) && takes_width(b, 0, 8) && takes_width(c, 1, 8) &&
                     (bias == nullptr || takes_width(*bias, 0, 8)) &&
                     (d == nullptr || takes_width(*d, 1, 8)) && a_row >= k && b_row >= k;
-  if (!fits || k <= tiling.more_depth_than() || m > INT32_MAX || n > INT32_MAX || k > INT32_MAX) {
+  if (!fits || m > INT32_MAX || n > INT32_MAX || k > INT32_MAX) {
     return Status::error("K3212", "warpgroup_gemm kernel: operands do not lie as it needs them");
   }
   std::vector<Argument> arguments{Argument::input(0), Argument::input(1)};
@@ -103,7 +108,7 @@ Result<std::unique_ptr<BoundStep>> bind_warpgroup_gemm(const StepKernel& kernel,
   const int64_t blocks = std::min(tiles, std::max<int64_t>(multiprocessors, 1));
   Launch launch =
       launch_blocks(kernel, blocks, std::move(arguments), tiling.threads());
-  launch.shared_bytes = tiling.shared_bytes();
+  launch.shared_bytes = tiling.shared_bytes(params.add);
   const auto matrix = [&](int64_t rows, int64_t by_row, int64_t box_rows) {
     return MatrixMap{params.dtype, rows, k, by_row * 2, box_rows, WarpgroupGemm::kDepth};
   };

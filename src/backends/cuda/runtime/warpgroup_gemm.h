@@ -20,10 +20,8 @@ struct WarpgroupTiling {
 
   bool operator==(const WarpgroupTiling&) const = default;
   int64_t rows() const { return 64 * row_blocks * consumers; }
-  // The depth must be more than this.
-  int64_t more_depth_than() const { return overlap ? row_blocks * columns / 32 * 64 : 0; }
   int64_t threads() const { return 128 * (consumers + 1); }
-  int64_t shared_bytes() const;  // dynamic
+  int64_t shared_bytes(bool add) const;  // dynamic; add: something is added to each result
   std::string to_string() const;  // "128x192 stages 5 overlap"
 };
 
@@ -38,8 +36,9 @@ struct WarpgroupGemm : ProductKernel {
   static Result<WarpgroupGemm> from_json(const Json& params);  // K3212
 };
 
-// The tilings that there are kernels for, the one for most problems first.
-const std::vector<WarpgroupTiling>& warpgroup_tilings();
+// The tilings that there are kernels for, the one for most problems first. What is added to
+// results takes room, so that there are fewer stages then.
+std::vector<WarpgroupTiling> warpgroup_tilings(bool add);
 
 // Of one kernel, on views that the step has checked as far as `multistage_gemm` needs it.
 Result<std::unique_ptr<BoundStep>> bind_warpgroup_gemm(const StepKernel& kernel,

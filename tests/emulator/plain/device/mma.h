@@ -28,6 +28,10 @@ KILN_DEVICE void load_matrices_at(uint32 (&result)[4], Shared<T> base, int32 ele
   kiln_load_matrices(0, result, base + element);
 }
 template <class T>
+KILN_DEVICE void load_matrices_transposed_at(uint32 (&result)[4], Shared<T> base, int32 element) {
+  kiln_load_matrices(1, result, base + element);
+}
+template <class T>
 KILN_DEVICE void store_matrices(Shared<T> row, const uint32 (&words)[4]) {
   kiln_store_matrices(row, words);
 }

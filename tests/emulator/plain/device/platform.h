@@ -16,6 +16,7 @@
 #define KILN_RESTRICT __restrict__
 #define KILN_EXPECT(condition)
 #define KILN_UNROLL
+#define KILN_UNROLL_BY(times)
 
 extern "C" {
 int32 kiln_thread(int32 dim) __attribute__((const));

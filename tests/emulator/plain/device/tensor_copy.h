@@ -11,6 +11,7 @@ struct alignas(64) TensorMap {
 extern "C" void kiln_copy_box(void* to, const void* map, int32 row, int32 column, void* word);
 
 KILN_DEVICE void prefetch(const TensorMap&) {}
+KILN_DEVICE void prefetch_box(const TensorMap&, int32, int32) {}
 template <class T>
 KILN_DEVICE void copy_box(Shared<T> to, const TensorMap& map, int32 row, int32 column,
                           AsyncBarrier barrier) {

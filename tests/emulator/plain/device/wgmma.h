@@ -3,6 +3,7 @@
 
 #include "device/async_barrier.h"
 
+#define KILN_WARPGROUPS
 #define KILN_SOLE_KERNEL(max_threads) extern "C"
 
 struct MatrixDescriptor {
@@ -19,10 +20,13 @@ KILN_DEVICE MatrixDescriptor describe_matrix(Shared<T> matrix) {
 extern "C" {
 void kiln_warpgroup_begin();
 void kiln_warpgroup_product(int32 type, float* d, int32 count, void* a, void* b, bool accumulate);
+void kiln_warpgroup_transposed(int32 type, float* d, const uint32* a, void* b, bool accumulate);
 void kiln_warpgroup_commit();
 void kiln_warpgroup_wait(int32 pending);
 void kiln_warpgroup_done(float* d, int32 count);
 }
+
+KILN_DEVICE void show_to_products() {}
 
 template <int32 kRegisters>
 KILN_DEVICE void take_registers() {}
@@ -40,6 +44,14 @@ struct WarpgroupProducts {
   KILN_DEVICE void start(bf16, float (&d)[kSums], MatrixDescriptor a, MatrixDescriptor b,
                          bool accumulate) {
     kiln_warpgroup_product(1, d, kSums, a.bits, b.bits, accumulate);
+  }
+  KILN_DEVICE void start_transposed(f16, float (&d)[32], const uint32 (&a)[4], MatrixDescriptor b,
+                                    bool accumulate) {
+    kiln_warpgroup_transposed(0, d, a, b.bits, accumulate);
+  }
+  KILN_DEVICE void start_transposed(bf16, float (&d)[32], const uint32 (&a)[4], MatrixDescriptor b,
+                                    bool accumulate) {
+    kiln_warpgroup_transposed(1, d, a, b.bits, accumulate);
   }
   KILN_DEVICE void commit() { kiln_warpgroup_commit(); }
   template <int32 kPending>

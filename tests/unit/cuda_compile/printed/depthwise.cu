@@ -129,22 +129,3 @@ KILN_KERNEL(256) void transpose_16(In<uint16> from, Out<uint16> to) {
     }
   }
 }
-
-// ---- copy: copy_128
-#include "device/platform.h"
-
-using Index = int32;
-
-constexpr Index n0 = 376320;
-constexpr Index a0 = 1;
-constexpr Index b0 = 1;
-
-// 16 bytes a thread, in the order of the target.
-KILN_KERNEL(256) void copy_128(In<uint32> from, Out<uint32> to) {
-  wait_for_previous(from, to);
-  const Index i = static_cast<Index>(block_x() * 256 + thread_x());
-  if (i >= n0) return;
-  Index rest = i;
-  const Index i0 = rest;
-  store<4>(to + 4 * (i0 * b0), load<4>(from + 4 * (i0 * a0)));
-}

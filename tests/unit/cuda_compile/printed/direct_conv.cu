@@ -100,22 +100,3 @@ KILN_KERNEL(128) void direct_conv_f16(In<f16> x, In<f16> w, In<f16> bias, Out<f1
     }
   }
 }
-
-// ---- copy: copy_128
-#include "device/platform.h"
-
-using Index = int32;
-
-constexpr Index n0 = 802816;
-constexpr Index a0 = 1;
-constexpr Index b0 = 1;
-
-// 16 bytes a thread, in the order of the target.
-KILN_KERNEL(256) void copy_128(In<uint32> from, Out<uint32> to) {
-  wait_for_previous(from, to);
-  const Index i = static_cast<Index>(block_x() * 256 + thread_x());
-  if (i >= n0) return;
-  Index rest = i;
-  const Index i0 = rest;
-  store<4>(to + 4 * (i0 * b0), load<4>(from + 4 * (i0 * a0)));
-}

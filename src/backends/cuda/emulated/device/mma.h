@@ -71,6 +71,11 @@ template <class T>
 KILN_DEVICE void load_matrices_at(uint32 (&result)[4], const Shared<T>& base, int32 element) {
   load_matrices<T>(result, base + element);
 }
+template <class T>
+KILN_DEVICE void load_matrices_transposed_at(uint32 (&result)[4], const Shared<T>& base,
+                                             int32 element) {
+  load_matrices_transposed<T>(result, base + element);
+}
 
 template <class T>
 KILN_DEVICE void store_matrices(const Shared<T>& row, const uint32 (&words)[4]) {

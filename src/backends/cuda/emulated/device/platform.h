@@ -20,6 +20,7 @@
     if (!(condition)) ::kiln_emulated::machine->fail("expected: " #condition); \
   } while (false)
 #define KILN_UNROLL
+#define KILN_UNROLL_BY(times)
 
 // ---- memory -------------------------------------------------------------------------------------
 

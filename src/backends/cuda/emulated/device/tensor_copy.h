@@ -10,6 +10,7 @@ struct alignas(64) TensorMap {
 #define KILN_TENSOR_MAP(name) TensorMap name
 
 KILN_DEVICE void prefetch(const TensorMap&) {}
+KILN_DEVICE void prefetch_box(const TensorMap&, int32, int32) {}
 
 template <class T>
 KILN_DEVICE void copy_box(const Shared<T>& to, const TensorMap& map, int32 row, int32 column,

@@ -6,6 +6,7 @@
 
 #include "device/async_barrier.h"
 
+#define KILN_WARPGROUPS
 #define KILN_SOLE_KERNEL(max_threads) KILN_KERNEL(max_threads)
 
 struct MatrixDescriptor {
@@ -38,6 +39,8 @@ KILN_DEVICE MatrixDescriptor describe_matrix(const Shared<T>& matrix) {
   return {matrix.region(), matrix.address()};
 }
 
+KILN_DEVICE void show_to_products() {}
+
 template <int32 kRegisters>
 KILN_DEVICE void take_registers() {
   static_assert(kRegisters % 8 == 0 && kRegisters >= 24 && kRegisters <= 256, "registers");
@@ -52,23 +55,28 @@ class WarpgroupProducts {
   void begin() { begun_ = true; }
   template <class T, int32 kSums>
   void start(T, float (&d)[kSums], MatrixDescriptor a, MatrixDescriptor b, bool accumulate) {
-    static_assert(kSums == 32 || kSums == 64 || kSums == 96 || kSums == 128, "columns");
-    if (!begun_) kiln_emulated::machine->fail("products without begin()");
-    if (count_ == kMost) kiln_emulated::machine->fail("too many products are under way");
-    Target* target = nullptr;
-    for (Target& each : targets_) {
-      if (each.d == d) target = &each;
-    }
-    if (target == nullptr) {
-      for (Target& each : targets_) {
-        if (each.d == nullptr) target = &each;
+    static_assert(kSums == 8 || kSums == 16 || (kSums % 32 == 0 && kSums <= 128), "columns");
+    Product& product = add(d, b, accumulate);
+    product.a = a;
+    product.compute = &compute<T, kSums>;
+  }
+  template <class T>
+  void start_transposed(T, float (&d)[32], const uint32 (&a)[4], MatrixDescriptor b,
+                        bool accumulate) {
+    Product& product = add(d, b, accumulate);
+    product.compute = &compute_transposed<T>;
+    // The rows of this thread's sums, which four lanes have.
+    const int32 first = kiln_emulated::own_lane() / 4 * 4;
+    for (int32 t = 0; t < 4; ++t) {
+      for (int32 i = 0; i < 4; ++i) {
+        const uint32 word = shuffle(a[i], first + t);
+        for (int32 c = 0; c < 2; ++c) {
+          T value;
+          value.bits = static_cast<uint16>(word >> (16 * c));
+          product.left[i % 2][2 * t + c + i / 2 * 8] = to_float(value);
+        }
       }
-      if (target == nullptr) kiln_emulated::machine->fail("too many sums are under way");
-      target->d = d;
-      __builtin_memcpy(target->sums, d, sizeof(d));
     }
-    for (float& sum : d) sum = __builtin_nanf("");
-    products_[count_++] = {target, &compute<T, kSums>, a, b, accumulate, group_};
   }
   void commit() {
     ++group_;
@@ -85,7 +93,7 @@ class WarpgroupProducts {
         products_[left++] = each;
         continue;
       }
-      each.compute(each.target->sums, each.a, each.b, each.accumulate);
+      each.compute(each);
       each.target->ready = each.target->d;
     }
     count_ = left;
@@ -113,32 +121,69 @@ class WarpgroupProducts {
   };
   struct Product {
     Target* target;
-    void (*compute)(float* sums, const MatrixDescriptor& a, const MatrixDescriptor& b,
-                    bool accumulate);
-    MatrixDescriptor a, b;
+    MatrixDescriptor b;
     bool accumulate;
     int32 group;
+    void (*compute)(const Product& product);
+    MatrixDescriptor a;
+    float left[2][16];  // or these
   };
 
+  template <int32 kSums>
+  Product& add(float (&d)[kSums], const MatrixDescriptor& b, bool accumulate) {
+    if (!begun_) kiln_emulated::machine->fail("products without begin()");
+    if (count_ == kMost) kiln_emulated::machine->fail("too many products are under way");
+    Target* target = nullptr;
+    for (Target& each : targets_) {
+      if (each.d == d) target = &each;
+    }
+    if (target == nullptr) {
+      for (Target& each : targets_) {
+        if (each.d == nullptr) target = &each;
+      }
+      if (target == nullptr) kiln_emulated::machine->fail("too many sums are under way");
+      target->d = d;
+      __builtin_memcpy(target->sums, d, sizeof(d));
+    }
+    for (float& sum : d) sum = __builtin_nanf("");
+    products_[count_] = {target, b, accumulate, group_, nullptr, {}, {}};
+    return products_[count_++];
+  }
+
   template <class T, int32 kSums>
-  static void compute(float* sums, const MatrixDescriptor& a, const MatrixDescriptor& b,
-                      bool accumulate) {
+  static void compute(const Product& product) {
     const int32 lane = kiln_emulated::own_lane(), g = lane / 4, t = lane % 4;
     float left[2][16];
     for (int32 i = 0; i < 2; ++i) {
-      for (int32 k = 0; k < 16; ++k) left[i][k] = a.at<T>(warp() % 4 * 16 + g + i * 8, k);
+      for (int32 k = 0; k < 16; ++k) left[i][k] = product.a.at<T>(warp() % 4 * 16 + g + i * 8, k);
     }
     for (int32 j = 0; j < kSums / 4; ++j) {
       for (int32 c = 0; c < 2; ++c) {
         float right[16];
-        for (int32 k = 0; k < 16; ++k) right[k] = b.at<T>(8 * j + 2 * t + c, k);
-        for (int32 i = 0; i < 2; ++i) {
-          float& sum = sums[4 * j + 2 * i + c];
-          double exact = accumulate ? sum : 0.0f;
-          for (int32 k = 0; k < 16; ++k) exact += static_cast<double>(left[i][k]) * right[k];
-          sum = static_cast<float>(exact);
-        }
+        for (int32 k = 0; k < 16; ++k) right[k] = product.b.at<T>(8 * j + 2 * t + c, k);
+        add_products(product, left, right, 4 * j + c);
       }
+    }
+  }
+  template <class T>
+  static void compute_transposed(const Product& product) {
+    const int32 t = kiln_emulated::own_lane() % 4;
+    for (int32 j = 0; j < 8; ++j) {
+      for (int32 c = 0; c < 2; ++c) {
+        float right[16];
+        for (int32 k = 0; k < 16; ++k) right[k] = product.b.at<T>(k, 8 * j + 2 * t + c);
+        add_products(product, product.left, right, 4 * j + c);
+      }
+    }
+  }
+  // To sums `at` and at + 2, of two rows of the left matrix.
+  static void add_products(const Product& product, const float (&left)[2][16],
+                           const float (&right)[16], int32 at) {
+    for (int32 i = 0; i < 2; ++i) {
+      float& sum = product.target->sums[at + 2 * i];
+      double exact = product.accumulate ? sum : 0.0f;
+      for (int32 k = 0; k < 16; ++k) exact += static_cast<double>(left[i][k]) * right[k];
+      sum = static_cast<float>(exact);
     }
   }
 
