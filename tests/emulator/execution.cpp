@@ -395,6 +395,7 @@ struct Execution::State {
   }
   void async_init(const Region* region, void* word, int arrivals) {
     check_word(region, word);
+    copy_under_way(region, word, 8, 1, true);  // no more ordinary memory
     wake(async_barriers.init(word, arrivals, thread_of_cluster(), now.phase));
   }
   void async_arrive(const Region* region, void* word, int bytes) {

@@ -41,7 +41,8 @@ std::vector<std::string> compiler_command() {
           // Registers that nobody has set hold what no kernel would compute with by chance.
           "-ftrivial-auto-var-init=pattern",
           // emulated/device/local_arrays.h
-          "-fsanitize=bounds", "-fno-sanitize-recover=bounds", "-I" + source_folder() + "/emulated",
+          "-fsanitize=bounds,object-size", "-fno-sanitize-recover=bounds,object-size",
+          "-I" + source_folder() + "/emulated",
           "-I" + source_folder()};
 }
 

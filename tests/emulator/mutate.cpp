@@ -170,12 +170,12 @@ bool only_acts(const std::string& line) {
   return std::regex_match(line, call);
 }
 
-// Which lines the kernel can reach: its own, and those of functions and structs whose names occur
-// in lines that it reaches. One goes from its KILN_DEVICE or `struct` to the next one.
-std::vector<bool> reached_lines(const std::vector<std::string>& lines) {
+// The function or struct that each line is in, from its KILN_DEVICE or `struct` to the next one; ""
+// of the kernel.
+std::vector<std::string> functions_of(const std::vector<std::string>& lines) {
   static const std::regex definition(R"(KILN_DEVICE .*?(\w+)\(|^struct (\w+))");
-  std::vector<std::string> function(lines.size());  // that a line is in; "" of the kernel
-  std::string current = "?";                        // before the first one
+  std::vector<std::string> function(lines.size());
+  std::string current = "?";  // before the first one
   for (size_t i = 0; i < lines.size(); ++i) {
     std::smatch match;
     if (starts_kernel(lines[i])) {
@@ -185,6 +185,13 @@ std::vector<bool> reached_lines(const std::vector<std::string>& lines) {
     }
     function[i] = current;
   }
+  return function;
+}
+
+// Which lines the kernel can reach: its own, and those of functions and structs whose names occur
+// in lines that it reaches.
+std::vector<bool> reached_lines(const std::vector<std::string>& lines,
+                                const std::vector<std::string>& function) {
   std::set<std::string> words{""};
   std::vector<bool> reached(lines.size());
   for (bool more = true; more;) {
@@ -249,7 +256,8 @@ std::vector<Mutant> mutants_of(const std::string& text) {
   std::vector<std::string> lines;
   std::istringstream stream(text);
   for (std::string line; std::getline(stream, line);) lines.push_back(line);
-  const std::vector<bool> reached = reached_lines(lines);
+  const std::vector<std::string> function = functions_of(lines);
+  const std::vector<bool> reached = reached_lines(lines, function);
 
   std::vector<Mutant> mutants;
   size_t begin = 0, before = 0;  // of this line, and of the one before it
@@ -267,7 +275,8 @@ std::vector<Mutant> mutants_of(const std::string& text) {
     if (i > 0 && tells_others(line) && only_acts(lines[i - 1])) {
       const std::string swapped = line + "\n" + lines[i - 1];
       mutants.push_back({text.substr(0, before) + swapped + text.substr(begin + line.size()),
-                         "early", lines[i - 1].substr(indentation), line.substr(indentation)});
+                         "early", lines[i - 1].substr(indentation), line.substr(indentation),
+                         function[i]});
     }
     const size_t comment = std::min(line.find(" //"), line.size());
     const std::string code = line.substr(0, comment);
@@ -278,7 +287,7 @@ std::vector<Mutant> mutants_of(const std::string& text) {
         if (other == code) continue;
         mutants.push_back({text.substr(0, begin) + other + line.substr(comment) +
                                text.substr(begin + line.size()),
-                           name, code.substr(indentation), other.substr(indentation)});
+                           name, code.substr(indentation), other.substr(indentation), function[i]});
       }
     }
   }

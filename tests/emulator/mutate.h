@@ -12,6 +12,7 @@ struct Mutant {
   std::string text;      // the whole source
   std::string rule;      // of the list below
   std::string before, after;  // the line, without its indentation
+  std::string function;       // that the line is in; "" of the kernel
 
   std::string describe() const { return rule + ": `" + before + "` -> `" + after + "`"; }
 };

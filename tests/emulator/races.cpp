@@ -24,7 +24,9 @@ bool of_peer(uint32_t phase, const Now& now) {
 
 // What the cell's last write, in this launch, has against an access now.
 std::string against_write(const Cell& cell, const Now& now, bool shared) {
-  if (shared && cell.copying == now.block_start) return "a copy is under way to";
+  if (shared && cell.copying == now.block_start) {
+    return "a copy is under way to, or which holds an asynchronous barrier";
+  }
   if (cell.write_phase < now.block_start) {
     if (shared || cell.write_phase < now.launch_start) return {};
     return "another block of the launch wrote";

@@ -26,7 +26,8 @@ struct Cell {
   uint32_t write_phase = 0, write_warp_phase = 0, writer = 0;
   uint32_t read_phase = 0, read_warp_phase = 0, reader = 0;
   uint32_t first_read = 0;  // phase of the first read in this launch
-  uint32_t copying = 0;     // Now::block_start, while a copy to the element is under way
+  // Now::block_start, while a copy to the element is under way, and where a barrier for such lies.
+  uint32_t copying = 0;
 };
 
 }  // namespace kiln_emulated

@@ -175,6 +175,9 @@ TEST(AsyncBarrier, WhatACopyIsUnderWayToIsLeftAlone) {
 }
 
 TEST(AsyncBarrier, MistakesInItsUseAreFindings) {
+  EXPECT_NE(report_of("  if (thread_x() == 0) dynamic_shared<float>(base + 8196)[0] = 1.0f;\n")
+                .find("holds an asynchronous barrier"),
+            std::string::npos);
   EXPECT_NE(report_of("  if (thread_x() == 0) all.init(1);\n").find("initialized a second time"),
             std::string::npos);
   // The second arrival ends a phase that is waited for; the third one that nobody has waited for.

@@ -2,17 +2,10 @@
 // (device/warpgroup_attention.h), against sums in double: every tiling, edges, masks.
 #include <gtest/gtest.h>
 
-#include <cmath>
-#include <cstring>
-#include <limits>
 #include <string>
-#include <vector>
+#include <utility>
 
-#include "backends/cuda/compile/attention_choice.h"
-#include "backends/cuda/compile/kernel_family.h"
-#include "backends/cuda/runtime/attention_kernel.h"
-#include "emulator/kernel_run.h"
-#include "interp/random_data.h"
+#include "attention_case.h"
 
 namespace kiln::emulator {
 namespace {
@@ -20,152 +13,18 @@ namespace {
 using cuda::AttentionKernel;
 using cuda::AttentionTiling;
 
-enum class Mask { kNone, kOfColumns, kOfRows };
-
-struct Problem {
-  int64_t rows = 64, columns = 64, head_dim = 64, value_dim = 64;
-  Mask mask = Mask::kNone;
-  bool baked = true;  // sizes in the source, or arguments of the kernel
-  int64_t batch = 1, heads = 2, kv_heads = 1;
-};
-
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
-std::vector<uint8_t> bytes_of(const HostTensor& tensor) {
-  std::vector<uint8_t> bytes(tensor.num_bytes());
-  std::memcpy(bytes.data(), tensor.bytes(), bytes.size());
-  return bytes;
-}
-
-// Every third key is masked, and all of query 1's; of the others, some numbers are added.
-void fill_mask(HostTensor& mask, int64_t rows, int64_t columns) {
-  for (int64_t i = 0; i < mask.num_elements(); ++i) {
-    const int64_t row = i / columns % rows, column = i % columns;
-    const bool out = column % 3 == 1 || (rows > 1 && row == 1);
-    if (mask.dtype() == DType::kBool) {
-      mask.set_int(i, out ? 0 : 1);
-    } else {
-      mask.set_double(i, out ? -kInfinity : static_cast<double>(column % 5) * 0.25);
-    }
-  }
-}
+using Problem = AttentionProblem;
+using Mask = MaskOf;
 
 // "" or what is wrong.
-std::string check(const Problem& p, AttentionKernel kernel) {
-  const DType dtype = kernel.dtype;
-  kernel.matrix = true;
-  kernel.head_dim = p.head_dim;
-  kernel.value_dim = p.value_dim;
-  kernel.once = p.baked && p.columns <= kernel.tiling.keys;
-  kernel.mask = p.mask != Mask::kNone;
-  kernel.mask_of_columns = p.mask == Mask::kOfColumns;
-  kernel.mask_pairs = p.mask == Mask::kOfRows && p.baked && p.columns % 2 == 0;
-  kernel.q_eight = kernel.k_eight = p.head_dim % 8 == 0;
-  kernel.v_eight = kernel.o_eight = p.value_dim % 8 == 0;
-  const auto random = [&](int64_t heads, int64_t length, int64_t dim, uint64_t seed) {
-    return random_data(dtype, {p.batch, heads, length, dim}, DataKind::kNormal, seed);
-  };
-  const HostTensor q = random(p.heads, p.rows, p.head_dim, 1);
-  const HostTensor k = random(p.kv_heads, p.columns, p.head_dim, 2);
-  const HostTensor v = random(p.kv_heads, p.columns, p.value_dim, 3);
-  HostTensor out(dtype, {p.batch, p.heads, p.rows, p.value_dim});
-  const int64_t mask_rows = p.mask == Mask::kOfRows ? p.rows : 1;
-  HostTensor mask(kernel.mask_dtype, {p.batch, 1, mask_rows, p.columns});
-  fill_mask(mask, mask_rows, p.columns);
-
-  cuda::NamedSizes<DimExpr> sizes;
-  std::vector<uint64_t> values;
-  const auto size = [&](const std::string& name, int64_t value, bool always = false) {
-    const bool baked = p.baked || always;
-    sizes.add(name, baked ? DimExpr(value) : DimExpr::symbol("s" + name));
-    if (!baked) values.push_back(static_cast<uint64_t>(value));
-  };
-  size("batch", p.batch);
-  size("heads", p.heads);
-  size("kv_heads", p.kv_heads);
-  size("rows", p.rows);
-  size("columns", p.columns);
-  const auto strides = [&](const std::string& name, const HostTensor& of) {
-    for (int i = 0; i < 4; ++i) {
-      int64_t stride = 1;
-      for (int after = i + 1; after < 4; ++after) stride *= of.size(after);
-      size(name + std::to_string(i), stride);
-    }
-  };
-  strides("q", q);
-  strides("k", k);
-  strides("v", v);
-  strides("o", out);
-  if (kernel.mask) {
-    size("m0", mask_rows * p.columns);
-    size("m1", 0);
-    size("m2", p.mask == Mask::kOfRows ? p.columns : 0, p.mask == Mask::kOfColumns);
-    size("m3", 1);
-  }
-  kernel.sizes = cuda::KernelSizes(sizes);
-  auto source = cuda::print_kernel({kernel.family(), kernel.to_json()});
+std::string check(const Problem& problem, const AttentionKernel& kernel) {
+  const AttentionCase attention(problem, kernel);
+  const auto source = attention.source();
   if (!source.ok()) return source.status().to_string();
   use_device();
   auto loaded = LoadedKernel::load(*source);
   if (!loaded.ok()) return loaded.status().to_string() + "\n" + source->text;
-  const Buffer at_q(bytes_of(q)), at_k(bytes_of(k)), at_v(bytes_of(v)), at_mask(bytes_of(mask));
-  const Buffer at_out(std::vector<uint8_t>(out.num_bytes(), 0));
-  std::vector<uint64_t> arguments{at_q.address(), at_k.address(), at_v.address()};
-  if (kernel.mask) arguments.push_back(at_mask.address());
-  arguments.push_back(at_out.address());
-  arguments.insert(arguments.end(), values.begin(), values.end());
-  Shape shape;
-  shape.grid[0] = p.batch * p.heads * cuda::ceil_div(p.rows, kernel.rows());
-  shape.block[0] = static_cast<int>(kernel.threads());
-  shape.shared_bytes = kernel.shared_bytes();
-  const std::string report = (*loaded)->launch(shape, arguments);
-  if (!report.empty()) return report;
-  std::memcpy(out.bytes(), at_out.data(), out.num_bytes());
-
-  const double tolerance = dtype == DType::kF16 ? 3e-3 : 2e-2;
-  for (int64_t head = 0; head < p.batch * p.heads; ++head) {
-    const int64_t b = head / p.heads;
-    const int64_t kv = b * p.kv_heads + head % p.heads / (p.heads / p.kv_heads);
-    for (int64_t i = 0; i < p.rows; ++i) {
-      std::vector<double> terms;
-      double max = -kInfinity, total = 0;
-      for (int64_t j = 0; j < p.columns; ++j) {
-        double sum = 0;
-        for (int64_t d = 0; d < p.head_dim; ++d) {
-          sum += q.get_double((head * p.rows + i) * p.head_dim + d) *
-                 k.get_double((kv * p.columns + j) * p.head_dim + d);
-        }
-        sum *= kernel.scale;
-        if (kernel.mask) {
-          const int64_t at = (b * mask_rows + (mask_rows > 1 ? i : 0)) * p.columns + j;
-          if (kernel.mask_dtype != DType::kBool) {
-            sum += mask.get_double(at);
-          } else if (mask.get_int(at) == 0) {
-            sum = -kInfinity;
-          }
-        }
-        if (kernel.causal && j > i) sum = -kInfinity;
-        terms.push_back(sum);
-        max = std::max(max, sum);
-      }
-      for (double& term : terms) total += term = max == -kInfinity ? 0 : std::exp(term - max);
-      for (int64_t e = 0; e < p.value_dim; ++e) {
-        double sum = 0;
-        for (int64_t j = 0; j < p.columns; ++j) {
-          sum +=
-              terms[static_cast<size_t>(j)] * v.get_double((kv * p.columns + j) * p.value_dim + e);
-        }
-        const double expected = total == 0 ? 0 : sum / total;
-        const double actual = out.get_double((head * p.rows + i) * p.value_dim + e);
-        if (!(std::fabs(actual - expected) <= tolerance * (1 + std::fabs(expected)))) {
-          return "head " + std::to_string(head) + ", row " + std::to_string(i) + ", column " +
-                 std::to_string(e) + ": " + std::to_string(actual) + ", expected " +
-                 std::to_string(expected);
-        }
-      }
-    }
-  }
-  return {};
+  return attention.run(**loaded);
 }
 
 AttentionKernel tiled(const AttentionTiling& tiling) {
@@ -220,18 +79,18 @@ TEST(Attention, Causal) {
       EXPECT_EQ(check({rows, columns}, kernel), "")
           << tiling.to_string() << " " << rows << " " << columns;
     }
-    EXPECT_EQ(check({150, 150, 64, 64, Mask::kOfColumns, false}, kernel), "");
+    EXPECT_EQ(check({150, 150, 64, 64, Mask::kColumns, false}, kernel), "");
   }
 }
 
 TEST(Attention, Masks) {
   for (const AttentionTiling& tiling : kAll) {
-    for (const Mask mask : {Mask::kOfColumns, Mask::kOfRows}) {
+    for (const Mask mask : {Mask::kColumns, Mask::kRows}) {
       for (const DType dtype : {DType::kF16, DType::kBool, DType::kF32}) {
         AttentionKernel kernel = tiled(tiling);
         kernel.mask_dtype = dtype;
         // All keys at once, or sizes as arguments and two times of keys.
-        const bool once = (mask == Mask::kOfRows) == (dtype == DType::kF16);
+        const bool once = (mask == Mask::kRows) == (dtype == DType::kF16);
         EXPECT_EQ(check({70, once ? 52 : 141, 16, 16, mask, once, 2}, kernel), "")
             << tiling.to_string() << " " << dtype_name(dtype) << " " << once;
       }

@@ -2,6 +2,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
+#include <iterator>
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -134,6 +137,15 @@ inline std::vector<SampleData> further_data(const OpSample& sample, const Sample
   return result;
 }
 
+inline double largest_of(DType dtype) {
+  switch (dtype) {
+    case DType::kF16: return 65504;
+    case DType::kBF16: return 0x1.fep+127;
+    case DType::kF32: return std::numeric_limits<float>::max();
+    default: return std::numeric_limits<double>::max();
+  }
+}
+
 // The data with one index where ranges end: the last one too large by one, the first one -1 (which
 // some ops take) and too small by one for those. The reference says which are refused.
 inline std::vector<SampleData> with_outer_indices(const OpSample& sample, const SampleData& data) {
@@ -147,6 +159,56 @@ inline std::vector<SampleData> with_outer_indices(const OpSample& sample, const 
       if (index < 0 && data.operands[i]->dtype() == DType::kU8) continue;
       result.push_back(data);
       result.back().operands[i]->set_int(index < 0 ? 0 : elements - 1, index);
+    }
+  }
+  return result;
+}
+
+// The data with what floats have besides ordinary numbers, for ops that answer with truth values:
+// they answer for those too.
+inline std::optional<SampleData> with_special_numbers(Node& node, const SampleData& data) {
+  if (node.result()->dtype() != DType::kBool) return std::nullopt;
+  std::optional<SampleData> result;
+  for (size_t i = 0; i < data.operands.size(); ++i) {
+    if (!data.operands[i] || !is_float(data.operands[i]->dtype())) continue;
+    if (!result) result = data;
+    HostTensor& tensor = *result->operands[i];
+    constexpr double kInfinity = std::numeric_limits<double>::infinity();
+    const double most = largest_of(tensor.dtype());
+    const double numbers[] = {0.0, kInfinity, -0.0, most, std::nan(""), -kInfinity, -most};
+    // Another period for each operand, so that each number meets each.
+    const auto count = static_cast<int64_t>(std::size(numbers) - (i % 2));
+    for (int64_t e = 0; e < tensor.num_elements(); ++e) {
+      if (e % 16 < 14) tensor.set_double(e, numbers[e % count]);
+    }
+  }
+  return result;
+}
+
+// For logsumexp: no terms but the lowest number, which is finite; its results are such too.
+inline std::optional<SampleData> with_lowest_numbers(const OpDef& op, const SampleData& data) {
+  if (op.name != "logsumexp") return std::nullopt;
+  SampleData result = data;
+  HostTensor& tensor = *result.operands[0];
+  for (int64_t i = 0; i < tensor.num_elements(); ++i) {
+    tensor.set_double(i, -largest_of(tensor.dtype()));
+  }
+  return result;
+}
+
+// For ops that multiply many numbers: powers of two whose product neither vanishes nor overflows,
+// with the signs of the data.
+inline std::optional<SampleData> with_products_in_range(const OpDef& op, const SampleData& data) {
+  if (op.name != "reduce_prod" && op.name != "cumprod") return std::nullopt;
+  SampleData result = data;
+  HostTensor& tensor = *result.operands[0];
+  for (int64_t i = 0; i < tensor.num_elements(); ++i) {
+    const auto hash = static_cast<uint32_t>(i) * 2654435761u >> 16;
+    if (is_float(tensor.dtype())) {
+      const double power = std::ldexp(1.0, static_cast<int>(hash % 3) - 1);
+      tensor.set_double(i, std::copysign(power, tensor.get_double(i)));
+    } else {
+      tensor.set_int(i, (tensor.get_int(i) < 0 ? -1 : 1) * (hash % 97 == 0 ? 2 : 1));
     }
   }
   return result;
@@ -181,6 +243,13 @@ inline std::string check(Case& of) {
   for (const SampleData& other : further_data(of.sample, of.data)) {
     wrong = difference_from(*graph->node, program, other, of.sample.tolerance);
     if (!wrong.empty()) return "other data: " + wrong;
+  }
+  for (const std::optional<SampleData>& other :
+       {with_special_numbers(*graph->node, of.data), with_products_in_range(*of.op, of.data),
+        with_lowest_numbers(*of.op, of.data)}) {
+    if (!other) continue;
+    wrong = difference_from(*graph->node, program, *other, of.sample.tolerance);
+    if (!wrong.empty()) return "special numbers: " + wrong;
   }
   for (const SampleData& outer : with_outer_indices(of.sample, of.data)) {
     if (run_reference(*graph->node, outer).ok()) {

@@ -49,6 +49,12 @@ TEST(EmulatorFindings, LocalArrays) {
                  "out of bounds: element 4 of a local array 'float [4]' at probe.cu:4");
   EXPECT_FINDING(run("Pack<float, 2> pair{}; pair.at[n - 5] = 1.0f; y[0] = pair.at[1];", one, 4),
                  "out of bounds: element -1 of a local array 'float [2]'");
+  // The first one behind the last, by a class's assignment.
+  EXPECT_FINDING(run("Pack<float, 2> pairs[1];\n#pragma unroll\n"
+                     "for (int32 i = 0; i <= 1; ++i) pairs[i] = Pack<float, 2>{{1.0f, 2.0f}};\n"
+                     "y[0] = pairs[0].at[1] + n;",
+                     one, 4),
+                 "an access outside of a local variable");
 }
 
 TEST(EmulatorFindings, Extents) {
@@ -182,6 +188,8 @@ TEST(EmulatorFindings, Divergence) {
                  "thread 32 has ended");
   EXPECT_FINDING(run("if (thread_x() < 32) barrier();\nelse barrier();"), "barrier divergence");
   EXPECT_FINDING(run("if (thread_x() % 32 < 31) y[0] = shuffle(1.0f, 0);"), "warp divergence");
+  EXPECT_FINDING(run("y[thread_x()] = shuffle_xor(1.0f, 32);"),
+                 "an exchange with no lane of the warp");
   EXPECT_FINDING(run("float v = 0.0f;\nif (thread_x() & 1) v = shuffle(v, 0);\n"
                      "else v = shuffle_xor(v, 1);"),
                  "warp divergence: this lane is at shuffle at probe.cu:4, others at shuffle_xor");

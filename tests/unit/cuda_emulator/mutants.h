@@ -24,6 +24,7 @@
 #include <map>
 #include <optional>
 #include <random>
+#include <regex>
 #include <set>
 #include <string>
 #include <vector>
@@ -70,7 +71,16 @@ struct JudgedEquivalent {
   std::string before;
   std::string after;  // ";": the statement is gone
   const char* why;
+  std::string function = "";  // only in this one
 };
+
+// A local array with room for one more element.
+inline bool is_longer_array(const Mutant& mutant) {
+  static const std::regex declaration(R"((?!return\b)[A-Za-z_]\w*(<[^;()]*>)? \w+\[\d+\];)");
+  static const std::regex longer(R"(.*\[\(\d+ \+ 1\)\];)");
+  return mutant.rule == "constant" && std::regex_match(mutant.before, declaration) &&
+         std::regex_match(mutant.after, longer);
+}
 
 // One kernel and its tests.
 struct Subject {
@@ -82,11 +92,13 @@ struct Subject {
   std::vector<JudgedEquivalent> judged{};
 
   bool is_judged_equivalent(const Mutant& mutant) const {
-    return std::any_of(judged.begin(), judged.end(), [&](const JudgedEquivalent& each) {
-      return mutant.before.find(each.before) != std::string::npos &&
+    const auto is_this = [&](const JudgedEquivalent& each) {
+      return (each.function.empty() || mutant.function == each.function) &&
+             mutant.before.find(each.before) != std::string::npos &&
              (each.after == ";" ? mutant.after == ";"
                                 : mutant.after.find(each.after) != std::string::npos);
-    });
+    };
+    return is_longer_array(mutant) || std::any_of(judged.begin(), judged.end(), is_this);
   }
 };
 

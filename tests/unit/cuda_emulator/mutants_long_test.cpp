@@ -5,6 +5,7 @@
 
 #include <iostream>
 
+#include "attention_mutants.h"
 #include "op_mutants.h"
 #include "product_mutants.h"
 
@@ -21,6 +22,7 @@ void expect_caught(std::vector<Subject> subjects, int wanted, int per_kernel, in
 TEST(Mutants, AreCaught) { expect_caught(op_subjects(2), 210, 2, 200); }
 TEST(Mutants, OfMultistageGemmAreCaught) { expect_caught(multistage_subjects(), 130, 45, 120); }
 TEST(Mutants, OfWarpgroupGemmAreCaught) { expect_caught(warpgroup_subjects(), 130, 45, 120); }
+TEST(Mutants, OfAttentionAreCaught) { expect_caught(attention_subjects(), 130, 30, 120); }
 
 }  // namespace
 }  // namespace kiln::emulator

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <regex>
 #include <set>
 #include <string>
 #include <utility>
@@ -52,6 +53,25 @@ struct SampledKernel {
   }
 };
 
+// Of a kernel with this text.
+inline std::vector<JudgedEquivalent> judged_of_op(const std::string& text) {
+  std::vector<JudgedEquivalent> judged = {
+      {"for (int32 v = 0; v < N; ++v) {", "v < N - 1", "there are fewer than N", "load_some"},
+      {"for (int32 v = 0; v < N; ++v) {", "v < N - 1", "there are fewer than N", "store_some"},
+      {"(rest < 0) != (y < 0)", "(rest < (0 + 1))", "the rest is not 0"},
+      {"t < 6.0f ? t : 6.0f", "t <= 6.0f", "6 is 6"},
+      {"return a < b || a != a ? a : b;", "a <= b", "equal numbers"},
+      {"return a > b || a != a ? a : b;", "a >= b", "equal numbers"},
+      {"if (k + kDepth < end) {", "< end + 1", "zeros, which are not used", "simt_product"},
+      {"if (k + kDepth < end) {", "<= end", "zeros, which are not used", "simt_product"}};
+  // Lanes that are 8 apart have the same by then: those 24 apart have what those 16 apart have.
+  static const std::regex few_columns(R"(\bcolumn(s|_lanes)_reduce<[^;]*, [124], )");
+  if (!std::regex_search(text, few_columns)) {
+    judged.push_back({"mask *= 2", "mask *= (2 + 1)", "the same lanes", "column_lanes_reduce"});
+  }
+  return judged;
+}
+
 inline std::vector<Subject> op_subjects(uint64_t seed) {
   std::vector<std::vector<SampledKernel>> by_op;
   std::vector<const OpDef*> ops = sampled_ops();
@@ -92,7 +112,8 @@ inline std::vector<Subject> op_subjects(uint64_t seed) {
       if (!taken.insert(list[i].source.text).second) continue;
       result.push_back({list[i].source,
                         [kernel = list[i]](const auto& code) { return kernel.passes(code); },
-                        [kernel = list[i]] { return kernel.shape_of_every_launch(); }});
+                        [kernel = list[i]] { return kernel.shape_of_every_launch(); },
+                        judged_of_op(list[i].source.text)});
     }
   }
   return result;

@@ -2,12 +2,10 @@
 // are problems with edges, with more stages than fit and with several tiles for a block.
 #pragma once
 
-#include <memory>
-#include <string>
 #include <utility>
 #include <vector>
 
-#include "mutants.h"
+#include "launched_mutants.h"
 #include "product_case.h"
 
 namespace kiln::emulator {
@@ -15,31 +13,9 @@ namespace kiln::emulator {
 template <class Kernel>
 Subject product_subject(const Kernel& kernel, const std::vector<ProductProblem>& problems,
                         std::vector<JudgedEquivalent> judged) {
-  auto cases = std::make_shared<std::vector<ProductCase<Kernel>>>();
-  for (const ProductProblem& problem : problems) cases->emplace_back(problem, kernel);
-  Result<cuda::KernelSource> source = cases->front().source();
-  KILN_CHECK_MSG(source.ok(), source.status().to_string());
-  for (const auto& each : *cases) {
-    const Result<cuda::KernelSource> own = each.source();
-    KILN_CHECK(own.ok() && own->text == source->text);
-  }
-  const auto passes = [cases](const cuda::CompiledKernel& code) {
-    use_device();
-    auto loaded = LoadedKernel::load(code);
-    KILN_CHECK_MSG(loaded.ok(), loaded.status().to_string());
-    for (const auto& each : *cases) {
-      if (!each.run(**loaded).empty()) return false;
-    }
-    return true;
-  };
-  return {*source, passes, [] { return std::nullopt; }, std::move(judged)};
-}
-
-// `list` and `more` behind it.
-inline std::vector<JudgedEquivalent> joined(std::vector<JudgedEquivalent> list,
-                                            const std::vector<JudgedEquivalent>& more) {
-  list.insert(list.end(), more.begin(), more.end());
-  return list;
+  std::vector<ProductCase<Kernel>> cases;
+  for (const ProductProblem& problem : problems) cases.emplace_back(problem, kernel);
+  return subject_of_cases(std::move(cases), std::move(judged));
 }
 
 inline const std::vector<JudgedEquivalent> kEightsAlongDepth = {
@@ -55,6 +31,7 @@ inline std::vector<Subject> multistage_subjects() {
   const std::vector<JudgedEquivalent> judged =
       joined(kEightsAlongDepth,
              {{"if (i >= kEarly) late", "if (true) late", "loads what is not used"},
+              {"if (s + kStages - 1 < count) {", "< count + 1", "one more, which is waited for"},
               {"if (step == 0) {", "if (step == (0 + 1)) {", "copies start a little later"},
               {"left[2][kStripes]", "left[(2 + 1)][kStripes]", "one more buffer"},
               {"right[2][kBands / 2]", "right[(2 + 1)][kBands / 2]", "one more buffer"}});
@@ -62,7 +39,6 @@ inline std::vector<Subject> multistage_subjects() {
   const std::vector<JudgedEquivalent> sums_in_one_stage =
       joined(judged, {{"if (s < count) {", "if (s <= count) {", "see above"},
                       {"if (s < count) {", "if (true) {", "see above"},
-                      {"if (s + kStages - 1 < count) {", "< count + 1", "see above"},
                       {"if (i >= kEarly) late", "if (!(i >= kEarly)) late", "all are early"}});
   const std::vector<JudgedEquivalent> alone = joined(
       judged, {{"if constexpr (kParts > 1)", "if constexpr (kParts >= 1)", "a cluster of one"},
@@ -71,7 +47,7 @@ inline std::vector<Subject> multistage_subjects() {
                {"if (count > 0)", "if (true)", "always, here"},
                {"if (s + 1 < count) product.load", "if (true)", "loads what is not used"},
                {"if (s + 1 < count) product.load", "s + 1 <= count", "loads what is not used"},
-               {"(first + i * kAtOnce) % kAcross", "(first + i + kAtOnce)", "in another order"},
+               {"(first + i * kAtOnce) % kAcross", "(first + i + kAtOnce)", "another order"},
                {"depth_left = ", ";", "is not used: the depth has whole stages"}});
   std::vector<Subject> result;
   cuda::MultistageGemm kernel;
@@ -110,12 +86,14 @@ inline std::vector<Subject> warpgroup_subjects() {
        {"(Tile::kColumns - 1)", "(Tile::kColumns - (1 + 1))", "columns are a multiple of 8"},
        {"column + u * 8 < n", "column + u * 8 < n - 1", "as before"},
        {"column + u * 8 < n", "column + u * (8 + 1) < n", "as before"},
-       {"if (half == 0) {", "if (true) {", "one barrier of the warp more"},
+       {"if (quarter == 0) {", "if (true) {", "waits for what is there"},
+       {"inside ? column + u * 8 : Index(0)", "(0 + 1)", "a place that is not read"},
+       {"inside ? row + r : Index(0)", "(0 + 1)", "a place that is not read"},
+       {"inside ? column + i : Index(0)", "(0 + 1)", "a place that is not read"},
        {"kBufferBytes = 16 * 128", "kBufferBytes = 16 * (128 + 1)", "there is room"}});
-  const std::vector<JudgedEquivalent> of_add = {
-      {"if (half == 0) return;", "if (false) return;", "what is written twice is right at last"}};
   const std::vector<JudgedEquivalent> at_the_end = {
-      {"wait<0>();", "release(own.last);", "of the last tile: nobody waits for its stage"}};
+      {"wait<0>();", "release(own.last);", "of the last tile: nobody waits for it", "finish"},
+      {"release(own.last);", "", "as before", "finish"}};
   const std::vector<JudgedEquivalent> in_turns = {
       {"if (tile >= tiles()) return;", "if (false)", "the loop asks again"},
       {"if (tile >= tiles()) return;", "if (tile > tiles())", "the loop asks again"}};
@@ -129,8 +107,8 @@ inline std::vector<Subject> warpgroup_subjects() {
   kernel.activation.kind = Kind::kGelu;
   result.push_back(product_subject(
       kernel,
-      {{100, 72, 136, false, 8, 3}, {300, 136, 200, false, 0, 2}, {257, 200, 328, false, 8, 1}},
-      joined(joined(judged, of_add), at_the_end)));
+      {{100, 72, 136, false, 8, 3}, {300, 136, 200, false, 0, 2}, {257, 136, 328, false, 8, 1}},
+      joined(judged, at_the_end)));
   // One tile after the other; a band of tiles that is not full, and more than one band.
   kernel.tiling = {1, 128, 2, false, 3};
   kernel.dtype = DType::kBF16;
@@ -143,10 +121,9 @@ inline std::vector<Subject> warpgroup_subjects() {
   // Sizes in the source; two blocks of 64 rows for a warpgroup.
   kernel.tiling = {2, 64, 2, false, 3};
   kernel.dtype = DType::kF16;
-  kernel.bias = false;
   kernel.add = true;
   result.push_back(product_subject(kernel, {{300, 136, 456, true, 8, 2}},
-                                   joined(joined(judged, of_add), in_turns)));
+                                   joined(judged, in_turns)));
   return result;
 }
 

@@ -283,9 +283,9 @@ KILN_DEVICE T shuffle(T value, int32 from_lane, KILN_PLACE) {
 }
 template <class T>
 KILN_DEVICE T shuffle_xor(T value, int32 mask, KILN_PLACE) {
-  const int32 from = kiln_emulated::own_lane() ^ mask;
+  if (mask < 0 || mask > 31) kiln_emulated::machine->fail("an exchange with no lane of the warp");
   return kiln_emulated::from_lane<T>(kiln_emulated::kShuffleXor, value,
-                                     from > 31 ? kiln_emulated::own_lane() : from, file, line);
+                                     kiln_emulated::own_lane() ^ mask, file, line);
 }
 template <class T>
 KILN_DEVICE T shuffle_up(T value, int32 delta, KILN_PLACE) {
