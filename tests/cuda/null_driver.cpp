@@ -17,6 +17,28 @@ using namespace kiln::cuda;
 constexpr CUresult kInvalidValue = 1, kInvalidImage = 200, kNoBinaryForGpu = 209, kNotFound = 500,
                    kCaptureUnsupported = 900;
 
+// Pages of the host. The runtime keeps those of its fault words for the life of the process; here
+// they can be found, so that they are no leaks.
+class HostPages {
+ public:
+  void add(void* page) {
+    std::lock_guard lock(mutex_);
+    pages_.insert(page);
+  }
+  void remove(void* page) {
+    std::lock_guard lock(mutex_);
+    pages_.erase(page);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::set<void*> pages_;
+};
+HostPages& host_pages() {
+  static HostPages* const pages = new HostPages();  // longer than the check for leaks
+  return *pages;
+}
+
 }  // namespace
 
 class NullDriver::Impl {
@@ -241,9 +263,13 @@ Driver make_table() {
   t.MemPoolSetAttribute = [](CUmemoryPool, int, void*) -> CUresult { return 0; };
   t.MemHostAlloc = [](void** pointer, size_t bytes, unsigned) -> CUresult {
     *pointer = std::calloc(1, bytes);
+    host_pages().add(*pointer);
     return *pointer != nullptr ? 0 : kCudaOutOfMemory;
   };
-  t.MemFreeHost = [](void* pointer) -> CUresult { return std::free(pointer), 0; };
+  t.MemFreeHost = [](void* pointer) -> CUresult {
+    host_pages().remove(pointer);
+    return std::free(pointer), 0;
+  };
   t.MemHostGetDevicePointer = [](CUdeviceptr* pointer, void* host, unsigned) -> CUresult {
     return *pointer = reinterpret_cast<uintptr_t>(host), 0;
   };
