@@ -33,7 +33,7 @@ Status simplify(Build& build) {
 // 2. The asked precision; without a wish the model's own dtypes stay.
 Status apply_precision(Build& build) {
   for (DType dtype : build.options.precisions) {
-    if (is_16_bit_float(dtype)) continue;
+    if (is_half(dtype)) continue;
     return Status::error("K1002", "precisions of a program are f16 and bf16: " +
                                       std::string(dtype_name(dtype)));
   }

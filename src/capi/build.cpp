@@ -5,6 +5,7 @@
 #include "capi/arguments.h"
 #include "capi/border.h"
 #include "capi/handles.h"
+#include "core/dtype.h"
 
 using kiln::Status;
 using kiln::capi::at_border;
@@ -37,7 +38,7 @@ kiln::Result<kiln::BuildOptions> read_build_options(const kiln_compile_options& 
   KILN_RETURN_IF_ERROR(check_array(given.precisions, given.precision_count, "precisions"));
   for (size_t i = 0; i < given.precision_count; ++i) {
     KILN_ASSIGN_OR_RETURN(const kiln::DType dtype, kiln::capi::read_dtype(given.precisions[i]));
-    if (dtype != kiln::DType::kF16 && dtype != kiln::DType::kBF16) {
+    if (!kiln::is_half(dtype)) {
       return bad_argument("a precision must be KILN_F16 or KILN_BF16: " +
                           std::to_string(given.precisions[i]));
     }

@@ -27,7 +27,7 @@ std::string list_to_text(const std::vector<T>& items, ToText to_text) {
   return text + "]";
 }
 
-bool decimal_is_exact(DType dtype) { return dtype != DType::kF16 && dtype != DType::kBF16; }
+bool decimal_is_exact(DType dtype) { return !is_half(dtype); }
 
 // f32[2,2](1.0, 2.0, 3.0, 4.0)   f16[3]x"003c00400042"
 std::string tensor_to_text(const HostTensor& tensor) {

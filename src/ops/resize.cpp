@@ -173,7 +173,7 @@ std::vector<OpSample> samples() {
     list.push_back(make_sample("dtype " + std::string(dtype_name(dtype)),
                                {tensor_of(dtype, {1, 8, 7, 7})}, attrs("bilinear", {11, 13})));
     // Torch rounds the weights to the dtype.
-    if (dtype == DType::kF16 || dtype == DType::kBF16) list.back().tolerance *= 2;
+    if (is_half(dtype)) list.back().tolerance *= 2;
   }
   return list;
 }

@@ -13,9 +13,6 @@
 
 namespace kiln {
 
-// The dtypes of half the size of f32.
-inline bool is_16_bit_float(DType dtype) { return dtype == DType::kF16 || dtype == DType::kBF16; }
-
 // Does the node gain so much by 16-bit operands that casting them pays? Products do; attention
 // multiplies little for what it reads, and goes with its operands.
 bool leads(Node& node);

@@ -14,15 +14,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from tests.gpu.tuning_log import tuning_log  # noqa: E402
+
 LAYERS = 12
 
 # name: batch, heads, tokens, size of a head, mask, causal. q, k, v are parts of one projection.
@@ -187,15 +188,8 @@ def child(what: str, names: list[str]) -> None:
 
 
 def run_child(what: str, names: list[str], tilings: str, cudnn: bool) -> str:
-  with tempfile.TemporaryDirectory() as cache:
-    switches = f"attention_tilings={tilings}" + ("" if cudnn else ",disable_providers=cudnn.sdpa")
-    environment = dict(os.environ, KILN_CACHE_DIR=cache, KILN_LOGS="tuning=debug",
-                       KILN_OPTIONS=switches)
-    done = subprocess.run([sys.executable, __file__, "--child", what, *names], env=environment,
-                          stderr=subprocess.PIPE, text=True, check=False)
-  if done.returncode != 0:
-    print(done.stderr[-3000:])
-  return done.stderr
+  switches = f"attention_tilings={tilings}" + ("" if cudnn else ",disable_providers=cudnn.sdpa")
+  return tuning_log(__file__, [what, *names], switches)
 
 
 def parse(log: str) -> dict[str, dict[str, Any]]:

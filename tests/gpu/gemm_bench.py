@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from tests.gpu.tuning_log import tuning_log  # noqa: E402
 
 # name: rows, columns, depth, what comes behind (bias always).
 SHAPES: dict[str, tuple[int, int, int, str]] = {}
@@ -80,15 +80,7 @@ def child(names: list[str], tune: str) -> None:
 
 
 def run_child(names: list[str], tune: str, tilings: str) -> str:
-  with tempfile.TemporaryDirectory() as cache:
-    environment = dict(os.environ, KILN_CACHE_DIR=cache, KILN_LOGS="tuning=debug",
-                       KILN_OPTIONS=f"gemm_tilings={tilings}")
-    done = subprocess.run([sys.executable, __file__, "--child", tune, *names], env=environment,
-                          stderr=subprocess.PIPE, text=True, check=False)
-  if done.returncode != 0:
-    print(done.stderr[-3000:])
-  return done.stderr
-
+  return tuning_log(__file__, [tune, *names], f"gemm_tilings={tilings}")
 
 
 def parse(log: str) -> dict[str, dict[str, Any]]:

@@ -13,9 +13,9 @@ namespace {
 using cuda::AttentionProblem;
 using cuda::AttentionTiling;
 
-// 32 x 12 heads of 64.
+// Heads of 64.
 AttentionProblem problem(int64_t rows, int64_t columns) {
-  return {384, rows, columns, 64, 64, false, true};
+  return {rows, columns, 64, 64, false, true};
 }
 
 std::vector<std::string> names(const AttentionProblem& p, int sm = 90) {

@@ -13,7 +13,7 @@
 namespace kiln::cuda {
 
 struct AttentionProblem {
-  int64_t heads = 0, rows = 0, columns = 0;  // heads of the whole batch; 0: not known
+  int64_t rows = 0, columns = 0;  // 0: not known
   int64_t head_dim = 0, value_dim = 0;
   bool mask_of_rows = false;  // a mask that differs between rows
   bool all_eight = false;     // all operands are read and written by eights

@@ -112,7 +112,6 @@ class AttentionTactic : public Tactic {
       kernel.mask_pairs = !kernel.mask_of_columns && takes_width(step.inputs[3], 3, 2);
     }
     AttentionProblem problem;
-    problem.heads = constant_or_zero(q.dims[0]) * constant_or_zero(q.dims[1]);
     problem.rows = constant_or_zero(q.dims[2]);
     problem.columns = constant_or_zero(k.dims[2]);
     problem.head_dim = kernel.head_dim;

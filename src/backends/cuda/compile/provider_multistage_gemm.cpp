@@ -58,7 +58,7 @@ std::optional<GemmProblem> problem_of(Node& anchor, Value* b, const DeviceSpec& 
   };
   const Shape& shape = anchor.result()->shape();
   const DType dtype = anchor.result()->dtype();
-  if (dtype != DType::kF16 && dtype != DType::kBF16) {
+  if (!is_half(dtype)) {
     return no("dtype " + std::string(dtype_name(dtype)));
   }
   if (device.sm() < 80) return no("no matrix instructions for it on " + device.isa);

@@ -182,10 +182,7 @@ class AttentionStep : public Step {
       if (!tune) break;
     }
     if (bound.size() == 1) return std::move(bound[0]);
-    const ScopedDevice scope(device_);
-    std::vector<BoundStep*> steps;
-    for (const auto& step : bound) steps.push_back(step.get());
-    return std::move(bound[tune_steps(key(context), context, steps, device_.device().index)]);
+    return fastest_step(problem(), context, std::move(bound), device_);
   }
 
  private:
@@ -230,23 +227,12 @@ class AttentionStep : public Step {
         params.matrix ? "kiln:attention " + params.tiling.to_string() : "kiln:attention");
   }
 
-  // Of the problem; the device and the variants are the tuner's affair.
-  std::string key(const BindContext& context) const {
+  // What all variants compute, but for the sizes.
+  std::string problem() const {
     AttentionKernel params = variants_[0].params;
     params.tiling = {};
     params.sizes = {};
-    std::string text = "attention " + params.to_json().dump();
-    for (const auto* views : {&context.inputs, &context.outputs}) {
-      for (const ConcreteView& view : *views) {
-        text += " [";
-        for (size_t i = 0; i < view.dims.size(); ++i) {
-          text += (i == 0 ? "" : ",") + std::to_string(view.dims[i]) + ":" +
-                  std::to_string(view.strides[i]);
-        }
-        text += "]";
-      }
-    }
-    return text;
+    return "attention " + params.to_json().dump();
   }
 
   std::vector<Variant> variants_;

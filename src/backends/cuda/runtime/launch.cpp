@@ -255,12 +255,17 @@ LaunchConfig launch_config(const std::array<int64_t, 3>& grid, const std::array<
   return config;
 }
 
-Result<int> compute_capability(const KernelCode& code, int device) {
+Result<int> device_attribute(const KernelCode& code, int device, int attribute) {
   CUdevice handle = 0;
-  int major = 0, minor = 0;
+  int value = 0;
   KILN_CUDA_RETURN_IF_ERROR(*code.driver, DeviceGet, &handle, device);
-  KILN_CUDA_RETURN_IF_ERROR(*code.driver, DeviceGetAttribute, &major, kAttributeMajor, handle);
-  KILN_CUDA_RETURN_IF_ERROR(*code.driver, DeviceGetAttribute, &minor, kAttributeMinor, handle);
+  KILN_CUDA_RETURN_IF_ERROR(*code.driver, DeviceGetAttribute, &value, attribute, handle);
+  return value;
+}
+
+Result<int> compute_capability(const KernelCode& code, int device) {
+  KILN_ASSIGN_OR_RETURN(const int major, device_attribute(code, device, kAttributeMajor));
+  KILN_ASSIGN_OR_RETURN(const int minor, device_attribute(code, device, kAttributeMinor));
   return major * 10 + minor;
 }
 

@@ -127,7 +127,9 @@ LaunchConfig launch_config(const std::array<int64_t, 3>& grid, const std::array<
                            int64_t shared_bytes, CUstream stream, bool overlap,
                            LaunchAttribute& attribute);
 
-// 90 for 9.0, of device number `device`.
+// A CUdevice_attribute of device number `device`.
+Result<int> device_attribute(const KernelCode& code, int device, int attribute);
+// 90 for 9.0.
 Result<int> compute_capability(const KernelCode& code, int device);
 
 // For factories of steps: the code that their kernels are in, or K5311 when the plan's device is no

@@ -8,6 +8,7 @@
 #include "backends/cuda/runtime/device_timer.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "runtime/device_runtime.h"
 #include "runtime/timing_cache.h"
 #include "runtime/view_checks.h"
 
@@ -122,12 +123,28 @@ Result<std::string> device_description(const Driver& driver, int index) {
          std::to_string(version);
 }
 
-size_t tune_steps(const std::string& key, const BindContext& context,
-                  const std::vector<BoundStep*>& steps, int device) {
+namespace {
+
+// " [32:768,768:1]": sizes and strides.
+std::string text_of(const ConcreteView& view) {
+  std::string text = " [";
+  for (size_t i = 0; i < view.dims.size(); ++i) {
+    text += (i == 0 ? "" : ",") + std::to_string(view.dims[i]) + ":" +
+            std::to_string(view.strides[i]);
+  }
+  return text + "]";
+}
+
+}  // namespace
+
+std::unique_ptr<BoundStep> fastest_step(const std::string& what, const BindContext& context,
+                                        std::vector<std::unique_ptr<BoundStep>> steps,
+                                        DeviceRuntime& device) {
+  const ScopedDevice scope(device);
   TuningProblem problem;
-  problem.key = key;
-  problem.device = device;
-  for (const BoundStep* step : steps) {
+  problem.key = what;
+  problem.device = device.device().index;
+  for (const auto& step : steps) {
     problem.choices.push_back(step->implementation());
     problem.workspace_bytes = std::max(problem.workspace_bytes, step->scratch_bytes());
   }
@@ -136,6 +153,7 @@ size_t tune_steps(const std::string& key, const BindContext& context,
   for (const auto& [views, places] : {std::pair{&context.inputs, &inputs},
                                       std::pair{&context.outputs, &outputs}}) {
     for (const ConcreteView& view : *views) {
+      problem.key += text_of(view);
       const ByteSpan span = byte_span(view);
       const size_t before = aligned(static_cast<size_t>(-span.low));
       places->push_back(problem.bytes + before);
@@ -153,7 +171,7 @@ size_t tune_steps(const std::string& key, const BindContext& context,
     args.stream = stream;
     return steps[choice]->run(args);
   };
-  return tune(problem);
+  return std::move(steps[tune(problem)]);
 }
 
 void tune_matmul(CublasLtMatmul& matmul) {

@@ -38,9 +38,11 @@ std::optional<size_t> known_choice(const TuningProblem& problem);
 Result<std::string> device_description(const Driver& driver, int device);
 
 // The fastest of steps that compute the same from the same operands, bound in `context`, whose
-// views are of device memory; `key` names the problem, the steps' implementations name them.
-size_t tune_steps(const std::string& key, const BindContext& context,
-                  const std::vector<BoundStep*>& steps, int device);
+// views are of device memory; `problem` says what they compute, the steps' implementations name
+// them.
+std::unique_ptr<BoundStep> fastest_step(const std::string& problem, const BindContext& context,
+                                        std::vector<std::unique_ptr<BoundStep>> steps,
+                                        DeviceRuntime& device);
 
 void tune_matmul(CublasLtMatmul& matmul);
 void tune_conv(CudnnConv& conv, const CudnnConv::Operands& operands, int device);

@@ -72,10 +72,7 @@ class MultistageGemmStep : public Step {
       KILN_ASSIGN_OR_RETURN(std::unique_ptr<BoundStep> one, otherwise_->bind(given));
       bound.push_back(std::move(one));
     }
-    const ScopedDevice scope(device_);
-    std::vector<BoundStep*> steps;
-    for (const auto& step : bound) steps.push_back(step.get());
-    return std::move(bound[tune_steps(key(context), context, steps, device_.device().index)]);
+    return fastest_step(problem(), context, std::move(bound), device_);
   }
 
  private:
@@ -119,32 +116,20 @@ class MultistageGemmStep : public Step {
   }
 
   Result<DeviceKind> device_kind(const KernelCode& code) const {
-    CUdevice device = 0;
+    const int device = device_.device().index;
     DeviceKind kind;
-    KILN_ASSIGN_OR_RETURN(kind.capability, compute_capability(code, device_.device().index));
-    KILN_CUDA_RETURN_IF_ERROR(*code.driver, DeviceGet, &device, device_.device().index);
-    KILN_CUDA_RETURN_IF_ERROR(*code.driver, DeviceGetAttribute, &kind.multiprocessors,
-                              kAttributeMultiprocessors, device);
+    KILN_ASSIGN_OR_RETURN(kind.capability, compute_capability(code, device));
+    KILN_ASSIGN_OR_RETURN(kind.multiprocessors,
+                          device_attribute(code, device, kAttributeMultiprocessors));
     return kind;
   }
 
-  // Of the problem; the device and the variants are the tuner's affair.
-  std::string key(const BindContext& context) const {
+  // What all variants compute, but for the sizes.
+  std::string problem() const {
     MultistageGemm params = variants_[0].params;
     params.tiling = {};
     params.sizes = {};
-    std::string text = "multistage_gemm " + params.to_json().dump();
-    for (const auto* views : {&context.inputs, &context.outputs}) {
-      for (const ConcreteView& view : *views) {
-        text += " [";
-        for (size_t i = 0; i < view.dims.size(); ++i) {
-          text += (i == 0 ? "" : ",") + std::to_string(view.dims[i]) + ":" +
-                  std::to_string(view.strides[i]);
-        }
-        text += "]";
-      }
-    }
-    return text;
+    return "multistage_gemm " + params.to_json().dump();
   }
 
   std::vector<Variant> variants_;
